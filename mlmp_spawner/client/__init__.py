@@ -1,0 +1,1 @@
+"""What user images need and no more: REST client and command line."""

@@ -1,0 +1,1 @@
+"""The spawners and the enforcers."""

@@ -1,0 +1,1 @@
+"""The database of MLMP: tables, triggers, transactions, migrations."""

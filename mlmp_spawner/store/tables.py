@@ -1,0 +1,143 @@
+"""The tables of MLMP, in the hub's database but in a MetaData of our own.
+
+Every instant is a BIGINT of milliseconds UTC. ``users`` is the hub's table: only named here, so that rows can refer
+to it; the hub makes and changes it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from mlmp_spawner.rules.reservations import LONGEST
+
+metadata = MetaData()
+
+hub_metadata = MetaData()
+users = Table("users", hub_metadata, Column("id", Integer, primary_key=True), Column("name", String(255)))
+
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only on INTEGER PRIMARY KEY
+
+capacity = Table(
+    "mlmp_capacity",
+    metadata,
+    Column("node", String(255), primary_key=True),
+    Column("resource", String(255), primary_key=True),
+    Column("units", Integer, CheckConstraint("units >= 0"), nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+)
+
+outage = Table(
+    "mlmp_outage",
+    metadata,
+    Column("id", String(30), primary_key=True),
+    Column("node", String(255), nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    CheckConstraint('"end" > start'),
+    Index("mlmp_outage_node", "node", "start"),
+)
+
+reservation = Table(
+    "mlmp_reservation",
+    metadata,
+    Column("id", String(30), primary_key=True),
+    # The name is copied, so that the history outlives the person.
+    Column("owner", String(255), nullable=False),
+    Column("owner_id", Integer),  # users.id ON DELETE SET NULL; the migration adds the foreign key
+    Column("kind", String(20), nullable=False, server_default="session"),
+    Column("parent", String(30), ForeignKey("mlmp_reservation.id", ondelete="SET NULL")),
+    Column("profile", String(255), nullable=False),
+    Column("resource", String(255), nullable=False),
+    Column("units", Integer, CheckConstraint("units > 0"), nullable=False),
+    Column("node_count", Integer, CheckConstraint("node_count > 0"), nullable=False, server_default=text("1")),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger, nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("preemptible", Boolean, nullable=False),
+    Column("server", String(255), nullable=False, server_default=""),
+    Column("created_at", BigInteger, nullable=False),
+    Column("waitlist_position", BigInteger),
+    Column("waiting_reason", String(20)),
+    Column("cancelled_at", BigInteger),
+    Column("starting_at", BigInteger),
+    Column("started_at", BigInteger),
+    Column("warned_at", BigInteger),
+    Column("stopping_at", BigInteger),
+    Column("stopped_at", BigInteger),
+    Column("end_reason", String(20)),
+    Column("continues", String(30)),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    CheckConstraint('"end" > start'),
+    Index("mlmp_reservation_owner", "owner", "end"),
+    Index("mlmp_reservation_end", "end"),
+    Index("mlmp_reservation_start", "start"),
+)
+
+allocation = Table(
+    "mlmp_allocation",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("reservation", String(30), ForeignKey("mlmp_reservation.id", ondelete="CASCADE"), nullable=False),
+    # The reservation whose allocation this draws on; null for what counts against the node itself.
+    Column("root", String(30)),
+    Column("node", String(255), nullable=False),
+    Column("resource", String(255), nullable=False),
+    Column("units", Integer, CheckConstraint("units > 0"), nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger, nullable=False),
+    CheckConstraint(f'"end" > start AND "end" - start <= {LONGEST}'),
+    Index("mlmp_allocation_range", "node", "resource", "start", "end", "units", "root"),
+    Index("mlmp_allocation_reservation", "reservation"),
+    Index("mlmp_allocation_root", "root"),
+)
+
+unit_in_use = Table(
+    "mlmp_unit_in_use",
+    metadata,
+    Column("node", String(255), primary_key=True),
+    Column("resource", String(255), primary_key=True),
+    Column("unit", String(255), primary_key=True),
+    Column("holder", String(30), nullable=False),  # the root reservation
+    Column("since", BigInteger, nullable=False),
+    Index("mlmp_unit_in_use_holder", "holder"),
+)
+
+history = Table(
+    "mlmp_history",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("reservation", String(30)),
+    Column("owner", String(255)),
+    Column("actor", String(255), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("details", JSON, nullable=False),
+    Index("mlmp_history_reservation", "reservation", "id"),
+)
+
+idempotency = Table(
+    "mlmp_idempotency",
+    metadata,
+    Column("owner", String(255), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("reservation", String(30), nullable=False),
+    Index("mlmp_idempotency_at", "at"),
+)
