@@ -52,6 +52,8 @@ outage = Table(
     Index("mlmp_outage_node", "node", "start"),
 )
 
+_LIVE = text("starting_at IS NOT NULL AND stopped_at IS NULL")
+
 reservation = Table(
     "mlmp_reservation",
     metadata,
@@ -87,6 +89,8 @@ reservation = Table(
     Index("mlmp_reservation_owner", "owner", "end"),
     Index("mlmp_reservation_end", "end"),
     Index("mlmp_reservation_start", "start"),
+    # The few whose server may run, among very many that are over.
+    Index("mlmp_reservation_live", "id", sqlite_where=_LIVE, postgresql_where=_LIVE),
 )
 
 allocation = Table(

@@ -1,0 +1,181 @@
+"""Queries on reservations and their allocations: rows in, :class:`Reservation` out.
+
+Every function takes an open connection; who calls it decides on the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
+
+from mlmp_spawner.errors import Changed
+from mlmp_spawner.rules.reservations import LONGEST, Allocation, Interval, Outage, Reservation
+from mlmp_spawner.store import tables
+from mlmp_spawner.store.tables import allocation, reservation
+
+_COLUMNS = [column.name for column in reservation.columns]
+_CHUNK = 500  # SQLite's and psycopg's limits on bound parameters are far above this
+
+
+def _reservation(row: Row[Any], allocations: Sequence[Allocation]) -> Reservation:
+    return Reservation(**{name: getattr(row, name) for name in _COLUMNS}, allocations=tuple(allocations))
+
+
+def _allocation(row: Row[Any]) -> Allocation:
+    return Allocation(row.reservation, row.node, row.resource, row.units, row.start, row.end, row.root)
+
+
+def select_where(
+    connection: Connection, *conditions: ColumnElement[bool], order: Any = None, limit: int | None = None
+) -> list[Reservation]:
+    """The reservations that meet all conditions, with their allocations, by start unless told otherwise."""
+    query = select(reservation).where(*conditions)
+    query = query.order_by(*(order or (reservation.c.start, reservation.c.id)))
+    if limit is not None:
+        query = query.limit(limit)
+    rows = connection.execute(query).all()
+    places: dict[str, list[Allocation]] = {row.id: [] for row in rows}
+    ids = list(places)
+    for at in range(0, len(ids), _CHUNK):
+        chunk = select(allocation).where(allocation.c.reservation.in_(ids[at : at + _CHUNK]))
+        for row in connection.execute(chunk.order_by(allocation.c.node, allocation.c.start)):
+            places[row.reservation].append(_allocation(row))
+    return [_reservation(row, places[row.id]) for row in rows]
+
+
+def find(connection: Connection, reservation_id: str) -> Reservation | None:
+    """One reservation, or None."""
+    found = select_where(connection, reservation.c.id == reservation_id)
+    return found[0] if found else None
+
+
+def user_id(connection: Connection, name: str) -> int | None:
+    """The hub's id of a user, or None where the hub has no such user."""
+    return connection.execute(select(tables.users.c.id).where(tables.users.c.name == name)).scalar()
+
+
+def overlapping(window: Interval) -> ColumnElement[bool]:
+    """Reservations that share an instant with ``window``."""
+    return and_(reservation.c.start < window.end, reservation.c.end > window.start)
+
+
+def not_given_back() -> ColumnElement[bool]:
+    """Reservations that nobody cancelled, released or lost."""
+    return and_(reservation.c.cancelled_at.is_(None), reservation.c.end_reason.is_(None))
+
+
+def owned_by(name: str) -> ColumnElement[bool]:
+    """What belongs to the living user of that name; a namesake of a deleted one gets nothing of his."""
+    return and_(reservation.c.owner == name, reservation.c.owner_id.is_not(None))
+
+
+def of_owner(connection: Connection, owner: str, *, since: int) -> list[Reservation]:
+    """The owner's bookings that end after ``since`` and were not cancelled; those given back early are among them."""
+    return select_where(
+        connection, owned_by(owner), reservation.c.end > since, reservation.c.cancelled_at.is_(None)
+    )
+
+
+def open_at(connection: Connection, now: int) -> list[Reservation]:
+    """What the clock looks at: bookings that are not over, and those whose server may still run."""
+    live = and_(reservation.c.starting_at.is_not(None), reservation.c.stopped_at.is_(None))
+    soon = and_(reservation.c.end > now, reservation.c.start <= now + LONGEST, not_given_back())
+    return select_where(connection, or_(live, soon))
+
+
+def live_server(connection: Connection, server_id: str) -> list[Reservation]:
+    """The bookings under which the server with this id was started or carried on, and is not known to be gone."""
+    return select_where(
+        connection,
+        or_(reservation.c.id == server_id, reservation.c.continues == server_id),
+        reservation.c.starting_at.is_not(None),
+        reservation.c.stopped_at.is_(None),
+    )
+
+
+def insert_reservation(connection: Connection, new: Reservation) -> None:
+    """Writes a reservation and its allocations; the database refuses what does not fit."""
+    connection.execute(insert(reservation), {name: getattr(new, name) for name in _COLUMNS})
+    insert_allocations(connection, new.allocations)
+
+
+def insert_allocations(connection: Connection, rows: Iterable[Allocation]) -> None:
+    """Writes allocations, longer ones as touching rows, since the range scan relies on a longest row."""
+    values = [
+        {
+            "reservation": row.reservation,
+            "root": row.root,
+            "node": row.node,
+            "resource": row.resource,
+            "units": row.units,
+            "start": start,
+            "end": min(start + LONGEST, row.end),
+        }
+        for row in rows
+        for start in range(row.start, row.end, LONGEST)
+    ]
+    if values:
+        connection.execute(insert(allocation), values)
+
+
+def delete_allocations(connection: Connection, reservation_id: str) -> None:
+    """Deletes what a reservation takes; what was is in the history."""
+    connection.execute(delete(allocation).where(allocation.c.reservation == reservation_id))
+
+
+def cut_allocations(connection: Connection, reservation_id: str, end: int) -> None:
+    """Shortens what a reservation takes so that nothing of it lies after ``end``."""
+    mine = allocation.c.reservation == reservation_id
+    connection.execute(delete(allocation).where(mine, allocation.c.start >= end))
+    connection.execute(update(allocation).where(mine, allocation.c.end > end).values(end=end))
+
+
+def update_reservation(connection: Connection, old: Reservation, **changes: Any) -> None:
+    """Changes a reservation that is still as it was read.
+
+    :raises Changed: somebody else changed it meanwhile.
+    """
+    changed = connection.execute(
+        update(reservation)
+        .where(reservation.c.id == old.id, reservation.c.version == old.version)
+        .values(**changes, version=old.version + 1)
+    )
+    if changed.rowcount != 1:
+        raise Changed("The booking was changed meanwhile.", hint="Look at it as it is now and try again.")
+
+
+def taken(
+    connection: Connection, resource: str, nodes: Collection[str], window: Interval
+) -> list[tuple[str, str, int, int, int]]:
+    """``(reservation, node, units, start, end)`` of all root allocations that overlap ``window``, by the range index."""
+    columns = (allocation.c.reservation, allocation.c.node, allocation.c.units, allocation.c.start, allocation.c.end)
+    found: list[tuple[str, str, int, int, int]] = []
+    for node in nodes:
+        query = select(*columns).where(
+            allocation.c.node == node,
+            allocation.c.resource == resource,
+            allocation.c.start > window.start - LONGEST,
+            allocation.c.start < window.end,
+            allocation.c.end > window.start,
+            allocation.c.root.is_(None),
+        )
+        found += [tuple(row) for row in connection.execute(query)]
+    return found
+
+
+def capacities(connection: Connection, resource: str) -> dict[str, tuple[int, int]]:
+    """``node: (units, version)`` of one resource; the version rises with each write to the node's allocations."""
+    query = select(tables.capacity.c.node, tables.capacity.c.units, tables.capacity.c.version).where(
+        tables.capacity.c.resource == resource
+    )
+    return {row.node: (row.units, row.version) for row in connection.execute(query)}
+
+
+def outages(connection: Connection, window: Interval, nodes: Collection[str] | None = None) -> list[Outage]:
+    """The outages that overlap ``window``."""
+    o = tables.outage.c
+    query = select(tables.outage).where(o.start < window.end, o.end > window.start).order_by(o.start)
+    rows = [Outage(row.id, row.node, row.start, row.end, row.reason) for row in connection.execute(query)]
+    return [row for row in rows if nodes is None or row.node in nodes]
