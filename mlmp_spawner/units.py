@@ -104,7 +104,7 @@ def from_iso(text: str) -> int:
 
 
 def parse_size(text: str) -> int:
-    """A size in bytes: ``KiB``, ``MiB``, ``GiB``, ``TiB`` (or ``Ki``, ``Mi``, … as Kubernetes has it), ``kB`` … ``TB``.
+    """A size in bytes: ``KiB``, ``MiB``, ``GiB``, ``TiB`` (or ``Ki``, … as Kubernetes has it), ``kB`` … ``TB``.
 
     A bare ``G`` is refused, since some count it as 10^9 and some as 2^30.
 
