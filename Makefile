@@ -1,0 +1,80 @@
+# What people and CI call. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+PYTEST_ARGS ?=
+PACKAGING := setup.cfg pyproject.toml mlmp_spawner/__init__.py
+
+.DELETE_ON_ERROR:
+.PHONY: help up test test-faults test-cluster bench lint types contracts format docs lock clean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
+
+up: $(VENV)/.hub node_modules/.production ## hub, proxy and service on this machine (ARGS="--simulate")
+	@exec $(BIN)/mlmp up $(ARGS)
+
+test: $(VENV)/.dev node_modules/.all ## the fast suite
+	tests/install.sh
+	$(MAKE) --no-print-directory lint types contracts
+	$(BIN)/pytest -m "not faults" $(PYTEST_ARGS)
+
+test-faults: $(VENV)/.dev node_modules/.all ## kills, races, fuzz, long property runs (FAULT_ROUNDS=100 for more)
+	tests/install.sh
+	$(BIN)/pytest -m faults $(PYTEST_ARGS)
+
+test-cluster: ## against a real Kubernetes
+	@echo "make test-cluster comes with the Kubernetes back-end, which this version does not have yet." >&2; exit 2
+
+bench: $(VENV)/.dev node_modules/.all ## benchmarks: JSON lines on stdout, a table on stderr
+	@tests/install.sh >&2
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## write the pages of docs/reference that come from the code
+	$(BIN)/python -m tools.reference
+
+lock: $(VENV)/.dev ## resolve requirements/*.lock anew
+	tools/lock.sh
+
+clean: ## remove what was made here (never the data of `mlmp up`)
+	rm -rf $(VENV) node_modules build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+# One environment; .dev holds everything that .hub does and more, at the same versions.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "MLMP needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12 …" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.hub: requirements/hub.lock $(PACKAGING) | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/hub.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.hub
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.lock
+	@touch $@
+
+node_modules/.production: package-lock.json $(VENV)/.hub
+	tools/npm.sh ci --omit=dev --no-audit --no-fund --loglevel=error
+	@touch $@
+
+node_modules/.all: package-lock.json $(VENV)/.hub
+	tools/npm.sh ci --no-audit --no-fund --loglevel=error
+	@touch node_modules/.production $@

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Installs what the tests need of the system: PostgreSQL and Chromium, from Debian's packages, as root or by sudo.
+# Elsewhere it says what will be skipped and how to get it; with CI=true nothing may be skipped.
+set -euo pipefail
+
+have_postgresql() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+have_chromium() { command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; }
+
+missing() {
+    have_postgresql || echo postgresql
+    have_chromium || echo chromium
+}
+
+wanted=$(missing)
+[ -z "$wanted" ] && exit 0
+
+root=
+if [ "$(id -u)" != 0 ]; then
+    root=none
+    command -v sudo >/dev/null && sudo -n true 2>/dev/null && root="sudo -n"
+fi
+if [ "$root" != none ] && command -v apt-get >/dev/null; then
+    log=$(mktemp)
+    echo "installing $(echo $wanted)"
+    # No cluster of Debian's own: the tests make theirs in a temporary directory.
+    if ! { $root apt-get update &&
+        $root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+            -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 $wanted; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+    fi
+    rm -f "$log"
+fi
+
+wanted=$(missing)
+[ -z "$wanted" ] && exit 0
+echo "not here, so its tests are skipped: $(echo $wanted). To get it: sudo apt-get install $(echo $wanted)" >&2
+if [ "${CI:-}" = true ]; then
+    echo "CI=true: nothing may be skipped" >&2
+    exit 1
+fi

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Resolves requirements/*.lock for every Python from 3.10 on. Further arguments go to uv, as in: make lock, or
+# tools/lock.sh --upgrade
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+resolve() { # NAME, then uv's arguments
+    name=$1
+    shift
+    .venv/bin/uv pip compile --quiet --universal --python-version 3.10 --no-header --no-emit-index-url \
+        --no-emit-find-links --output-file "requirements/$name.lock" "$@" setup.cfg
+}
+
+resolve hub --extra hub "$@"
+# The same versions everywhere: what the others add is chosen to fit the hub.
+resolve dev --extra hub --extra dev --constraints requirements/hub.lock "$@"
+resolve kube --extra hub --extra kube --constraints requirements/hub.lock "$@"
