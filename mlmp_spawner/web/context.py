@@ -1,0 +1,73 @@
+"""What every handler can reach: the site, the hub, the settings of the web side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from mlmp_spawner import units
+from mlmp_spawner.operations.site import Site
+
+if TYPE_CHECKING:
+    from mlmp_spawner.hub import HubClient
+    from mlmp_spawner.web.auth import HubAuthentication
+    from mlmp_spawner.web.metrics import Metrics
+    from mlmp_spawner.web.stream import Feed
+    from mlmp_spawner.web.throttle import Throttle
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """What an admin can set about the web side. Rates are requests per second, ages seconds, sizes bytes."""
+
+    rate: float = 30.0
+    burst: int = 300
+    body_limit: int = 64 * 1024
+    streams_per_user: int = 8
+    stream_age: float = 900.0
+    heartbeat: float = 15.0
+    poll: float = 0.5
+    show_owners: bool = True
+    zone: str = "UTC"
+
+
+@dataclass
+class Context:
+    """The parts that handlers use. ``prefix`` and ``hub_prefix`` begin and end with a slash."""
+
+    site: Site
+    hub: HubClient
+    auth: HubAuthentication
+    feed: Feed
+    throttle: Throttle
+    metrics: Metrics
+    prefix: str = "/services/mlmp/"
+    base_url: str = "/"
+    settings: WebSettings = field(default_factory=WebSettings)
+    now: Callable[[], int] = units.now
+    changed: Callable[[], None] = lambda: None
+    """Called after each change that was made here, so that the clock need not wait for its next tick."""
+
+    @property
+    def hub_prefix(self) -> str:
+        """The path of the hub: ``/hub/``."""
+        return f"{self.base_url}hub/"
+
+    @property
+    def api_prefix(self) -> str:
+        """The path of the API: ``/services/mlmp/api/v1/``."""
+        return f"{self.prefix}api/v1/"
+
+    def server_url(self, owner: str, server: str) -> str:
+        """The path of a user's server, as the hub's proxy has it."""
+        path = f"{self.base_url}user/{quote(owner, safe='@~')}/"
+        return f"{path}{quote(server, safe='@~')}/" if server else path
+
+    async def run(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Runs a synchronous operation in a worker thread."""
+        return await asyncio.to_thread(function, *args, **kwargs)
