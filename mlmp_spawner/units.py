@@ -132,7 +132,8 @@ def format_size(size: int) -> str:
 def _scaled(number: str, unit: int) -> int:
     """``number`` (decimal digits, maybe with a point) times ``unit``, exactly, rounded down."""
     whole, _, part = number.partition(".")
-    return (int(whole + part) * unit) // 10 ** len(part)
+    denominator: int = 10 ** len(part)
+    return int(whole + part) * unit // denominator
 
 
 def _shown(text: str) -> str:
