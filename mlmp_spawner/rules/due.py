@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlmp_spawner.rules.reservations import MINUTE, Reservation, continues
+from mlmp_spawner.rules.reservations import Reservation, continues
+from mlmp_spawner.units import MINUTE
 
 WARN_BEFORE = (10 * MINUTE, 2 * MINUTE)
 """How long before the end the owner is told."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mlmp_spawner.rules.reservations import MINUTE, Interval, Step, first_free, free_steps, peak_use
+from mlmp_spawner.rules.reservations import Interval, Step, first_free, free_steps, peak_use
+from mlmp_spawner.units import MINUTE
 
 DEPTH = 3
 """The most bookings that are moved for one."""

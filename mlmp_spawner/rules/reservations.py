@@ -10,10 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-SECOND = 1000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+from mlmp_spawner.units import DAY, SECOND
 
 LONGEST = 32 * DAY
 """The longest single allocation row; the database's range scan relies on it."""
@@ -165,7 +162,7 @@ def lead(interval: Interval, stop_lead: int = DEFAULT_STOP_LEAD) -> int:
 def continues(first: Reservation, second: Reservation) -> bool:
     """Whether ``second`` carries on with the server of ``first`` without a restart.
 
-    The same owner, server, profile and units on the same nodes, and not a moment in between.
+    The same owner, server, profile and units on the same nodes, not a moment in between, and the stop has not begun.
     """
     return (
         first.owner == second.owner
@@ -176,6 +173,7 @@ def continues(first: Reservation, second: Reservation) -> bool:
         and bool(first.nodes)
         and first.nodes == second.nodes
         and first.cancelled_at is None
+        and first.stopping_at is None
         and second.cancelled_at is None
         and second.end_reason is None
     )

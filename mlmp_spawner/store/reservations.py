@@ -6,9 +6,10 @@ Every function takes an open connection; who calls it decides on the transaction
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
 
 from mlmp_spawner.errors import Changed
 from mlmp_spawner.rules.reservations import LONGEST, Allocation, Interval, Outage, Reservation
@@ -85,6 +86,22 @@ def open_at(connection: Connection, now: int) -> list[Reservation]:
     return select_where(connection, or_(live, soon))
 
 
+def live(connection: Connection) -> list[Reservation]:
+    """The bookings whose server may be running, by the partial index."""
+    return select_where(connection, reservation.c.starting_at.is_not(None), reservation.c.stopped_at.is_(None))
+
+
+def chain(connection: Connection, server_id: str) -> list[Reservation]:
+    """The bookings under which the server with this id was started or carried on."""
+    return select_where(connection, or_(reservation.c.id == server_id, reservation.c.continues == server_id))
+
+
+def server_id_of(connection: Connection, reservation_id: str) -> str | None:
+    """The server id of a reservation; None where there is no such reservation."""
+    row = find(connection, reservation_id)
+    return row.server_id if row else None
+
+
 def live_server(connection: Connection, server_id: str) -> list[Reservation]:
     """The bookings under which the server with this id was started or carried on, and is not known to be gone."""
     return select_where(
@@ -130,6 +147,25 @@ def cut_allocations(connection: Connection, reservation_id: str, end: int) -> No
     mine = allocation.c.reservation == reservation_id
     connection.execute(delete(allocation).where(mine, allocation.c.start >= end))
     connection.execute(update(allocation).where(mine, allocation.c.end > end).values(end=end))
+
+
+def extend_allocations(connection: Connection, old: Reservation, end: int) -> None:
+    """Lengthens what a reservation takes: its last rows where they stay short enough, else with rows that touch."""
+    for row in old.allocations:
+        if row.end != old.end:
+            continue
+        if end - row.start <= LONGEST:
+            mine = (allocation.c.reservation == old.id, allocation.c.node == row.node, allocation.c.end == old.end)
+            connection.execute(update(allocation).where(*mine).values(end=end))
+        else:
+            insert_allocations(connection, [replace(row, start=old.end, end=end)])
+
+
+def next_waitlist_position(connection: Connection) -> int:
+    """The place behind everybody who waits."""
+    waiting = reservation.c.waiting_reason.is_not(None)
+    last = connection.execute(select(func.max(reservation.c.waitlist_position)).where(waiting)).scalar()
+    return (last or 0) + 1
 
 
 def update_reservation(connection: Connection, old: Reservation, **changes: Any) -> None:

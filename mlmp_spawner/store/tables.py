@@ -52,6 +52,7 @@ outage = Table(
     Index("mlmp_outage_node", "node", "start"),
 )
 
+_WAITING = text("waiting_reason IS NOT NULL")
 _LIVE = text("starting_at IS NOT NULL AND stopped_at IS NULL")
 
 reservation = Table(
@@ -89,7 +90,8 @@ reservation = Table(
     Index("mlmp_reservation_owner", "owner", "end"),
     Index("mlmp_reservation_end", "end"),
     Index("mlmp_reservation_start", "start"),
-    # The few whose server may run, among very many that are over.
+    # The few that wait, and the few whose server may run, among very many that are over.
+    Index("mlmp_reservation_waiting", "waitlist_position", sqlite_where=_WAITING, postgresql_where=_WAITING),
     Index("mlmp_reservation_live", "id", sqlite_where=_LIVE, postgresql_where=_LIVE),
 )
 

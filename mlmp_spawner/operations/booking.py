@@ -1,0 +1,215 @@
+"""Book: plan, check the rules of sharing, write. The database has the last word on what fits.
+
+A plan is made from what was read before the write transaction, so that the transaction stays short (on SQLite a long
+one would freeze the hub). Inside it is only seen whether the plan still holds; after :data:`OPTIMISTIC` vain tries the
+plan is made inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+
+from sqlalchemy import Connection, delete, insert, select
+
+from mlmp_spawner.errors import Conflict, NoCapacity, Unavailable
+from mlmp_spawner.operations import history, limits, planning
+from mlmp_spawner.operations.planning import View
+from mlmp_spawner.operations.requests import BookingRequest, Draft, choose_server, draft
+from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules import placement
+from mlmp_spawner.rules.placement import Alternative, Plan, Wanted
+from mlmp_spawner.rules.reservations import Interval, Reservation
+from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store.tables import idempotency
+from mlmp_spawner.store.transaction import Busy, Refused, lock_owner, read, transaction
+from mlmp_spawner.units import DAY, format_duration, to_iso
+
+OPTIMISTIC = 2
+"""How often a plan that was overtaken is made anew outside the write transaction."""
+
+ATTEMPTS = 8
+"""How often a write is tried that the database gave up on (a lock, a serialisation failure)."""
+
+LOOK_AHEAD = 14 * DAY
+"""How far ahead alternatives are looked for where no limit says less."""
+
+REMEMBERED = DAY
+"""How long an idempotency key is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    view: View
+    plan: Plan | None
+
+
+def book(
+    site: Site, request: BookingRequest, *, actor: Actor, now: int, idempotency_key: str | None = None
+) -> Reservation:
+    """Books what is asked for, or puts it on the waitlist where the request says so and nothing fits.
+
+    :param idempotency_key: the caller's own name for this request: a repetition within a day answers with the booking
+        that the first one made.
+    :raises Invalid, NotAllowed, NotFound: see :func:`~mlmp_spawner.operations.requests.draft`.
+    :raises OverLimit: a rule of sharing refuses it; the numbers are in ``limits``.
+    :raises NoCapacity: nothing fits; ``alternatives`` can be posted as they are.
+    :raises Conflict: the idempotency key was used for another request.
+    """
+    remembered = (idempotency_key, _fingerprint(request)) if idempotency_key else None
+    for attempt in range(ATTEMPTS):
+        with read(site.engine) as connection:
+            if remembered and (known := _remembered(connection, actor, remembered, now)):
+                return known
+            drafted = draft(connection, site, request, actor, now)
+            limits.check(connection, site, drafted, now)
+            planned = _plan(connection, site, drafted, now)
+        if planned.plan is None and not request.waitlist:
+            raise no_capacity(site, planned.view, drafted, request, now)
+        resource = drafted.reservation.resource
+        try:
+            with transaction(site.engine, lock=[(node, resource) for node in planned.view.versions]) as connection:
+                lock_owner(connection, drafted.reservation.owner)
+                if remembered and (known := _remembered(connection, actor, remembered, now)):
+                    return known
+                if not _still_holds(connection, planned, resource):
+                    if attempt < OPTIMISTIC:
+                        continue
+                    planned = _plan(connection, site, drafted, now)
+                if planned.plan is None and not request.waitlist:
+                    raise no_capacity(site, planned.view, drafted, request, now)
+                limits.check(connection, site, drafted, now)
+                booked = _write(connection, drafted, planned.plan, request, actor, now)
+                if remembered:
+                    _remember(connection, actor, remembered, booked, now)
+                return booked
+        except (Refused, Busy):
+            continue
+    raise Unavailable("The database is too busy to book just now.", hint="Nothing was changed; try again in a moment.")
+
+
+def _plan(connection: Connection, site: Site, drafted: Draft, now: int) -> _Planned:
+    new = drafted.reservation
+    view = planning.view(connection, new.resource, drafted.nodes, new.interval)
+    wanted = Wanted(new.units, new.interval, new.node_count)
+    if drafted.preferred and set(drafted.preferred) <= drafted.nodes:
+        here = placement.place(view.boards, replace(wanted, nodes=frozenset(drafted.preferred)), repack=False)
+        if here is not None:
+            return _Planned(view, here)
+    return _Planned(view, planning.plan(connection, site, new.resource, view.boards, wanted, now))
+
+
+def _still_holds(connection: Connection, planned: _Planned, resource: str) -> bool:
+    now = {node: version for node, (_, version) in store.capacities(connection, resource).items()}
+    return all(now.get(node) == version for node, version in planned.view.versions.items())
+
+
+def _write(
+    connection: Connection, drafted: Draft, plan: Plan | None, request: BookingRequest, actor: Actor, now: int
+) -> Reservation:
+    new = choose_server(connection, drafted, request.server).reservation
+    if plan is None:
+        position = store.next_waitlist_position(connection)
+        new = replace(new, waiting_reason="requested", waitlist_position=position)
+    else:
+        planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
+        new = replace(new, allocations=planning.allocations(new, plan.nodes))
+    store.insert_reservation(connection, new)
+    action = "booked" if plan else "waitlisted"
+    history.record(connection, action, actor=actor.name, at=now, reservation=new, start=new.start, end=new.end,
+                   units=new.units, nodes=list(new.nodes), profile=new.profile)  # fmt: skip
+    return new
+
+
+def no_capacity(
+    site: Site, view: View, drafted: Draft, request: BookingRequest, now: int, *, change: bool = False
+) -> NoCapacity:
+    """The refusal, with what could be had instead: ready to POST, or with ``change`` to PATCH."""
+    new = drafted.reservation
+    with read(site.engine) as connection:
+        rules = limits.for_owner(site, drafted)
+        horizon = new.start + min(rules.ahead or LOOK_AHEAD, LOOK_AHEAD)
+        wide = planning.view(connection, new.resource, planning.nodes_of(site, new.profile),
+                             Interval(new.start, horizon + new.interval.length), without=new.id)  # fmt: skip
+        found = placement.alternatives(
+            wide.boards, Wanted(new.units, new.interval, new.node_count),
+            horizon=horizon, shortest=rules.min_duration or 1, node=request.node,
+        )  # fmt: skip
+        possible = [a for a in found if limits.allows(connection, site, _instead(drafted, a), now)]
+    return NoCapacity(
+        _sentence(site, view, new, request),
+        hint="Take one of the alternatives." if possible else "Join the waitlist, or ask for less.",
+        alternatives=[
+            {"kind": a.kind, "request": _to_patch(a) if change else _to_post(a, request, now)} for a in possible
+        ],
+    )
+
+
+def _instead(drafted: Draft, alternative: Alternative) -> Draft:
+    interval = alternative.interval
+    changed = replace(drafted.reservation, start=interval.start, end=interval.end, units=alternative.units)
+    return replace(drafted, reservation=changed)
+
+
+def _sentence(site: Site, view: View, new: Reservation, request: BookingRequest) -> str:
+    rooms = sorted((max(0, board.room(new.interval)) for board in view.boards), reverse=True)
+    title = site.catalog.profiles[new.profile].title
+    on = request.node or ("any node" if len(view.boards) != 1 else view.boards[0].node)
+    length = format_duration(new.interval.length)
+    asked = f"You asked for {new.units} x {title} for {length}"
+    if new.node_count > 1:
+        fitting = sum(room >= new.units for room in rooms)
+        return f"{asked} on {new.node_count} nodes; {fitting} of them would have that many free all that time."
+    return f"{asked}; on {on} at most {rooms[0] if rooms else 0} would be free all that time."
+
+
+def _to_post(alternative: Alternative, request: BookingRequest, now: int) -> dict[str, object]:
+    """The request again, with what is different: ready to POST."""
+    interval = alternative.interval
+    body: dict[str, object] = {"profile": request.profile, "units": alternative.units}
+    if interval.start <= now:
+        body["duration"] = f"{interval.length // 1000}s"
+    else:
+        body |= {"start": to_iso(interval.start), "end": to_iso(interval.end)}
+    if alternative.node is not None:
+        body["node"] = alternative.node
+    if request.node_count != 1:
+        body["node_count"] = request.node_count
+    for name in ("title", "server", "owner"):
+        if value := getattr(request, name):
+            body[name] = value
+    return body
+
+
+def _to_patch(alternative: Alternative) -> dict[str, object]:
+    interval = alternative.interval
+    body: dict[str, object] = {"start": to_iso(interval.start), "end": to_iso(interval.end)}
+    body["units"] = alternative.units
+    return body if alternative.node is None else body | {"node": alternative.node}
+
+
+def _fingerprint(request: BookingRequest) -> str:
+    fields = asdict(request)
+    fields["owner_groups"] = None
+    return hashlib.sha256(repr(sorted(fields.items())).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _remembered(connection: Connection, actor: Actor, remembered: tuple[str, str], now: int) -> Reservation | None:
+    key, fingerprint = remembered
+    c = idempotency.c
+    row = connection.execute(
+        select(idempotency).where(c.owner == actor.name, c.key == key, c.at > now - REMEMBERED)
+    ).first()
+    if row is None:
+        return None
+    if row.fingerprint != fingerprint:
+        raise Conflict("This idempotency key was used for another request.", hint="Use a new key for a new request.")
+    return store.find(connection, row.reservation)
+
+
+def _remember(connection: Connection, actor: Actor, remembered: tuple[str, str], booked: Reservation, now: int) -> None:
+    key, fingerprint = remembered
+    c = idempotency.c
+    connection.execute(delete(idempotency).where(c.owner == actor.name, (c.at <= now - REMEMBERED) | (c.key == key)))
+    row = {"owner": actor.name, "key": key, "at": now, "fingerprint": fingerprint, "reservation": booked.id}
+    connection.execute(insert(idempotency).values(row))

@@ -1,0 +1,276 @@
+"""Change a booking: move it, resize it, extend it, give it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from mlmp_spawner.errors import Changed, Invalid, NoCapacity, NotAllowed, NotFound, NotNow, TooLate, Unavailable
+from mlmp_spawner.operations import history, limits, planning
+from mlmp_spawner.operations.booking import ATTEMPTS, no_capacity
+from mlmp_spawner.operations.requests import LATE, BookingRequest, Draft
+from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules.due import is_live
+from mlmp_spawner.rules.placement import Plan, Wanted, longest_from, place
+from mlmp_spawner.rules.reservations import Interval, Reservation
+from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
+from mlmp_spawner.units import SECOND, format_duration, to_iso
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to change; None leaves it as it is. ``node``: "" for any node."""
+
+    start: int | None = None
+    end: int | None = None
+    node: str | None = None
+    units: int | None = None
+    title: str | None = None
+
+
+def get(site: Site, reservation_id: str) -> Reservation:
+    """One booking.
+
+    :raises NotFound: there is none with that id.
+    """
+    with read(site.engine) as connection:
+        return _get(connection, reservation_id)
+
+
+def change(
+    site: Site, reservation_id: str, changes: Changes, *, actor: Actor, now: int, if_match: int | None = None
+) -> Reservation:
+    """Moves, resizes or renames a booking.
+
+    What has begun keeps its start, node and units; its end may be moved as by :func:`extend`.
+
+    :param if_match: the version the caller saw.
+    :raises Changed: it has another version by now.
+    :raises NoCapacity, OverLimit, Invalid, NotNow, TooLate, NotAllowed, NotFound: nothing was changed.
+    """
+
+    def write(connection: Connection, old: Reservation) -> Reservation:
+        _match(old, if_match)
+        new = _changed(site, old, changes, now)
+        if new.interval != old.interval or new.units != old.units or changes.node is not None:
+            if old.start <= now:
+                new = _move_end(connection, site, old, new, actor, now)
+            else:
+                new = _replaced(connection, site, old, new, changes, actor, now)
+        store.update_reservation(
+            connection, old, start=new.start, end=new.end, units=new.units, title=new.title, pinned=new.pinned,
+            warned_at=None if new.end > old.end else old.warned_at,
+            waiting_reason=None if new.allocations else old.waiting_reason,
+        )  # fmt: skip
+        history.record(connection, "changed", actor=actor.name, at=now, reservation=old, start=new.start, end=new.end,
+                       units=new.units, nodes=list(new.nodes), title=new.title)  # fmt: skip
+        return _get(connection, old.id)
+
+    return _attempt(site, reservation_id, actor, write)
+
+
+def extend(
+    site: Site, reservation_id: str, *, actor: Actor, now: int, end: int | None = None, duration: int | None = None
+) -> Reservation:
+    """Moves the end, where possible without a restart, until the stop begins.
+
+    :param end: the new end in ms UTC. :param duration: or how much longer, in ms.
+    :raises TooLate: the stop has begun, or the booking is over.
+    :raises NoCapacity: somebody else has it then; ``longest_end`` says how far it could go.
+    :raises OverLimit, Invalid, NotAllowed, NotFound: nothing was changed.
+    """
+    if (end is None) == (duration is None):
+        raise Invalid.field("end", "give the new end, or by how much longer, and only one of them")
+    with read(site.engine) as connection:
+        old = _get(connection, reservation_id)
+    target = end if end is not None else old.end + (duration or 0)
+    if target <= old.end:
+        raise Invalid.field("end", "an extension ends after the booking does; release it to end it earlier")
+    return change(site, reservation_id, Changes(end=target), actor=actor, now=now)
+
+
+def cancel(
+    site: Site, reservation_id: str, *, actor: Actor, now: int, if_match: int | None = None
+) -> Reservation:
+    """Cancels what has not begun; releases the rest of what has. Again on the same booking changes nothing.
+
+    :raises Changed, TooLate, NotAllowed, NotFound: nothing was changed.
+    """
+
+    def write(connection: Connection, old: Reservation) -> Reservation:
+        _match(old, if_match)
+        if old.cancelled_at is not None or old.end_reason in ("released", "cancelled"):
+            return old
+        if old.state(now) == "ended":
+            raise TooLate("The booking is already over.")
+        give_back(connection, old, reason="released" if old.state(now) == "active" else "cancelled",
+                  actor=actor.name, now=now)  # fmt: skip
+        return _get(connection, old.id)
+
+    return _attempt(site, reservation_id, actor, write)
+
+
+def give_back(
+    connection: Connection,
+    old: Reservation,
+    *,
+    reason: Literal["released", "cancelled", "no_show", "capacity_lost"],
+    actor: str,
+    now: int,
+) -> None:
+    """Ends a booking now: what has begun is shortened, what has not is cancelled. What was is in the history."""
+    begun = old.start < now and old.allocations and old.waiting_reason is None
+    if begun:
+        store.cut_allocations(connection, old.id, now)
+        store.update_reservation(connection, old, end=now, end_reason=reason)
+    else:
+        store.delete_allocations(connection, old.id)
+        store.update_reservation(connection, old, cancelled_at=now, end_reason=reason, waiting_reason=None)
+    history.record(connection, reason, actor=actor, at=now, reservation=old, start=old.start, end=old.end,
+                   units=old.units, nodes=list(old.nodes))  # fmt: skip
+
+
+def _attempt(
+    site: Site, reservation_id: str, actor: Actor, write: Callable[[Connection, Reservation], Reservation]
+) -> Reservation:
+    for _ in range(ATTEMPTS):
+        try:
+            with _locked(site, reservation_id, actor) as (connection, old):
+                return write(connection, old)
+        except (Refused, Busy):
+            continue
+    raise Unavailable("The database is too busy just now.", hint="Nothing was changed; try again in a moment.")
+
+
+@contextmanager
+def _locked(site: Site, reservation_id: str, actor: Actor) -> Iterator[tuple[Connection, Reservation]]:
+    """A write transaction that holds every node on which the booking may come to lie."""
+    with read(site.engine) as connection:
+        seen = _get(connection, reservation_id)
+    if seen.owner != actor.name and not actor.admin:
+        raise NotAllowed("This booking is somebody else's.", hint=f"Ask {seen.owner} or an admin.")
+    nodes = set(seen.nodes)
+    if seen.profile in site.catalog.profiles:
+        nodes |= set(planning.nodes_of(site, seen.profile))
+    with transaction(site.engine, lock=[(node, seen.resource) for node in nodes]) as connection:
+        yield connection, _get(connection, reservation_id)
+
+
+def _get(connection: Connection, reservation_id: str) -> Reservation:
+    found = store.find(connection, reservation_id)
+    if found is None:
+        raise NotFound(f"There is no booking {reservation_id[:40]!r}.")
+    return found
+
+
+def _match(old: Reservation, if_match: int | None) -> None:
+    if if_match is not None and if_match != old.version:
+        raise Changed("The booking was changed meanwhile.", hint="Look at it as it is now and try again.")
+
+
+def _changed(site: Site, old: Reservation, changes: Changes, now: int) -> Reservation:
+    """The booking as it would be; only sense is checked here, not room.
+
+    :raises TooLate, NotNow, Invalid:
+    """
+    if old.state(now) == "ended":
+        raise TooLate("The booking is over.")
+    begun = old.start <= now and old.state(now) == "active"
+    if begun and (changes.start not in (None, old.start) or changes.units not in (None, old.units)):
+        raise NotNow("The booking has begun: its start and units stay.", hint="Release it and book anew.")
+    if begun and changes.node is not None and changes.node not in old.nodes:
+        raise NotNow("The booking has begun: it stays on its node.", hint="Release it and book anew.")
+    start = old.start if changes.start is None else changes.start
+    end = old.end if changes.end is None else changes.end
+    if changes.start is not None and changes.end is None:
+        end = start + old.interval.length
+    if not begun and start < now - LATE:
+        raise Invalid.field("start", f"it lies {format_duration(now - start)} in the past; book from now on")
+    start = start if begun else max(start, now)
+    if end <= max(start, now):
+        raise Invalid.field("end", "a booking ends after it starts, and not in the past")
+    units = old.units if changes.units is None else changes.units
+    profile = site.catalog.profiles.get(old.profile)
+    if units != old.units and not (profile and 1 <= units <= profile.max_units):
+        valid = f"1 to {profile.max_units}" if profile else f"{old.units}, since its profile is gone"
+        raise Invalid.field("units", f"{units} is not possible with {old.profile!r}; valid is {valid}")
+    pinned = old.pinned if changes.node is None else bool(changes.node)
+    title = old.title if changes.title is None else changes.title
+    return replace(old, start=start, end=end, units=units, title=title, pinned=pinned)
+
+
+def _move_end(
+    connection: Connection, site: Site, old: Reservation, new: Reservation, actor: Actor, now: int
+) -> Reservation:
+    """Extends or shortens what has begun, where it is."""
+    if is_live(old) and (old.stopping_at is not None or now >= old.stop_at(site.stop_lead)):
+        raise TooLate("The stop has begun.", hint="Save your work, and book again from the end on.")
+    if new.end < old.end:
+        store.cut_allocations(connection, old.id, new.end)
+        return new
+    limits.check(connection, site, _draft(new, old, actor), now)
+    more = Interval(old.end, new.end)
+    view = planning.view(connection, old.resource, _nodes(site, old), more)
+    wanted = Wanted(old.units, more, old.node_count, frozenset(old.nodes))
+    plan = planning.plan(connection, site, old.resource, view.boards, wanted, now)
+    if plan is None:
+        here = [board for board in view.boards if board.node in old.nodes]
+        longest = old.end + longest_from(here, wanted)
+        much = format_duration(longest - old.end) if longest - old.end >= SECOND else "no time"
+        raise NoCapacity(
+            f"It can be extended by {much}, not by {format_duration(more.length)}: somebody else has it then.",
+            longest_end=to_iso(longest),
+            alternatives=[{"kind": "shorter", "request": {"end": to_iso(longest)}}] if longest > old.end else [],
+        )
+    planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
+    store.extend_allocations(connection, old, new.end)
+    return new
+
+
+def _replaced(
+    connection: Connection, site: Site, old: Reservation, new: Reservation, changes: Changes, actor: Actor, now: int
+) -> Reservation:
+    """Places what has not begun anew: where it was if it fits there, else wherever it fits."""
+    allowed = frozenset(_nodes(site, old))
+    if changes.node:
+        if changes.node not in allowed or old.node_count > 1:
+            valid = ", ".join(sorted(allowed)) or "none"
+            raise Invalid.field("node", f"{changes.node!r} is not possible; valid: {valid}")
+        allowed = frozenset([changes.node])
+    elif new.pinned:
+        allowed = frozenset(old.nodes) or allowed
+    drafted = _draft(new, old, actor, allowed)
+    limits.check(connection, site, drafted, now)
+    view = planning.view(connection, old.resource, allowed, new.interval, without=old.id)
+    wanted = Wanted(new.units, new.interval, new.node_count)
+    plan: Plan | None = None
+    if old.nodes and set(old.nodes) <= allowed:
+        plan = place(view.boards, replace(wanted, nodes=frozenset(old.nodes)), repack=False)
+    plan = plan or planning.plan(connection, site, old.resource, view.boards, wanted, now)
+    if plan is None and old.waiting_reason is not None:
+        return new
+    if plan is None:
+        request = BookingRequest(
+            profile=new.profile, start=new.start, end=new.end, units=new.units, node=changes.node or None,
+            node_count=new.node_count, title=new.title,
+        )  # fmt: skip
+        raise no_capacity(site, view, drafted, request, now, change=True)
+    store.delete_allocations(connection, old.id)
+    planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
+    store.insert_allocations(connection, planning.allocations(new, plan.nodes))
+    return replace(new, allocations=planning.allocations(new, plan.nodes))
+
+
+def _nodes(site: Site, old: Reservation) -> list[str]:
+    known = planning.nodes_of(site, old.profile) if old.profile in site.catalog.profiles else []
+    return sorted({*known, *old.nodes})
+
+
+def _draft(new: Reservation, old: Reservation, actor: Actor, nodes: frozenset[str] = frozenset()) -> Draft:
+    groups = actor.groups if actor.name == old.owner else frozenset[str]()
+    return Draft(new, nodes, groups)

@@ -1,0 +1,222 @@
+"""The clock: look at what is due, claim it, do it, write down that it was done.
+
+Each action is claimed by compare-and-set in the database before anything is done, and doing it twice does no harm, so
+that a clock killed between any two lines repeats at most something harmless. What runs is reached through
+:class:`Servers`, one class per back-end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection, delete, select
+
+from mlmp_spawner.deadlines import Deadline
+from mlmp_spawner.errors import Changed, MLMPError
+from mlmp_spawner.operations import admission, history, limits, waitlist
+from mlmp_spawner.operations.changes import give_back
+from mlmp_spawner.operations.site import CLOCK, Site
+from mlmp_spawner.rules.due import Action, Continue, NoShow, Promote, Stop, Warn, due, following_of, is_live, next_due
+from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store.tables import unit_in_use
+from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
+from mlmp_spawner.units import MINUTE, SECOND
+
+log = logging.getLogger(__name__)
+
+START_GRACE = MINUTE
+"""How long a start may take until its process is seen; before that nothing is concluded from not seeing it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A user's server that was seen running. ``server_id``: see :attr:`Reservation.server_id`."""
+
+    server_id: str
+    owner: str
+    server: str
+
+
+class Servers(Protocol):
+    """What runs, and how it is reached. Every method may be called again with the same arguments."""
+
+    async def running(self) -> dict[str, RunningServer]:
+        """The servers that are seen running, by server id."""
+
+    async def publish(self, server_id: str, deadline: Deadline) -> None:
+        """Tells the enforcers when the server ends; returns when they can read it."""
+
+    async def stop(self, running: RunningServer, deadline: Deadline) -> None:
+        """Begins to stop a server: through the hub, or past it when the hub is silent."""
+
+    async def forget(self, live: set[str]) -> None:
+        """Clears away what was published for servers that are neither running nor in ``live``."""
+
+
+class Clock:
+    """Runs :meth:`tick` whenever something is due.
+
+    :param site: gives the site as it is now, since the catalog may change.
+    :param interval: the longest wait between two ticks, in ms.
+    """
+
+    def __init__(self, site: Callable[[], Site], servers: Servers, *, interval: int = 5 * SECOND) -> None:
+        self.site = site
+        self.servers = servers
+        self.interval = interval
+        self.failures = 0
+        self.last_tick: int | None = None
+
+    async def tick(self, now: int) -> int:
+        """Does all that is due at ``now``; returns when to come again, in ms UTC."""
+        site = self.site()
+        rows = await asyncio.to_thread(_open, site, now)
+        grace = limits.no_show_grace(site, rows)
+        actions = due(now, rows, stop_lead=site.stop_lead, warn_before=site.warn_before, no_show_grace=grace)
+        running = await self.servers.running()
+        await asyncio.gather(*(self._carry_out(site, a, running, now) for a in actions if not isinstance(a, Promote)))
+        for action in sorted((a for a in actions if isinstance(a, Promote)), key=_waiting_order):
+            await self._carry_out(site, action, running, now)
+        await self._reconcile(site, running, now)
+        self.last_tick = now
+        following = next_due(now, rows, stop_lead=site.stop_lead, warn_before=site.warn_before, no_show_grace=grace)
+        return min(now + self.interval, following or now + self.interval)
+
+    async def published(self, reservation: Reservation) -> None:
+        """After a change: tells the enforcers of the owner's server when it ends now. Call before answering."""
+        site = self.site()
+        for live, deadline in await asyncio.to_thread(_deadlines, site, reservation.owner):
+            await self.servers.publish(live.server_id, deadline)
+
+    async def _carry_out(self, site: Site, action: Action, running: dict[str, RunningServer], now: int) -> None:
+        """One action; a failure is logged and tried again at the next tick, and keeps no other from being done."""
+        try:
+            if not await asyncio.to_thread(_claim, site, action, now):
+                return
+            if isinstance(action, Stop):
+                await self._stop(site, action.reservation, running)
+        except Exception:
+            self.failures += 1
+            log.exception("%s of %s failed; tried again at the next tick", type(action).__name__, action.reservation.id)
+
+    async def _stop(self, site: Site, reservation: Reservation, running: dict[str, RunningServer]) -> None:
+        seen = running.get(reservation.server_id)
+        if seen is not None:
+            deadline = await asyncio.to_thread(admission.deadline_of, site, reservation)
+            await self.servers.stop(seen, deadline)
+
+    async def _reconcile(self, site: Site, running: dict[str, RunningServer], now: int) -> None:
+        """Makes what is written agree with what is seen: deadlines, servers that are gone, units nobody holds."""
+        live = await asyncio.to_thread(_live, site)
+        for reservation, deadline in live:
+            await self.servers.publish(reservation.server_id, deadline)
+        for reservation, _ in live:
+            started_long_ago = reservation.starting_at is None or reservation.starting_at < now - START_GRACE
+            settled = started_long_ago or reservation.started_at is not None
+            if reservation.server_id not in running and settled:
+                await asyncio.to_thread(admission.gone, site, reservation.server_id, now=now)
+        known = {reservation.server_id for reservation, _ in live}
+        await asyncio.to_thread(_free_units, site, known | set(running), now)
+        for server_id, seen in running.items():
+            if server_id not in known and await asyncio.to_thread(_is_over, site, server_id, now):
+                await self.servers.stop(seen, Deadline(now, now + admission.AFTER_RELEASE))
+        await self.servers.forget(known | set(running))
+
+
+def _waiting_order(action: Promote) -> tuple[int, str]:
+    return action.reservation.waitlist_position or 0, action.reservation.id
+
+
+def _open(site: Site, now: int) -> list[Reservation]:
+    with read(site.engine) as connection:
+        return store.open_at(connection, now)
+
+
+def _live(site: Site) -> list[tuple[Reservation, Deadline]]:
+    with read(site.engine) as connection:
+        rows = store.live(connection)
+    return [(row, admission.deadline_of(site, row)) for row in rows]
+
+
+def _deadlines(site: Site, owner: str) -> list[tuple[Reservation, Deadline]]:
+    return [(row, deadline) for row, deadline in _live(site) if row.owner == owner]
+
+
+def _is_over(site: Site, server_id: str, now: int) -> bool:
+    """Whether nothing allows a server to run of which the database does not say that it does."""
+    with read(site.engine) as connection:
+        rows = store.chain(connection, server_id)
+    return not any(row.state(now) == "active" for row in rows)
+
+
+def _free_units(site: Site, known: set[str], now: int) -> None:
+    """Frees units whose holder's server is neither known nor running, once it had time to appear."""
+    with read(site.engine) as connection:
+        rows = connection.execute(select(unit_in_use.c.holder).where(unit_in_use.c.since < now - START_GRACE)).all()
+        holders = {row.holder for row in rows}
+        orphans = {h for h in holders if (store.server_id_of(connection, h) or h) not in known}
+    if orphans:
+        with transaction(site.engine) as connection:
+            connection.execute(delete(unit_in_use).where(unit_in_use.c.holder.in_(orphans)))
+
+
+def _claim(site: Site, action: Action, now: int) -> bool:
+    """Claims an action; False where it is not due any more."""
+    try:
+        if isinstance(action, Promote):
+            return waitlist.promote(site, action.reservation, now=now)
+        locks = [(node, action.reservation.resource) for node in action.reservation.nodes]
+        with transaction(site.engine, lock=locks) as connection:
+            current = store.find(connection, action.reservation.id)
+            if current is None:
+                return False
+            if isinstance(action, Stop):
+                return not action.first or _claim_stop(connection, site, current, now)
+            if isinstance(action, Continue):
+                return _hand_on(connection, current, now)
+            if isinstance(action, NoShow):
+                if current.starting_at is not None or current.state(now) != "active":
+                    return False
+                give_back(connection, current, reason="no_show", actor=CLOCK.name, now=now)
+                return True
+            if isinstance(action, Warn):
+                store.update_reservation(connection, current, warned_at=now)
+                history.record(connection, "warned", actor=CLOCK.name, at=now, reservation=current, end=current.end)
+            return True
+    except (Refused, Busy, Changed):
+        return False
+    except MLMPError as error:
+        log.warning("%s of %s: %s", type(action).__name__, action.reservation.id, error.detail)
+        return False
+
+
+def _claim_stop(connection: Connection, site: Site, current: Reservation, now: int) -> bool:
+    mine = store.of_owner(connection, current.owner, since=current.start)
+    due_now = now >= current.stop_at(site.stop_lead) and following_of(current, mine) is None
+    if current.stopping_at is not None or not is_live(current) or not due_now:
+        return False
+    store.update_reservation(connection, current, stopping_at=now)
+    history.record(connection, "stopping", actor=CLOCK.name, at=now, reservation=current, end=current.end)
+    return True
+
+
+def _hand_on(connection: Connection, current: Reservation, now: int) -> bool:
+    """The owner's next booking takes over the running server and the units it holds."""
+    following = following_of(current, store.of_owner(connection, current.owner, since=current.start))
+    if following is None or not is_live(current) or following.start > now:
+        return False
+    store.update_reservation(
+        connection, following, starting_at=current.starting_at, started_at=current.started_at, stopped_at=None,
+        continues=current.server_id,
+    )  # fmt: skip
+    store.update_reservation(connection, current, stopped_at=now, end_reason="continued")
+    connection.execute(
+        unit_in_use.update().where(unit_in_use.c.holder == current.id).values(holder=following.id, since=now)
+    )
+    history.record(connection, "continued", actor=CLOCK.name, at=now, reservation=following, previous=current.id)
+    return True

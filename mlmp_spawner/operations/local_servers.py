@@ -1,0 +1,75 @@
+"""The users' servers on one machine, as the clock sees and reaches them.
+
+What runs is known from the records that each ``mlmp run`` keeps in ``DATA/servers``; when it ends is told through
+``DATA/deadlines``. A server is stopped through the hub, so that pages and proxy know at once; when the hub is silent,
+by a deadline in the past, which ``mlmp run`` obeys by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from mlmp_spawner import deadlines
+from mlmp_spawner.deadlines import Deadline
+from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.hub import HubClient
+from mlmp_spawner.operations.clock import RunningServer
+
+log = logging.getLogger(__name__)
+
+
+class LocalServers:
+    """:class:`~mlmp_spawner.operations.clock.Servers` on one machine.
+
+    :param data: the data directory. :param silent_after: seconds after which the hub counts as silent.
+    """
+
+    def __init__(self, data: Path, hub: HubClient, *, silent_after: float = 10.0) -> None:
+        self.deadlines = data / "deadlines"
+        self.records = data / "servers"
+        self.hub = hub
+        self.silent_after = silent_after
+        self._stopping: dict[str, asyncio.Task[None]] = {}
+
+    async def running(self) -> dict[str, RunningServer]:
+        """The servers whose ``mlmp run`` is alive."""
+        records = await asyncio.to_thread(deadlines.running, self.records)
+        return {r.id: RunningServer(r.id, r.owner, r.server) for r in records}
+
+    async def publish(self, server_id: str, deadline: Deadline) -> None:
+        """Writes the deadline where ``mlmp run`` reads it, if it differs."""
+        await asyncio.to_thread(_write_if_different, self.deadlines, server_id, deadline)
+
+    async def stop(self, running: RunningServer, deadline: Deadline) -> None:
+        """Asks the hub; a stop on its way is not asked for again, and nobody waits for it to be over."""
+        task = self._stopping.get(running.server_id)
+        if task is None or task.done():
+            self._stopping[running.server_id] = asyncio.create_task(self._stop(running, deadline))
+
+    async def forget(self, live: set[str]) -> None:
+        """Removes the deadlines of servers that are gone."""
+        for server_id in [key for key, task in self._stopping.items() if task.done() and key not in live]:
+            del self._stopping[server_id]
+        await asyncio.to_thread(_remove_others, self.deadlines, live)
+
+    async def _stop(self, running: RunningServer, deadline: Deadline) -> None:
+        try:
+            async with asyncio.timeout(self.silent_after):
+                await self.hub.stop_server(running.owner, running.server)
+                return
+        except (MLMPError, TimeoutError) as error:
+            log.warning("the hub does not stop %s (%s): stopping it past the hub", running.server_id, error)
+        await self.publish(running.server_id, deadline)
+
+
+def _write_if_different(directory: Path, server_id: str, deadline: Deadline) -> None:
+    if deadlines.read(directory, server_id) != deadline:
+        deadlines.write(directory, server_id, deadline)
+
+
+def _remove_others(directory: Path, live: set[str]) -> None:
+    for server_id in deadlines.published(directory):
+        if server_id not in live:
+            deadlines.remove(directory, server_id)
