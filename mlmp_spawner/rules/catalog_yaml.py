@@ -62,10 +62,11 @@ _EXPECTED = {
 }
 
 
-def load_catalog(directory: Path, *, discovered: Sequence[Node] = ()) -> Catalog:
+def load_catalog(directory: Path, *, discovered: Sequence[Node] = (), always: bool = False) -> Catalog:
     """The catalog in the ``*.yaml`` files of ``directory``.
 
     :param discovered: the nodes to take where the files have no section ``nodes``.
+    :param always: take them even where the files have one.
     :raises ConfigurationError: with every problem, ``"file:line: where: what, valid: …"``.
     """
     texts: dict[str, str] = {}
@@ -80,7 +81,7 @@ def load_catalog(directory: Path, *, discovered: Sequence[Node] = ()) -> Catalog
     if not texts:
         raise ConfigurationError(problems or [f"{directory}: no *.yaml file with a catalog"])
     try:
-        catalog = catalog_from_texts(texts, discovered=discovered)
+        catalog = catalog_from_texts(texts, discovered=discovered, always=always)
     except ConfigurationError as error:
         raise ConfigurationError(problems + error.problems) from None
     if problems:
@@ -88,11 +89,11 @@ def load_catalog(directory: Path, *, discovered: Sequence[Node] = ()) -> Catalog
     return catalog
 
 
-def catalog_from_texts(texts: Mapping[str, str], *, discovered: Sequence[Node] = ()) -> Catalog:
+def catalog_from_texts(texts: Mapping[str, str], *, discovered: Sequence[Node] = (), always: bool = False) -> Catalog:
     """The catalog in ``texts``, YAML by file name. See ``load_catalog``."""
     reading = _Reading(texts)
     nodes = reading.named("nodes", Node, reading.entries("nodes", NodeEntry, NodeName))
-    if not reading.has("nodes"):
+    if always or not reading.has("nodes"):
         nodes = {node.name: node for node in discovered}
     images = reading.named("images", Image, reading.entries("images", ImageEntry, Name))
     entries = reading.entries("profiles", ProfileEntry, Name)

@@ -1,0 +1,235 @@
+"""This machine: its GPUs, cores and memory, and which process is which.
+
+GPUs are named by UUID, since CUDA and NVML number them differently. A process is named by its identity, since a pid
+is used again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mlmp_spawner.rules.catalog import Accelerator, Node
+
+GIB = 1 << 30
+GPU = "nvidia.com/gpu"
+SLOT = "mlmp.dev/slot"
+"""CPU cores as something to book."""
+SIMULATED_UNITS = 4
+
+_MIG_PROFILE = re.compile(r"MIG ([0-9]+g\.[0-9]+gb\S*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU, or a MIG slice of one. ``memory`` is in bytes, None where it has none of its own."""
+
+    uuid: str
+    model: str
+    memory: int | None
+    resource: str = GPU
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """What there is, and if it is nothing, why."""
+
+    found: tuple[Gpu, ...] = ()
+    why_none: str = ""
+
+
+class GpuReader:
+    """Looks for NVIDIA GPUs through NVML. A seam: another kind of GPU, or a test, is a subclass with its ``read``."""
+
+    def read(self) -> Gpus:
+        """The GPUs in NVML's order. Never raises for what the machine lacks; ``why_none`` says it."""
+        try:
+            import pynvml
+        except ImportError:
+            return Gpus(why_none="the package nvidia-ml-py is not installed")
+        try:
+            pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            return Gpus(why_none=f"no NVIDIA driver answers ({error})")
+        try:
+            found = [gpu for number in range(pynvml.nvmlDeviceGetCount()) for gpu in _nvml_units(pynvml, number)]
+            return Gpus(tuple(found), "" if found else "the NVIDIA driver knows no GPU")
+        except pynvml.NVMLError as error:
+            return Gpus(why_none=f"the NVIDIA driver does not tell its GPUs ({error})")
+        finally:
+            pynvml.nvmlShutdown()
+
+
+def _nvml_units(nvml: Any, number: int) -> list[Gpu]:
+    """GPU ``number`` as it can be used: whole, or as its MIG slices where it is cut into them."""
+    handle = nvml.nvmlDeviceGetHandleByIndex(number)
+    try:
+        cut = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
+    except nvml.NVMLError:  # a GPU without MIG
+        cut = False
+    if not cut:
+        return [_nvml_unit(nvml, handle)]
+    slices = []
+    for position in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            slices.append(_nvml_unit(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, position)))
+        except nvml.NVMLError_NotFound:  # a position that holds no slice
+            continue
+    return slices
+
+
+def _nvml_unit(nvml: Any, handle: Any) -> Gpu:
+    name = nvml.nvmlDeviceGetName(handle)
+    try:
+        memory = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    except nvml.NVMLError_NotSupported:  # it shares the machine's memory
+        memory = None
+    mig = _MIG_PROFILE.search(name)
+    resource = f"nvidia.com/mig-{mig[1]}" if mig else GPU
+    return Gpu(nvml.nvmlDeviceGetUUID(handle), name.removeprefix("NVIDIA "), memory, resource)
+
+
+def node(gpus: Gpus, *, simulate: bool = False) -> tuple[Node, list[str]]:
+    """This machine as a node of the catalog, and what people should know about it, one sentence each.
+
+    Without a GPU, or with ``simulate``, it has four simulated ones.
+    """
+    notes: list[str] = []
+    if simulate or not gpus.found:
+        why = "asked for with --simulate" if simulate else gpus.why_none
+        notes.append(f"{SIMULATED_UNITS} simulated GPUs, labelled so wherever they appear: {why}")
+        accelerators = [Accelerator(resource=GPU, model="simulated", count=SIMULATED_UNITS, simulated=True)]
+    else:
+        accelerators = _accelerators(gpus, notes)
+    cores = available_cpus()
+    accelerators.append(Accelerator(resource=SLOT, model="CPU core", count=max(1, int(cores))))
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).strip("-._")[:253] or "localhost"
+    return Node(name=name, accelerators=tuple(accelerators), cpus=cores, memory=available_memory()), notes
+
+
+def _accelerators(gpus: Gpus, notes: list[str]) -> list[Accelerator]:
+    """The GPUs by resource. GPUs of several models are one resource, the model then names them all."""
+    accelerators = []
+    for resource in dict.fromkeys(gpu.resource for gpu in gpus.found):
+        units = [gpu for gpu in gpus.found if gpu.resource == resource]
+        models = list(dict.fromkeys(gpu.model for gpu in units))
+        memories = [gpu.memory for gpu in units if gpu.memory]
+        if len(models) > 1:
+            notes.append(
+                f"the GPUs differ ({', '.join(models)}) and are booked as if alike; to book them apart, list them in "
+                "nodes.yaml ('mlmp catalog discover' writes it) with a resource name for each model"
+            )
+        accelerators.append(
+            Accelerator(
+                resource=resource,
+                model=" or ".join(models),
+                count=len(units),
+                memory_gib=round(min(memories) / GIB, 1) if len(memories) == len(units) else None,
+                unit_ids=tuple(gpu.uuid for gpu in units),
+            )
+        )
+    return accelerators
+
+
+def available_cpus(*, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float:
+    """CPU cores that this process may use: what its affinity and its control groups leave."""
+    cores = float(len(os.sched_getaffinity(0)))
+    for folder in _cgroup_folders("cpu", proc, cgroups):
+        quota, period = _numbers(folder / "cpu.max", 2) or (
+            *(_numbers(folder / "cpu.cfs_quota_us", 1) or (-1,)),
+            *(_numbers(folder / "cpu.cfs_period_us", 1) or (-1,)),
+        )
+        if quota > 0 and period > 0:
+            cores = min(cores, quota / period)
+    return round(cores, 2)
+
+
+def available_memory(*, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Main memory in bytes that this process may use: what there is, or what its control groups leave of it."""
+    memory = int(psutil.virtual_memory().total)
+    for folder in _cgroup_folders("memory", proc, cgroups):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            limit = _numbers(folder / name, 1)
+            if limit and 0 < limit[0] < memory:
+                memory = limit[0]
+    return memory
+
+
+def _cgroup_folders(controller: str, proc: Path, cgroups: Path) -> list[Path]:
+    """The control group of this process and those around it, of version 2 and of version 1."""
+    try:
+        lines = (proc / "self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    folders: list[Path] = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = cgroups / controller if controllers else cgroups
+        inner = root / path.lstrip("/")
+        folders += [inner, *(parent for parent in inner.parents if parent.is_relative_to(root))]
+    return folders
+
+
+def _numbers(file: Path, count: int) -> tuple[int, ...] | None:
+    """The numbers in ``file``; -1 for the word 'max'; None if it can't be read."""
+    try:
+        numbers = tuple(-1 if word == "max" else int(word) for word in file.read_text().split())
+    except (OSError, ValueError):
+        return None
+    return numbers if len(numbers) == count else None
+
+
+def identity(pid: int) -> str | None:
+    """Which process ``pid`` is: ``"pid:start tick:boot id"``; None if there is none.
+
+    The start tick tells it from a later process of the same pid, the boot id from one before a restart.
+    """
+    stat = _stat(pid)
+    return f"{pid}:{stat.start_tick}:{_boot_id()}" if stat else None
+
+
+def alive(process: str) -> bool:
+    """Whether the process of that identity still runs. One that has ended but was not waited for does not."""
+    pid, _, rest = process.partition(":")
+    start_tick, _, boot_id = rest.partition(":")
+    if not (pid.isdecimal() and start_tick.isdecimal()) or boot_id != _boot_id():
+        return False
+    stat = _stat(int(pid))
+    return stat is not None and stat.start_tick == int(start_tick) and not stat.ended
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """All processes below ``pid`` now, parents first. Before psutil signals one it checks that the pid is still it."""
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    start_tick: int
+    ended: bool
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+    state, threads, start_tick = fields[0], int(fields[17]), int(fields[19])
+    return _Stat(start_tick, state in "ZXx" and threads <= 1)  # the first thread may end before the others
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
