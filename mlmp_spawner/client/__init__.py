@@ -1,1 +1,5 @@
-"""What user images need and no more: REST client and command line."""
+"""The client: what a user's image needs of MLMP, and no more.
+
+:class:`mlmp_spawner.client.api.Client` speaks to the service; ``mlmp`` (:mod:`mlmp_spawner.client.cli`) is the command
+line on top of it. Nothing here imports the server.
+"""

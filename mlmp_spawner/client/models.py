@@ -1,0 +1,144 @@
+"""What the service answers, as frozen values. Instants and durations are ms.
+
+The API only grows: members that are not known here are ignored, and ``raw`` has the answer as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlmp_spawner.units import from_iso, parse_duration
+
+Json = Mapping[str, Any]
+
+
+def instant(value: object) -> int | None:
+    """ISO 8601 to ms; None stays None."""
+    return None if value is None else from_iso(str(value))
+
+
+def duration(value: object) -> int | None:
+    """``"4h"`` to ms; None stays None."""
+    return None if value is None else parse_duration(str(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Units of a resource on a node."""
+
+    node: str
+    resource: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """One booking. ``url`` is where its server answers, as the service names it: whole, or a path on the hub."""
+
+    id: str
+    owner: str
+    profile: str
+    title: str
+    start: int
+    end: int
+    state: str
+    server_state: str
+    waiting_reason: str | None = None
+    waitlist_position: int | None = None
+    end_reason: str | None = None
+    stops_at: int | None = None
+    url: str | None = None
+    etag: str | None = None
+    allocations: tuple[Allocation, ...] = ()
+    raw: Json = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, body: Json) -> Reservation:
+        """From JSON.
+
+        :raises ValueError, KeyError, TypeError: it is not a reservation.
+        """
+        return cls(
+            id=str(body["id"]), owner=str(body["owner"]), profile=str(body["profile"]),
+            title=str(body.get("title") or ""), start=from_iso(body["start"]), end=from_iso(body["end"]),
+            state=str(body["state"]), server_state=str(body.get("server_state", "none")),
+            waiting_reason=body.get("waiting_reason"), waitlist_position=body.get("waitlist_position"),
+            end_reason=body.get("end_reason"), stops_at=instant(body.get("stops_at")), url=body.get("url"),
+            etag=body.get("etag"), raw=body,
+            allocations=tuple(
+                Allocation(str(a["node"]), str(a["resource"]), int(a["units"])) for a in body.get("allocations", ())
+            ),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From ``start`` to ``end``, ``free`` units are free."""
+
+    start: int
+    end: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAvailability:
+    """What is free on one node. ``first_free``: the earliest start for the duration that was asked for."""
+
+    node: str
+    capacity: int
+    steps: tuple[Step, ...]
+    first_free: int | None = None
+
+    @classmethod
+    def parse(cls, body: Json) -> NodeAvailability:
+        """From JSON; raises as :meth:`Reservation.parse`."""
+        return cls(
+            node=str(body["node"]),
+            capacity=int(body["capacity"]),
+            steps=tuple(Step(from_iso(s["start"]), from_iso(s["end"]), int(s["free"])) for s in body["steps"]),
+            first_free=instant(body.get("first_free")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What can be booked."""
+
+    name: str
+    title: str
+    resource: str
+    units: int
+    max_units: int
+    simulated: bool
+    raw: Json = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, body: Json) -> Profile:
+        """From JSON; raises as :meth:`Reservation.parse`."""
+        return cls(
+            name=str(body["name"]), title=str(body.get("title") or body["name"]), resource=str(body["resource"]),
+            units=int(body["units"]), max_units=int(body["max_units"]), simulated=bool(body.get("simulated")),
+            raw=body,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """Who the token belongs to."""
+
+    name: str
+    groups: tuple[str, ...]
+    scopes: tuple[str, ...]
+    raw: Json = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, body: Json) -> Me:
+        """From JSON; raises as :meth:`Reservation.parse`."""
+        return cls(
+            name=str(body["name"]),
+            groups=tuple(str(g) for g in body.get("groups", ())),
+            scopes=tuple(str(s) for s in body.get("scopes", ())),
+            raw=body,
+        )
