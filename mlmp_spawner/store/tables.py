@@ -53,6 +53,7 @@ outage = Table(
 )
 
 _WAITING = text("waiting_reason IS NOT NULL")
+_CHILD = text("parent IS NOT NULL")
 _LIVE = text("starting_at IS NOT NULL AND stopped_at IS NULL")
 
 reservation = Table(
@@ -88,12 +89,17 @@ reservation = Table(
     Column("version", Integer, nullable=False, server_default=text("1")),
     CheckConstraint('"end" > start'),
     Index("mlmp_reservation_owner", "owner", "end"),
+    # Both for the foreign keys: without them the deletion of a user would read every booking.
+    Index("mlmp_reservation_owner_id", "owner_id"),
+    Index("mlmp_reservation_parent", "parent", sqlite_where=_CHILD, postgresql_where=_CHILD),
     Index("mlmp_reservation_end", "end"),
     Index("mlmp_reservation_start", "start"),
     # The few that wait, and the few whose server may run, among very many that are over.
     Index("mlmp_reservation_waiting", "waitlist_position", sqlite_where=_WAITING, postgresql_where=_WAITING),
     Index("mlmp_reservation_live", "id", sqlite_where=_LIVE, postgresql_where=_LIVE),
 )
+
+_ROOT = text("root IS NOT NULL")
 
 allocation = Table(
     "mlmp_allocation",
@@ -110,7 +116,7 @@ allocation = Table(
     CheckConstraint(f'"end" > start AND "end" - start <= {LONGEST}'),
     Index("mlmp_allocation_range", "node", "resource", "start", "end", "units", "root"),
     Index("mlmp_allocation_reservation", "reservation"),
-    Index("mlmp_allocation_root", "root"),
+    Index("mlmp_allocation_root", "root", sqlite_where=_ROOT, postgresql_where=_ROOT),
 )
 
 unit_in_use = Table(

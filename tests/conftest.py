@@ -1,0 +1,69 @@
+"""Fixtures that all tests share: real databases, one per test, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from mlmp_spawner.store.engine import make_engine
+from tests.databases import PostgreSQL, postgresql_programs, sqlite_copy, sqlite_template
+
+BACKENDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL cluster for the session, with a template database."""
+    if postgresql_programs() is None:
+        reason = "no PostgreSQL here; on Debian and Ubuntu: apt-get install postgresql"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI=true and {reason}")
+        pytest.skip(reason)
+    server = PostgreSQL()
+    try:
+        server.create_template()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with our schema, to be copied."""
+    return sqlite_template(tmp_path_factory.mktemp("sqlite") / "template.sqlite")
+
+
+@pytest.fixture(params=BACKENDS)
+def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh database with a hub's table ``users`` and our schema; the test runs on each backend."""
+    if request.param == "sqlite":
+        yield sqlite_copy(request.getfixturevalue("sqlite_file"), tmp_path / "mlmp.sqlite")
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture(params=BACKENDS)
+def empty_db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database; the test runs on each backend."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.sqlite'}"
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    url = server.create(template=None)
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture
+def engine(db_url: str) -> Iterator[Engine]:
+    """An engine on a fresh database; the test runs on each backend."""
+    made = make_engine(db_url, pool_size=20)
+    yield made
+    made.dispose()
