@@ -1,0 +1,173 @@
+"""What the service asks of JupyterHub, over its REST API.
+
+Scopes that the service's token needs: ``list:users``, ``read:users:groups``, ``read:servers``, ``start:servers``,
+``delete:servers``, ``proxy``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from mlmp_spawner.errors import Conflict, Invalid, MLMPError, NotAllowed, NotFound, NotNow, TooManyRequests, Unavailable
+
+log = logging.getLogger("mlmp.hub")
+
+PAGE = 100
+SLOW = httpx.Timeout(30.0, connect=5.0)
+"""The hub answers a start when the server is ready or after its ``slow_spawn_timeout`` (10 s)."""
+
+_PAGINATION = "application/jupyterhub-pagination+json"
+_REFUSALS: dict[int, type[MLMPError]] = {
+    400: NotNow,
+    403: NotAllowed,
+    404: NotFound,
+    409: Conflict,
+    422: Invalid,
+    429: TooManyRequests,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HubServer:
+    """A server as the hub sees it. ``pending``: spawn, stop, check or None."""
+
+    name: str
+    ready: bool
+    pending: str | None
+    stopped: bool
+    user_options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HubUser:
+    """A user as the hub sees one, with the servers that are not stopped."""
+
+    name: str
+    groups: frozenset[str]
+    servers: Mapping[str, HubServer]
+
+
+class HubClient:
+    """The hub's REST API, as the service uses it.
+
+    :param api_url: such as ``http://127.0.0.1:8081/hub/api``.
+    :param timeout: seconds for a plain question; starts and stops may take longer.
+
+    Every call raises :class:`~mlmp_spawner.errors.Unavailable` when the hub does not answer, and the error that fits
+    (with the hub's own sentence) when it refuses.
+    """
+
+    def __init__(self, api_url: str, token: str, *, timeout: float = 5.0) -> None:
+        self._http = httpx.AsyncClient(
+            base_url=api_url.rstrip("/") + "/",
+            headers={"Authorization": f"token {token}"},
+            timeout=httpx.Timeout(timeout),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Closes its connections."""
+        await self._http.aclose()
+
+    async def alive(self) -> bool:
+        """Whether the hub answers at all."""
+        try:
+            return (await self._http.get("")).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    async def get_user(self, name: str) -> HubUser:
+        """One user, with groups and servers.
+
+        :raises NotFound: the hub has no such user.
+        """
+        answer = await self._ask("GET", f"users/{quote(name, safe='')}")
+        return _user(answer.json())
+
+    async def users(self) -> AsyncIterator[HubUser]:
+        """All users with servers that run or are about to."""
+        offset: int | None = 0
+        while offset is not None:
+            params = {"state": "active", "limit": PAGE, "offset": offset}
+            answer = await self._ask("GET", "users", params=params, headers={"Accept": _PAGINATION})
+            body = answer.json()
+            for item in body["items"]:
+                yield _user(item)
+            following = body["_pagination"].get("next")
+            offset = following["offset"] if following else None
+
+    async def start_server(self, user: str, server: str, options: Mapping[str, Any]) -> bool:
+        """Starts a server; True when it is ready, False when it is on its way (or was already).
+
+        :raises MLMPError: the spawner's refusal, with its own sentence as ``detail``.
+        """
+        body = {"display_name": server, "user_options": dict(options)}
+        answer = await self._ask("POST", _server_path(user, server), json=body, timeout=SLOW)
+        return answer.status_code == 201
+
+    async def stop_server(self, user: str, server: str, *, remove: bool = False) -> bool:
+        """Stops a server; True when it is gone, False when it is on its way out. One that does not run is gone."""
+        try:
+            answer = await self._ask("DELETE", _server_path(user, server), json={"remove": remove}, timeout=SLOW)
+        except NotFound:
+            return True
+        return answer.status_code == 204
+
+    async def restore_routes(self) -> None:
+        """Asks the hub to give the proxy all its routes again (a proxy that was restarted knows none)."""
+        await self._ask("POST", "proxy", timeout=SLOW)
+
+    async def has_route(self, prefix: str) -> bool:
+        """Whether the proxy has a route for ``prefix`` (of any host)."""
+        answer = await self._ask("GET", "proxy")
+        routes = answer.json()
+        return any(spec.endswith(prefix) for spec in routes)
+
+    async def _ask(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        try:
+            answer = await self._http.request(method, path, **kwargs)
+        except httpx.HTTPError as error:
+            raise Unavailable("The hub does not answer just now.", hint="Try again in a few seconds.") from error
+        if answer.is_success:
+            return answer
+        raise _refusal(answer)
+
+
+def _server_path(user: str, server: str) -> str:
+    path = f"users/{quote(user, safe='')}"
+    return f"{path}/servers/{quote(server, safe='')}" if server else f"{path}/server"
+
+
+def _user(model: Mapping[str, Any]) -> HubUser:
+    servers = {
+        name: HubServer(
+            name=name,
+            ready=bool(item.get("ready")),
+            pending=item.get("pending"),
+            stopped=bool(item.get("stopped", False)),
+            user_options=item.get("user_options") or {},
+        )
+        for name, item in (model.get("servers") or {}).items()
+    }
+    return HubUser(model["name"], frozenset(model.get("groups") or ()), servers)
+
+
+def _refusal(answer: httpx.Response) -> MLMPError:
+    """The hub's refusal as an error of ours. A 403 to the service's own token is a fault of the configuration."""
+    try:
+        message = str(answer.json().get("message") or "")
+    except (ValueError, AttributeError):
+        message = ""
+    status = answer.status_code
+    if status >= 500 or status not in _REFUSALS:
+        log.warning("the hub answered %d to %s %s", status, answer.request.method, answer.request.url.path)
+        return Unavailable(message or "The hub could not do this just now.", hint="Try again in a few seconds.")
+    data = {"retry_after": int(answer.headers.get("Retry-After", "1") or 1)} if status == 429 else {}
+    return _REFUSALS[status](message or "The hub refused this.", **data)
+
