@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from tornado.web import Application, StaticFileHandler
 
-from mlmp_spawner.web import api, pages
+from mlmp_spawner.web import api
 from mlmp_spawner.web.base import SECURITY_HEADERS, Handler, LoginCallback, Missing, log_request
 from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.templating import STATIC, make_templates
@@ -31,15 +33,23 @@ class StaticFiles(StaticFileHandler):
         self.finish(f"{status_code}\n")
 
 
-def make_app(context: Context, *, cookie_secret: bytes | None = None) -> Application:
-    """All routes under the service's prefix. Without a ``cookie_secret`` a restart signs browsers out (and in again
-    by itself, through the hub)."""
+def make_app(
+    context: Context, *, pages: Iterable[tuple[Any, ...]] = (), cookie_secret: bytes | None = None
+) -> Application:
+    """All routes under the service's prefix.
+
+    :param pages: routes of pages: patterns below the prefix, their handlers.
+
+    Without a ``cookie_secret`` a restart signs browsers out (and in again
+    by itself, through the hub).
+    """
     prefix = context.prefix
+    ours = re.escape(prefix)
     routes: list[tuple[Any, ...]] = [
-        (f"{prefix}oauth_callback", LoginCallback),
-        (f"{prefix}static/(.*)", StaticFiles, {"path": str(STATIC)}),
-        *api.handlers(context.api_prefix),
-        *((prefix + pattern, *rest) for pattern, *rest in pages.routes()),
+        (f"{ours}oauth_callback", LoginCallback),
+        (f"{ours}static/(.*)", StaticFiles, {"path": str(STATIC)}),
+        *api.routes(context.api_prefix),
+        *((ours + pattern, *rest) for pattern, *rest in pages),
         (r".*", Missing),
     ]
     return Application(
@@ -49,6 +59,7 @@ def make_app(context: Context, *, cookie_secret: bytes | None = None) -> Applica
         default_handler_class=Missing,
         login_url=context.auth.login_url,
         templates=make_templates(),
+        openapi=api.document(context.api_prefix),
         mlmp=context,
     )
 

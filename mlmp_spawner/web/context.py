@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from mlmp_spawner import units
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.reservations import Reservation
 
 if TYPE_CHECKING:
     from mlmp_spawner.hub import HubClient
@@ -36,6 +37,18 @@ class WebSettings:
     zone: str = "UTC"
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """How the service is: whether the hub answered last time, seconds since the clock ticked (None: never)."""
+
+    hub: bool = True
+    clock_age: float | None = None
+
+
+async def _nobody(reservation: Reservation) -> None:
+    """There are no enforcers to tell."""
+
+
 @dataclass
 class Context:
     """The parts that handlers use. ``prefix`` and ``hub_prefix`` begin and end with a slash."""
@@ -52,6 +65,9 @@ class Context:
     now: Callable[[], int] = units.now
     changed: Callable[[], None] = lambda: None
     """Called after each change that was made here, so that the clock need not wait for its next tick."""
+    published: Callable[[Reservation], Awaitable[None]] = _nobody
+    """Tells the enforcers of a changed booking; returns when they know."""
+    state: Callable[[], State] = State
 
     @property
     def hub_prefix(self) -> str:

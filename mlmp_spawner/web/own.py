@@ -1,0 +1,63 @@
+"""What the service says of itself: health, figures, description. Without login, so without anything personal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from mlmp_spawner import __version__
+from mlmp_spawner.web import metrics as figures
+from mlmp_spawner.web import models
+from mlmp_spawner.web.docs import DOCS_CSP, page
+from mlmp_spawner.web.routes import Answer, Call
+
+PATIENCE = 3.0
+
+
+async def health(call: Call) -> Answer:
+    """Whether the database answers, the hub did, and the clock ticks."""
+    context = call.handler.context
+    try:
+        database = await asyncio.wait_for(asyncio.to_thread(_answers, context.site.engine), PATIENCE)
+    except asyncio.TimeoutError:
+        database = False
+    state = context.state()
+    late = state.clock_age is not None and state.clock_age > 60
+    body = models.Health(
+        status="down" if not database else "degraded" if late or not state.hub else "ok",
+        database=database,
+        hub=state.hub,
+        clock_age=state.clock_age,
+        version=__version__,
+    )
+    return Answer(body, status=200 if database else 503)
+
+
+def _answers(engine: Engine) -> bool:
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        return False
+    return True
+
+
+async def metrics(call: Call) -> Answer:
+    """Figures for Prometheus."""
+    return Answer(None, text=call.handler.context.metrics.text(), media_type=figures.CONTENT_TYPE)
+
+
+async def openapi(call: Call) -> Answer:
+    """The OpenAPI document."""
+    return Answer(None, text=json.dumps(call.handler.application.settings["openapi"]).encode())
+
+
+async def docs(call: Call) -> Answer:
+    """The OpenAPI document as a page of its own: no scripts, nothing from elsewhere."""
+    settings = call.handler.application.settings
+    html = page(settings["templates"], settings["openapi"])
+    headers = {"Content-Security-Policy": DOCS_CSP}
+    return Answer(None, text=html.encode(), media_type="text/html; charset=utf-8", headers=headers)
