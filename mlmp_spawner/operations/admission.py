@@ -151,9 +151,7 @@ def _claim(site: Site, actor: Actor, seen: Reservation, now: int) -> Admission:
     return Admission(admitted, node, units, deadline_of(site, admitted))
 
 
-def _take_units(
-    connection: Connection, site: Site, reservation: Reservation, node: str, now: int
-) -> tuple[str, ...]:
+def _take_units(connection: Connection, site: Site, reservation: Reservation, node: str, now: int) -> tuple[str, ...]:
     """Reserves physical units; what this booking already holds is taken again."""
     table = unit_in_use.c
     here = (table.node == node, table.resource == reservation.resource)

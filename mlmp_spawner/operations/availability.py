@@ -120,7 +120,8 @@ def offer(site: Site, *, actor: Actor, now: int) -> Offer:
     with read(site.engine) as connection:
         mine = [row for row in store.of_owner(connection, actor.name, since=now) if row.state(now) != "ended"]
         profiles = tuple(
-            _profile_offer(connection, site, actor, profile, now) for profile in site.catalog.profiles_for(actor.groups)
+            _profile_offer(connection, site, actor, profile, now)
+            for profile in site.catalog.profiles_for(actor.groups)
         )
     return Offer(now, tuple(sorted(mine, key=lambda row: (row.start, row.id))), profiles)
 

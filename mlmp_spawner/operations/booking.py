@@ -207,7 +207,9 @@ def _remembered(connection: Connection, actor: Actor, remembered: tuple[str, str
     return store.find(connection, row.reservation)
 
 
-def _remember(connection: Connection, actor: Actor, remembered: tuple[str, str], booked: Reservation, now: int) -> None:
+def _remember(
+    connection: Connection, actor: Actor, remembered: tuple[str, str], booked: Reservation, now: int
+) -> None:
     key, fingerprint = remembered
     c = idempotency.c
     connection.execute(delete(idempotency).where(c.owner == actor.name, (c.at <= now - REMEMBERED) | (c.key == key)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -94,9 +94,7 @@ def extend(
     return change(site, reservation_id, Changes(end=target), actor=actor, now=now)
 
 
-def cancel(
-    site: Site, reservation_id: str, *, actor: Actor, now: int, if_match: int | None = None
-) -> Reservation:
+def cancel(site: Site, reservation_id: str, *, actor: Actor, now: int, if_match: int | None = None) -> Reservation:
     """Cancels what has not begun; releases the rest of what has. Again on the same booking changes nothing.
 
     :raises Changed, TooLate, NotAllowed, NotFound: nothing was changed.
@@ -213,7 +211,7 @@ def _move_end(
     if new.end < old.end:
         store.cut_allocations(connection, old.id, new.end)
         return new
-    limits.check(connection, site, _draft(new, old, actor), now)
+    limits.check(connection, site, _draft(new, old, actor), now, changed=old)
     more = Interval(old.end, new.end)
     view = planning.view(connection, old.resource, _nodes(site, old), more)
     wanted = Wanted(old.units, more, old.node_count, frozenset(old.nodes))
@@ -245,7 +243,7 @@ def _replaced(
     elif new.pinned:
         allowed = frozenset(old.nodes) or allowed
     drafted = _draft(new, old, actor, allowed)
-    limits.check(connection, site, drafted, now)
+    limits.check(connection, site, drafted, now, changed=old)
     view = planning.view(connection, old.resource, allowed, new.interval, without=old.id)
     wanted = Wanted(new.units, new.interval, new.node_count)
     plan: Plan | None = None

@@ -102,7 +102,9 @@ class Clock:
                 await self._stop(site, action.reservation, running)
         except Exception:
             self.failures += 1
-            log.exception("%s of %s failed; tried again at the next tick", type(action).__name__, action.reservation.id)
+            log.exception(
+                "%s of %s failed; tried again at the next tick", type(action).__name__, action.reservation.id
+            )
 
     async def _stop(self, site: Site, reservation: Reservation, running: dict[str, RunningServer]) -> None:
         seen = running.get(reservation.server_id)

@@ -11,13 +11,16 @@ import asyncio
 import logging
 from pathlib import Path
 
-from mlmp_spawner import deadlines
+from mlmp_spawner import deadlines, processes
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.operations.clock import RunningServer
 
 log = logging.getLogger(__name__)
+
+YOUNG = 120.0
+"""Seconds for which a deadline is kept although nothing is seen to run by it."""
 
 
 class LocalServers:
@@ -35,7 +38,7 @@ class LocalServers:
 
     async def running(self) -> dict[str, RunningServer]:
         """The servers whose ``mlmp run`` is alive."""
-        records = await asyncio.to_thread(deadlines.running, self.records)
+        records = await asyncio.to_thread(processes.running, self.records)
         return {r.id: RunningServer(r.id, r.owner, r.server) for r in records}
 
     async def publish(self, server_id: str, deadline: Deadline) -> None:
@@ -56,10 +59,9 @@ class LocalServers:
 
     async def _stop(self, running: RunningServer, deadline: Deadline) -> None:
         try:
-            async with asyncio.timeout(self.silent_after):
-                await self.hub.stop_server(running.owner, running.server)
-                return
-        except (MLMPError, TimeoutError) as error:
+            await asyncio.wait_for(self.hub.stop_server(running.owner, running.server), self.silent_after)
+            return
+        except (MLMPError, asyncio.TimeoutError) as error:
             log.warning("the hub does not stop %s (%s): stopping it past the hub", running.server_id, error)
         await self.publish(running.server_id, deadline)
 
@@ -70,6 +72,7 @@ def _write_if_different(directory: Path, server_id: str, deadline: Deadline) -> 
 
 
 def _remove_others(directory: Path, live: set[str]) -> None:
-    for server_id in deadlines.published(directory):
-        if server_id not in live:
+    for server_id, age in deadlines.published(directory).items():
+        # A start writes its deadline before anybody can see that it runs.
+        if server_id not in live and age > YOUNG:
             deadlines.remove(directory, server_id)

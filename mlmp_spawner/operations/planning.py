@@ -60,14 +60,16 @@ def plan(
     return place(_with_movable(connection, site, resource, boards, now), wanted)
 
 
-def _with_movable(
-    connection: Connection, site: Site, resource: str, boards: Sequence[Board], now: int
-) -> list[Board]:
+def _with_movable(connection: Connection, site: Site, resource: str, boards: Sequence[Board], now: int) -> list[Board]:
     """The same boards, over as long as the bookings on them last, with those marked that may be moved."""
     ids = {t.reservation for board in boards for t in board.taken}
     rows = _load(connection, ids)
     rows += _neighbours(connection, rows)
-    movable = {row.id: frozenset(nodes_of(site, row.profile)) for row in rows if row.id in ids and _may_move(row, rows, site, now)}
+    movable = {
+        row.id: frozenset(nodes_of(site, row.profile))
+        for row in rows
+        if row.id in ids and _may_move(row, rows, site, now)
+    }
     if not movable:
         return list(boards)
     intervals = [t.interval for board in boards for t in board.taken if t.reservation in movable]

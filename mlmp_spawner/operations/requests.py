@@ -120,7 +120,9 @@ def _owner(request: BookingRequest, actor: Actor) -> tuple[str, frozenset[str]]:
 def _units(site: Site, profile: Profile, request: BookingRequest) -> int:
     units = profile.units if request.units is None else request.units
     if not 1 <= units <= profile.max_units:
-        raise Invalid.field("units", f"{units} is not possible with {profile.name!r}; valid is 1 to {profile.max_units}")
+        raise Invalid.field(
+            "units", f"{units} is not possible with {profile.name!r}; valid is 1 to {profile.max_units}"
+        )
     available = len(nodes_of(site, profile.name))
     if not 1 <= request.node_count <= max(available, 1):
         valid = f"1 to {available}" if available else "none, since no node has what it needs"
@@ -171,9 +173,7 @@ def _previous(connection: Connection, new: Reservation) -> Reservation | None:
     return next((row for row in found if row.allocations), None)
 
 
-def _server(
-    connection: Connection, new: Reservation, asked: str | None, previous: Reservation | None
-) -> str:
+def _server(connection: Connection, new: Reservation, asked: str | None, previous: Reservation | None) -> str:
     """The name of its server: the one asked for, that of the booking it continues, the default one, or its own id."""
     others = store.select_where(
         connection, store.owned_by(new.owner), store.overlapping(new.interval), store.not_given_back()

@@ -10,7 +10,6 @@ from mlmp_spawner.rules.placement import Wanted
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.transaction import read, transaction
-from mlmp_spawner.units import MINUTE
 
 
 def promote(site: Site, waiting: Reservation, *, now: int) -> bool:

@@ -116,8 +116,13 @@ def _repacked(
     for board in rest:
         if board.capacity < wanted.units or any(o.overlaps(wanted.interval) for o in board.outages):
             continue
-        relieved = _relieve(state | {board.node: state[board.node].adding(mine)}, board.node, wanted.interval,
-                            DEPTH - len(moves), budget)
+        relieved = _relieve(
+            state | {board.node: state[board.node].adding(mine)},
+            board.node,
+            wanted.interval,
+            DEPTH - len(moves),
+            budget,
+        )
         if relieved is None:
             continue
         state, done = relieved

@@ -181,8 +181,14 @@ def continues(first: Reservation, second: Reservation) -> bool:
 
 def chain_end(first: Reservation, others: Iterable[Reservation]) -> Reservation:
     """The last booking of the unbroken chain that begins with ``first``."""
-    by_start = {other.start: other for other in others if other.id != first.id and other.owner == first.owner
-                and other.server == first.server and other.waiting_reason is None}
+    by_start = {
+        other.start: other
+        for other in others
+        if other.id != first.id
+        and other.owner == first.owner
+        and other.server == first.server
+        and other.waiting_reason is None
+    }
     last = first
     while (following := by_start.get(last.end)) is not None and continues(last, following):
         last = following

@@ -74,9 +74,7 @@ def owned_by(name: str) -> ColumnElement[bool]:
 
 def of_owner(connection: Connection, owner: str, *, since: int) -> list[Reservation]:
     """The owner's bookings that end after ``since`` and were not cancelled; those given back early are among them."""
-    return select_where(
-        connection, owned_by(owner), reservation.c.end > since, reservation.c.cancelled_at.is_(None)
-    )
+    return select_where(connection, owned_by(owner), reservation.c.end > since, reservation.c.cancelled_at.is_(None))
 
 
 def open_at(connection: Connection, now: int) -> list[Reservation]:
