@@ -61,6 +61,13 @@ def hub_url(text: str) -> str:
     return urlunsplit((parts.scheme, netloc, path.rstrip("/") + "/", "", ""))
 
 
+def checked_token(token: str) -> str:
+    """The token, if it can be one. :raises Invalid: it is empty, or has characters that no token has."""
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise Invalid.field("token", "this is no token of the hub: one word of letters and digits")
+    return token
+
+
 def in_the_clear(url: str) -> bool:
     """Whether a token to this address could be read on the way."""
     parts = urlsplit(url)
@@ -76,7 +83,7 @@ def load(environ: Mapping[str, str] = os.environ, path: Path | None = None) -> A
     """
     url, token = environ.get("MLMP_URL", ""), environ.get("MLMP_TOKEN", "")
     if url and token:
-        return Access(hub_url(url), token, "MLMP_URL and MLMP_TOKEN")
+        return Access(hub_url(url), checked_token(token), "MLMP_URL and MLMP_TOKEN")
     path = path or config_path()
     kept = _read(path)
     if url:
@@ -86,7 +93,7 @@ def load(environ: Mapping[str, str] = os.environ, path: Path | None = None) -> A
     if kept is None:
         hint = "mlmp login URL, with the address of your hub"
         raise NotSignedIn("Nobody is signed in here.", hint=hint)
-    return Access(kept.url, token, f"MLMP_TOKEN and {path}") if token else kept
+    return Access(kept.url, checked_token(token), f"MLMP_TOKEN and {path}") if token else kept
 
 
 def save(access: Access, path: Path | None = None) -> Path:

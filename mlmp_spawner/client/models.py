@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlmp_spawner.units import from_iso, parse_duration
+from mlmp_spawner.units import from_iso
 
 Json = Mapping[str, Any]
 
@@ -17,11 +17,6 @@ Json = Mapping[str, Any]
 def instant(value: object) -> int | None:
     """ISO 8601 to ms; None stays None."""
     return None if value is None else from_iso(str(value))
-
-
-def duration(value: object) -> int | None:
-    """``"4h"`` to ms; None stays None."""
-    return None if value is None else parse_duration(str(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +30,22 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """One booking. ``url`` is where its server answers, as the service names it: whole, or a path on the hub."""
+    """One booking. ``owner``: None where the hub does not show it; ``units`` are per node.
+
+    ``url`` is where its server answers, as the service names it: whole, or a path on the hub.
+    """
 
     id: str
-    owner: str
+    owner: str | None
     profile: str
     title: str
     start: int
     end: int
     state: str
     server_state: str
+    units: int = 1
+    node_count: int = 1
+    mine: bool = True
     waiting_reason: str | None = None
     waitlist_position: int | None = None
     end_reason: str | None = None
@@ -61,16 +62,28 @@ class Reservation:
         :raises ValueError, KeyError, TypeError: it is not a reservation.
         """
         return cls(
-            id=str(body["id"]), owner=str(body["owner"]), profile=str(body["profile"]),
-            title=str(body.get("title") or ""), start=from_iso(body["start"]), end=from_iso(body["end"]),
-            state=str(body["state"]), server_state=str(body.get("server_state", "none")),
-            waiting_reason=body.get("waiting_reason"), waitlist_position=body.get("waitlist_position"),
-            end_reason=body.get("end_reason"), stops_at=instant(body.get("stops_at")), url=body.get("url"),
-            etag=body.get("etag"), raw=body,
+            id=str(body["id"]),
+            owner=body["owner"],
+            profile=str(body["profile"]),
+            title=str(body.get("title") or ""),
+            start=from_iso(body["start"]),
+            end=from_iso(body["end"]),
+            state=str(body["state"]),
+            server_state=str(body.get("server_state", "none")),
+            waiting_reason=body.get("waiting_reason"),
+            waitlist_position=body.get("waitlist_position"),
+            units=int(body.get("units", 1)),
+            node_count=int(body.get("node_count", 1)),
+            mine=bool(body.get("mine", True)),
+            end_reason=body.get("end_reason"),
+            stops_at=instant(body.get("stops_at")),
+            url=body.get("url"),
+            etag=body.get("etag"),
+            raw=body,
             allocations=tuple(
                 Allocation(str(a["node"]), str(a["resource"]), int(a["units"])) for a in body.get("allocations", ())
             ),
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,32 @@ class NodeAvailability:
 
 
 @dataclass(frozen=True, slots=True)
+class Availability:
+    """What is free for a profile over a window; ``units`` are what was asked for on each node."""
+
+    profile: str
+    units: int
+    start: int
+    end: int
+    nodes: tuple[NodeAvailability, ...]
+    first_free: int | None = None
+    raw: Json = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, body: Json) -> Availability:
+        """From JSON; raises as :meth:`Reservation.parse`."""
+        return cls(
+            profile=str(body["profile"]),
+            units=int(body["units"]),
+            start=from_iso(body["start"]),
+            end=from_iso(body["end"]),
+            nodes=tuple(NodeAvailability.parse(node) for node in body["nodes"]),
+            first_free=instant(body.get("first_free")),
+            raw=body,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What can be booked."""
 
@@ -118,10 +157,14 @@ class Profile:
     def parse(cls, body: Json) -> Profile:
         """From JSON; raises as :meth:`Reservation.parse`."""
         return cls(
-            name=str(body["name"]), title=str(body.get("title") or body["name"]), resource=str(body["resource"]),
-            units=int(body["units"]), max_units=int(body["max_units"]), simulated=bool(body.get("simulated")),
+            name=str(body["name"]),
+            title=str(body.get("title") or body["name"]),
+            resource=str(body["resource"]),
+            units=int(body["units"]),
+            max_units=int(body["max_units"]),
+            simulated=bool(body.get("simulated")),
             raw=body,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True, slots=True)

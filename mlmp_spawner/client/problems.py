@@ -66,7 +66,7 @@ def error_from(status: int, body: Any) -> MLMPError:
 
 def exit_status(error: MLMPError) -> int:
     """The exit status of the command line: 1 refused, 2 usage or configuration, 3 not reachable or not allowed in."""
-    if isinstance(error, NotSignedIn) or error.status >= 500 and not isinstance(error, ConfigurationError):
+    if isinstance(error, NotSignedIn) or (error.status >= 500 and not isinstance(error, ConfigurationError)):
         return 3
     return 2 if isinstance(error, (Invalid, ConfigurationError)) else 1
 

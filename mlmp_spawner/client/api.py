@@ -1,0 +1,149 @@
+"""The service's REST API, typed.
+
+::
+
+    with Client(access) as client:
+        booked = client.book(profile="gpu", duration="4h")
+        client.start(booked.id)
+
+A refusal raises the same error as on the server (:mod:`mlmp_spawner.errors`), with its ``detail`` and
+``alternatives``. What may be repeated without harm is repeated while the server restarts or is busy.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+from mlmp_spawner.client.config import Access
+from mlmp_spawner.client.models import Availability, Me, Profile, Reservation
+from mlmp_spawner.client.problems import NotReachable
+from mlmp_spawner.client.transport import PATIENCE, Transport
+
+T = TypeVar("T")
+PAGE = 100
+
+
+class Client:
+    """One hub, one token. Close it, or use it in ``with``. The parameters are those of :class:`.Transport`."""
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        notice: Callable[[str], None] = lambda text: None,
+        patience: float = PATIENCE,
+        timeout: float = 30.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.access = access
+        self._http = Transport(access, notice=notice, patience=patience, timeout=timeout, sleep=sleep)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    # -- what there is -----------------------------------------------------------------------------------------
+
+    def me(self) -> Me:
+        """Whose token this is.
+
+        :raises NotSignedIn: nobody's. :raises NotReachable: no MLMP there.
+        """
+        return self._parse(Me.parse, self._http.json("GET", "me"))
+
+    def profiles(self) -> list[Profile]:
+        """What may be booked."""
+        body = self._http.json("GET", "catalog")
+        return self._parse(lambda found: [Profile.parse(item) for item in found["profiles"]], body)
+
+    def availability(self, profile: str, **query: str | int | None) -> Availability:
+        """What is free for ``profile``: ``start``, ``end``, ``node``, ``units``, ``duration`` as the API has them."""
+        body = self._http.json("GET", "availability", query={"profile": profile, **query})
+        return self._parse(Availability.parse, body)
+
+    def reservations(self, **query: str | int | None) -> Iterator[Reservation]:
+        """Bookings by start, fetched page after page: ``start``, ``end``, ``owner``, ``state`` narrow them."""
+        cursor: str | None = None
+        while True:
+            body = self._http.json("GET", "reservations", query={**query, "limit": PAGE, "cursor": cursor})
+            yield from self._parse(lambda found: [Reservation.parse(item) for item in found["items"]], body)
+            cursor = body.get("next_cursor")
+            if not cursor:
+                return
+
+    def reservation(self, id: str) -> Reservation:
+        """One booking. :raises NotFound: no such, or not for the caller to see."""
+        return self._reservation("GET", _path(id))
+
+    def history(self, id: str) -> list[dict[str, Any]]:
+        """Who did what when, oldest first: ``at, actor, action, details``."""
+        body = self._http.json("GET", f"{_path(id)}/history")
+        return self._parse(lambda found: [dict(item) for item in found["items"]], body)
+
+    # -- changes -----------------------------------------------------------------------------------------------
+
+    def book(self, **request: Any) -> Reservation:
+        """Books; ``request`` as ``POST reservations`` takes it.
+
+        :raises NoCapacity: with ``alternatives``. :raises OverLimit: with ``limits``.
+        """
+        body = {name: value for name, value in request.items() if value is not None}
+        headers = {"Idempotency-Key": str(uuid.uuid4())}  # so that repeating it books once
+        return self._reservation("POST", "reservations", body=body, headers=headers, repeatable=True)
+
+    def extend(self, id: str, duration: str) -> Reservation:
+        """Moves the end back by ``duration``. Not repeated when the answer is lost: it would add up."""
+        return self._reservation("POST", f"{_path(id)}/extend", body={"duration": duration})
+
+    def give_back(self, found: Reservation) -> Reservation:
+        """Cancels what has not begun, releases what has. :raises Changed: it is not as ``found`` any more."""
+        headers = {"If-Match": found.etag} if found.etag else None
+        return self._reservation("DELETE", _path(found.id), headers=headers)
+
+    def start(self, id: str) -> Reservation:
+        """Starts the server of a booking; it can be used once ``server_state`` is ``running``."""
+        return self._reservation("POST", f"{_path(id)}/start", body={}, repeatable=True)
+
+    def stop(self, id: str) -> Reservation:
+        """Stops the server of a booking and keeps the booking."""
+        return self._reservation("POST", f"{_path(id)}/stop", body={}, repeatable=True)
+
+    def server_url(self, found: Reservation) -> str | None:
+        """Where the server of a booking answers, whole; None while there is none.
+
+        :raises NotReachable: the service names something that is not a web address.
+        """
+        if not found.url:
+            return None
+        url = urljoin(self.access.url, found.url)
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise NotReachable("The address of the server is not a web address.")
+        return url
+
+    def _reservation(self, method: str, path: str, **options: Any) -> Reservation:
+        return self._parse(Reservation.parse, self._http.json(method, path, **options))
+
+    def _parse(self, parse: Callable[[Any], T], body: Any) -> T:
+        try:
+            return parse(body)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            hint = "Is this client older than the server? pip install --upgrade mlmp-spawner"
+            raise NotReachable(f"The answer of {self.access.url} can't be understood.", hint=hint) from error
+
+
+def _path(id: str) -> str:
+    """The path of a booking; whatever was typed stays one component."""
+    return f"reservations/{quote(id, safe='').replace('.', '%2E')}"
