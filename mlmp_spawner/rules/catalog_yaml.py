@@ -30,7 +30,7 @@ from mlmp_spawner.rules.catalog import (
     ProfileEntry,
 )
 from mlmp_spawner.rules.catalog_fit import Mistake, misfits
-from mlmp_spawner.rules.values import AS_WRITTEN, Model, Name, NodeName, choices, quoted
+from mlmp_spawner.rules.values import AS_WRITTEN, LINE_PATTERN, Model, Name, NodeName, choices, quoted
 from mlmp_spawner.rules.yaml_lines import Place, YamlPath, read_yaml
 
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
@@ -55,6 +55,7 @@ _EXPECTED = {
     "int_type": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
+    "bool_parsing": "true or false",
     "tuple_type": "a list",
     "dict_type": "names with their settings",
     "too_short": "a list with something in it",
@@ -124,14 +125,16 @@ def json_schema() -> dict[str, Any]:
 def catalog_texts(catalog: Catalog) -> dict[str, str]:
     """``catalog`` as YAML, by file name; reading it again gives an equal catalog."""
     sections: dict[str, Any] = {
-        section: {
-            name: entry.model_dump(mode="json", exclude={"name"}, exclude_defaults=True, context=AS_WRITTEN)
-            for name, entry in entries.items()
-        }
+        section: {name: entry_as_written(entry) for name, entry in entries.items()}
         for section, entries in (("nodes", catalog.nodes), ("images", catalog.images), ("profiles", catalog.profiles))
     }
     sections["limits"] = catalog.limits.model_dump(mode="json", exclude_unset=True, context=AS_WRITTEN)
     return {f"{section}.yaml": section_text(section, content) for section, content in sections.items() if content}
+
+
+def entry_as_written(entry: Node | Image | Profile) -> dict[str, Any]:
+    """An entry as it stands under its name in a file: what is as by default left out, durations and sizes as texts."""
+    return entry.model_dump(mode="json", exclude={"name"}, exclude_defaults=True, context=AS_WRITTEN)
 
 
 def section_text(section: str, content: Mapping[str, Any]) -> str:
@@ -174,8 +177,8 @@ class _Reading:
                 self._places |= {path: at for path, at in document.places.items() if path[:1] == (section,)}
 
     def has(self, section: str) -> bool:
-        """Whether a file has that section."""
-        return section in self._sections
+        """Whether a file has that section, and something in it."""
+        return bool(self._sections.get(section))
 
     def broken(self, section: str) -> bool:
         """Whether something in that section could not be read, so that what seems to be missing may be there."""
@@ -247,6 +250,8 @@ def _message(path: YamlPath, details: ErrorDetails) -> str:
         return str(details["ctx"]["error"])
     if kind == "string_type":
         return f"must be text, not {_shown(value)}" + (f"; put it in quotes: '{value}'" if _scalar(value) else "")
+    if kind == "string_pattern_mismatch" and details["ctx"]["pattern"] == LINE_PATTERN:
+        return "must be one line, without control characters"
     if kind == "string_pattern_mismatch":
         return f"{_shown(value)} is not a name: {_NAMES}"
     if kind in _EXPECTED:

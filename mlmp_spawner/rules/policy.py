@@ -1,4 +1,4 @@
-"""The rules of sharing: whether what somebody asks for stays within the limits that hold for him.
+"""The rules of sharing: whether what somebody asks for stays within the limits that hold for them.
 
 Pure: the caller loads the person's other bookings, ``usage`` counts them, ``check`` compares. Which limits hold for
 whom (the most generous of several groups; what is set for the user wins) is ``Catalog.limits_for``.

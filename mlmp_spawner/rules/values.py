@@ -85,7 +85,9 @@ NodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$")]
 ResourceName = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=255)
 ]
-Text = Annotated[str, Field(min_length=1, max_length=2000)]
+LINE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+Text = Annotated[str, Field(min_length=1, max_length=2000, pattern=LINE_PATTERN)]
+"""One line, so that it can stand in a header, a log and a table."""
 Count = Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
 Amount = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 

@@ -1,0 +1,62 @@
+"""``mlmp catalog``: write a catalog from what is there, and the JSON Schema that editors complete it with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlmp_spawner import machine
+from mlmp_spawner.operations.one_machine import one_machine_catalog
+from mlmp_spawner.rules.catalog_yaml import entry_as_written, json_schema, section_text
+
+__all__ = ["catalog", "discover", "one_machine_catalog", "schema", "schema_text"]
+
+
+@click.group()
+def catalog() -> None:
+    """Write a catalog from what is there."""
+
+
+@catalog.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with the notes.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Into this file: profiles/nodes.yaml.")
+def discover(as_json: bool, output: Path | None) -> None:
+    """Print this machine as nodes.yaml: its GPUs, cores and memory.
+
+    A machine that is left out of the catalog is discovered whenever MLMP starts; the file is for changing what is
+    found: fewer units, other names, models apart.
+    """
+    node, notes = machine.node(machine.GpuReader().read())
+    nodes = {node.name: entry_as_written(node)}
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    if as_json:
+        _write(json.dumps({"nodes": nodes, "notes": notes}, indent=2) + "\n", output)
+    else:
+        _write(section_text("nodes", nodes), output)
+
+
+@catalog.command()
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Into this file: profiles/schema.json."
+)
+def schema(output: Path | None) -> None:
+    """Print the JSON Schema of the catalog's files, for editors."""
+    _write(schema_text(), output)
+
+
+def schema_text() -> str:
+    """What belongs into ``profiles/schema.json``."""
+    document: dict[str, Any] = json_schema()
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {output}", err=True)
