@@ -412,15 +412,8 @@ class TestAnyConnection:
         booked = book(engine, 0, 10)
         assert change(engine, booked, **{column: value}) in ("type", "capacity")
         assert refusal(engine, "UPDATE mlmp_capacity SET units = 'all'") == "type"
-        values = {
-            "reservation": booked,
-            "root": None,
-            "node": "n1",
-            "resource": GPU,
-            "units": 1,
-            "start": 0,
-            "end": 10,
-        }
+        values = {"reservation": booked, "root": None, "node": "n1", "resource": GPU}
+        values |= {"units": 1, "start": 0, "end": 10, column: value}
         assert refusal(engine, INSERT, **values) in ("type", "capacity")
 
     def test_upsert_is_refused(self, engine: Engine) -> None:
