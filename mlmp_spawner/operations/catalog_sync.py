@@ -22,6 +22,7 @@ from mlmp_spawner.rules.placement import Wanted, place
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import capacity, unit_in_use
+from mlmp_spawner.store.tables import reservation as reservation_table
 from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
 
 TRIES = 5
@@ -98,7 +99,7 @@ def _over(connection: Connection, node: str, resource: str, window: Interval) ->
 
 def _affected(connection: Connection, node: str, resource: str, window: Interval) -> list[Reservation]:
     ids = {row[0] for row in store.taken(connection, resource, [node], window)}
-    return store.select_where(connection, store.reservation.c.id.in_(ids))
+    return store.select_where(connection, reservation_table.c.id.in_(ids))
 
 
 def _running_on_lost_units(connection: Connection, site: Site, node: str, resource: str) -> Collection[str]:

@@ -13,6 +13,7 @@ from mlmp_spawner.operations.site import Actor, Site, new_id
 from mlmp_spawner.rules.catalog import Profile
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store.tables import reservation as reservation_table
 from mlmp_spawner.units import DAY, MINUTE, format_duration
 
 LATE = MINUTE
@@ -164,7 +165,7 @@ def _nodes(site: Site, profile: Profile, request: BookingRequest) -> frozenset[s
 
 def _previous(connection: Connection, new: Reservation) -> Reservation | None:
     """The owner's booking that ends where the new one starts, with the same profile and units."""
-    table = store.reservation.c
+    table = reservation_table.c
     found = store.select_where(
         connection, store.owned_by(new.owner), table.end == new.start, store.not_given_back(),
         table.profile == new.profile, table.units == new.units, table.node_count == new.node_count,

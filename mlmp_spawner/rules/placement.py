@@ -109,7 +109,8 @@ def _repacked(
     mine = Taken("", wanted.units, wanted.interval)
     for node in fitting:
         state[node] = state[node].adding(mine)
-    chosen, moves = list(fitting), []
+    chosen: list[str] = list(fitting)
+    moves: list[Move] = []
     # The node that lacks least is the likeliest to be relieved with one move.
     rest = sorted((b for b in allowed if b.node not in fitting), key=lambda b: (-rooms[b.node], b.node))
     budget = _Budget(TRIES)

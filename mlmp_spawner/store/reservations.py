@@ -183,7 +183,7 @@ def update_reservation(connection: Connection, old: Reservation, **changes: Any)
 def taken(
     connection: Connection, resource: str, nodes: Collection[str], window: Interval
 ) -> list[tuple[str, str, int, int, int]]:
-    """``(reservation, node, units, start, end)`` of all root allocations that overlap ``window``, by the range index."""
+    """``(reservation, node, units, start, end)`` of all root allocations in ``window``, by the range index."""
     columns = (allocation.c.reservation, allocation.c.node, allocation.c.units, allocation.c.start, allocation.c.end)
     found: list[tuple[str, str, int, int, int]] = []
     for node in nodes:
