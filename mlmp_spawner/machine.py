@@ -15,7 +15,20 @@ from typing import Any
 
 import psutil
 
+from mlmp_spawner.processes import alive, identity
 from mlmp_spawner.rules.catalog import Accelerator, Node
+
+__all__ = [
+    "Gpu",
+    "GpuReader",
+    "Gpus",
+    "alive",
+    "available_cpus",
+    "available_memory",
+    "descendants",
+    "identity",
+    "node",
+]
 
 GIB = 1 << 30
 GPU = "nvidia.com/gpu"
@@ -188,48 +201,9 @@ def _numbers(file: Path, count: int) -> tuple[int, ...] | None:
     return numbers if len(numbers) == count else None
 
 
-def identity(pid: int) -> str | None:
-    """Which process ``pid`` is: ``"pid:start tick:boot id"``; None if there is none.
-
-    The start tick tells it from a later process of the same pid, the boot id from one before a restart.
-    """
-    stat = _stat(pid)
-    return f"{pid}:{stat.start_tick}:{_boot_id()}" if stat else None
-
-
-def alive(process: str) -> bool:
-    """Whether the process of that identity still runs. One that has ended but was not waited for does not."""
-    pid, _, rest = process.partition(":")
-    start_tick, _, boot_id = rest.partition(":")
-    if not (pid.isdecimal() and start_tick.isdecimal()) or boot_id != _boot_id():
-        return False
-    stat = _stat(int(pid))
-    return stat is not None and stat.start_tick == int(start_tick) and not stat.ended
-
-
 def descendants(pid: int) -> list[psutil.Process]:
     """All processes below ``pid`` now, parents first. Before psutil signals one it checks that the pid is still it."""
     try:
         return list(psutil.Process(pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return []
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    start_tick: int
-    ended: bool
-
-
-def _stat(pid: int) -> _Stat | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
-    state, threads, start_tick = fields[0], int(fields[17]), int(fields[19])
-    return _Stat(start_tick, state in "ZXx" and threads <= 1)  # the first thread may end before the others
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
