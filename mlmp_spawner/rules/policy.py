@@ -182,7 +182,7 @@ def _sentence(violation: Violation) -> str:
         "min_duration": f"A booking lasts at least {allowed}; this asks for {asked}.",
         "max_duration": f"A booking lasts at most {allowed}; this asks for {asked}.",
         "ahead": f"A booking starts at most {allowed} ahead; this asks for {asked}.",
-        "open_bookings": f"At most {allowed} may be open; {used} are.",
+        "open_bookings": f"At most {allowed} open at once: {used} now.",
         "extension": f"An extension adds at most {allowed}; this asks for {asked}.",
     }[violation.limit]
 
