@@ -115,11 +115,11 @@ class Client:
 
     def start(self, id: str) -> Reservation:
         """Starts the server of a booking; it can be used once ``server_state`` is ``running``."""
-        return self._reservation("POST", f"{_path(id)}/start", body={}, repeatable=True)
+        return self._reservation("POST", f"{_path(id)}/start", repeatable=True)
 
     def stop(self, id: str) -> Reservation:
         """Stops the server of a booking and keeps the booking."""
-        return self._reservation("POST", f"{_path(id)}/stop", body={}, repeatable=True)
+        return self._reservation("POST", f"{_path(id)}/stop", repeatable=True)
 
     def server_url(self, found: Reservation) -> str | None:
         """Where the server of a booking answers, whole; None while there is none.

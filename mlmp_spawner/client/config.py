@@ -130,7 +130,7 @@ def _read(path: Path) -> Access | None:
                     [f"{path} can be read by others, and holds your token; make it yours: chmod 600 {path}"]
                 )
             body = json.load(file)
-            return Access(hub_url(body["url"]), str(body["token"]), str(path))
+            return Access(hub_url(str(body["url"])), str(body["token"]), str(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, Invalid) as error:

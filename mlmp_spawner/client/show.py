@@ -22,7 +22,7 @@ from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND, format_duration, from_
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH_OF_A_PIPE = 160
+WIDTH_OF_A_PIPE = 10_000
 MARKS = {"running": "●", "starting": "◐", "stopping": "◑"}
 
 

@@ -17,6 +17,9 @@ from mlmp_spawner.errors import NotNow, Unavailable
 PATIENCE = 600.0
 """Seconds that a server may take to start: images are large."""
 
+GRACE = 5.0
+"""Seconds after which a server that is not starting has failed to."""
+
 
 @command()
 @click.argument("id")
@@ -88,7 +91,7 @@ def _until(session: Session, found: Reservation, doing: str, done: Callable[[Res
     with Status(f"{doing} {show.safe(found.id)}", console=target) as status:
         while not done(found):
             took = time.monotonic() - began
-            if doing == "starting" and (found.server_state == "none" or found.state == "ended") and took > 1:
+            if doing == "starting" and (found.server_state == "none" or found.state == "ended") and took > GRACE:
                 raise NotNow(
                     "The server did not start.",
                     hint=f"What happened: mlmp show {found.id}; try again: mlmp start {found.id}",
