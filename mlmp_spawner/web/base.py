@@ -20,8 +20,9 @@ from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
 from pydantic import ValidationError
 from tornado.web import HTTPError, RequestHandler
 
-from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed, NotFound, TooManyRequests
+from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed, NotFound, TooManyRequests, Unavailable
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.store.transaction import Busy, Refused
 from mlmp_spawner.web.auth import Caller, HubAuthentication, Right
 from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.templating import PageUser, page_namespace
@@ -71,6 +72,8 @@ def as_error(error: BaseException | None) -> MLMPError:
         text = (error.log_message or "") % error.args if error.args else error.log_message or ""
         known = HTTP_WORDS.get(error.status_code, ("Bad request", "The request can't be understood."))
         return HTTPProblem(error.status_code, known[0], text if error.status_code == 403 and text else known[1])
+    if isinstance(error, (Busy, Refused)):
+        return Unavailable("The database is too busy just now.", hint="Nothing was changed; try again in a moment.")
     number = secrets.token_hex(6)
     return MLMPError(
         "Something went wrong on our side; the log has the details.",
@@ -157,6 +160,7 @@ class Handler(HubOAuthenticated, RequestHandler):
     async def prepare(self) -> None:
         """Method, login, rate, right, size: in this order."""
         self.current_user = None
+        self.context.under_way.add(self)
         self.check_method()
         if self.right != "none":
             if not await self.sign_in():
@@ -196,6 +200,15 @@ class Handler(HubOAuthenticated, RequestHandler):
     def on_stranger(self) -> bool:
         """What happens to somebody who is not signed in."""
         raise Unauthenticated("Sign in at the hub, or send a valid hub token.", hint="Authorization: Bearer TOKEN")
+
+    def on_finish(self) -> None:
+        """The answer is out."""
+        self.context.under_way.discard(self)
+
+    def on_connection_close(self) -> None:
+        """Nobody waits for the answer any more."""
+        self.context.under_way.discard(self)
+        super().on_connection_close()
 
     def check_xsrf_cookie(self) -> None:
         """As the hub does it: cookie requests need the token of a page, token requests don't."""

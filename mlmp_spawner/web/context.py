@@ -13,6 +13,8 @@ from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.reservations import Reservation
 
 if TYPE_CHECKING:
+    from tornado.web import RequestHandler
+
     from mlmp_spawner.hub import HubClient
     from mlmp_spawner.web.auth import HubAuthentication
     from mlmp_spawner.web.metrics import Metrics
@@ -68,6 +70,8 @@ class Context:
     published: Callable[[Reservation], Awaitable[None]] = _nobody
     """Tells the enforcers of a changed booking; returns when they know."""
     state: Callable[[], State] = State
+    under_way: set[RequestHandler] = field(default_factory=set)
+    """Requests that are being answered."""
 
     @property
     def hub_prefix(self) -> str:

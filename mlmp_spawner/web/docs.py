@@ -47,7 +47,7 @@ def _shown(schema: dict[str, Any]) -> str:
     if kind == "array":
         return f"list of {_shown(schema.get('items', {}))}"
     bounds = [f"{word} {schema[key]}" for key, word in _BOUNDS.items() if key in schema]
-    extra = ", ".join([schema["format"]] * ("format" in schema) + bounds)
+    extra = ", ".join(([str(schema["format"])] if "format" in schema else []) + bounds)
     example = f", such as {schema['examples'][0]}" if schema.get("examples") and "format" not in schema else ""
     return f"{kind} ({extra}){example}" if extra else f"{kind}{example}"
 

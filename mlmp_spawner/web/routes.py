@@ -111,7 +111,8 @@ class ApiHandler(Handler):
         for name, value in answer.headers.items():
             self.set_header(name, value)
         self._own_etag = answer.etag
-        if answer.etag:
+        if answer.etag and self.request.method not in ("GET", "HEAD"):
+            # Of a GET tornado takes it from compute_etag, and answers 304 by it.
             self.set_header("ETag", answer.etag)
         self.set_header("Content-Type", answer.media_type)
         self.finish(answer.text if answer.body is None else answer.body.model_dump_json())

@@ -1,0 +1,302 @@
+"""The service: API, pages and clock, as one process beside the hub.
+
+``python -m mlmp_spawner.service --config jupyterhub_config.py``; where the hub is, it learns from the environment that
+the hub gives to services (``JUPYTERHUB_*``). Either outlives the other's crash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import hmac
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from mlmp_spawner import units
+from mlmp_spawner.errors import ConfigurationError, MLMPError
+from mlmp_spawner.hub import HubClient
+from mlmp_spawner.operations import catalog_sync
+from mlmp_spawner.operations.clock import Clock
+from mlmp_spawner.operations.local_servers import LocalServers
+from mlmp_spawner.operations.one_machine import one_machine_catalog
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.catalog import Catalog
+from mlmp_spawner.settings import MLMP, load_config
+from mlmp_spawner.store import schema
+from mlmp_spawner.store.engine import make_engine
+from mlmp_spawner.web import pages
+from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
+from mlmp_spawner.web.auth import HubAuthentication
+from mlmp_spawner.web.context import Context, State, WebSettings
+from mlmp_spawner.web.metrics import Metrics
+from mlmp_spawner.web.stream import Feed
+from mlmp_spawner.web.throttle import Throttle
+
+log = logging.getLogger("mlmp.service")
+
+HUB_LOOK = 5.0
+"""Seconds between two looks at the hub and at our route in the proxy."""
+
+TICK_PATIENCE = 60.0
+LAST_REQUESTS = 10.0
+"""Seconds that requests under way get when the service is told to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the service is, and where the hub is: the hub's environment for services."""
+
+    api_url: str
+    api_token: str
+    prefix: str
+    base_url: str
+    client_id: str
+    host: str
+    port: int
+    name: str = "mlmp"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Surroundings:
+        """From ``JUPYTERHUB_*``.
+
+        :raises ConfigurationError: what is missing, all at once.
+        """
+        needed = ("JUPYTERHUB_API_URL", "JUPYTERHUB_API_TOKEN", "JUPYTERHUB_SERVICE_URL")
+        missing = [name for name in needed if not environment.get(name)]
+        if missing:
+            raise ConfigurationError([f"{name} is not set; `mlmp up` sets it" for name in missing])
+        name = environment.get("JUPYTERHUB_SERVICE_NAME") or "mlmp"
+        base = _slashed(environment.get("JUPYTERHUB_BASE_URL") or "/")
+        url = urlsplit(environment["JUPYTERHUB_SERVICE_URL"])
+        return cls(
+            api_url=environment["JUPYTERHUB_API_URL"],
+            api_token=environment["JUPYTERHUB_API_TOKEN"],
+            prefix=_slashed(environment.get("JUPYTERHUB_SERVICE_PREFIX") or f"{base}services/{name}/"),
+            base_url=base,
+            client_id=environment.get("JUPYTERHUB_CLIENT_ID") or f"service-{name}",
+            host=url.hostname or "127.0.0.1",
+            port=url.port or 0,
+            name=name,
+        )
+
+
+def _slashed(path: str) -> str:
+    path = path.strip("/")
+    return f"/{path}/" if path else "/"
+
+
+class Service:
+    """All the parts, wired.
+
+    :param settings: of the site. :param where: the hub's environment.
+    :raises ConfigurationError: catalog, settings or database are not as they must be.
+    """
+
+    def __init__(self, settings: MLMP, where: Surroundings) -> None:
+        self.settings = settings
+        self.where = where
+        self.engine = make_engine(settings.db_url, pool_size=10)
+        self.site = self._make_site(self._load_catalog())
+        self.hub = HubClient(where.api_url, where.api_token)
+        servers = LocalServers(Path(settings.data), self.hub, silent_after=settings.hub_silent_after)
+        self.clock = Clock(lambda: self.site, servers, interval=round(settings.tick * 1000))
+        self.metrics = Metrics()
+        self.feed = Feed(lambda: self.site)
+        self.context = self._make_context()
+        secret = hmac.new(where.api_token.encode(), b"mlmp cookies", hashlib.sha256).digest()
+        self.app = make_app(self.context, pages=pages.routes(), cookie_secret=secret)
+        self._hub_up = False
+        self._due = asyncio.Event()
+        self._server = HTTPServer(self.app, xheaders=True, max_body_size=HARD_BODY_LIMIT, body_timeout=30)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _load_catalog(self) -> Catalog:
+        catalog, notes = one_machine_catalog(Path(self.settings.catalog), simulate=self.settings.simulate)
+        for note in notes:
+            log.info("%s", note)
+        return catalog
+
+    def _make_site(self, catalog: Catalog) -> Site:
+        settings = self.settings
+        return Site(self.engine, catalog, stop_lead=settings.stop_lead_ms, warn_before=settings.warn_before_ms)
+
+    def _make_context(self) -> Context:
+        where, settings = self.where, self.settings
+        web = WebSettings(
+            rate=settings.requests_per_minute / 60,
+            burst=settings.requests_per_minute,
+            show_owners=settings.show_owners,
+        )
+        return Context(
+            site=self.site,
+            hub=self.hub,
+            auth=make_auth(where),
+            feed=self.feed,
+            throttle=Throttle(web.rate, web.burst),
+            metrics=self.metrics,
+            prefix=where.prefix,
+            base_url=where.base_url,
+            settings=web,
+            changed=self.wake,
+            published=self.clock.published,
+            state=self.state,
+        )
+
+    def wake(self) -> None:
+        """Something changed: the clock looks at once."""
+        self._due.set()
+
+    def state(self) -> State:
+        """How it is, for ``GET health``."""
+        last = self.clock.last_tick
+        return State(self._hub_up, None if last is None else round((units.now() - last) / 1000, 1))
+
+    async def reload(self) -> None:
+        """Reads the catalog again; a wrong one is logged and changes nothing."""
+        try:
+            self.site = self._make_site(await asyncio.to_thread(self._load_catalog))
+        except MLMPError as error:
+            log.error("the catalog stays as it was: %s", error.detail)
+            return
+        self.context.site = self.site
+        await self._sync()
+
+    async def _sync(self) -> None:
+        for lost in await asyncio.to_thread(catalog_sync.sync, self.site, now=units.now()):
+            log.warning("capacity was lost: booking %s of %r: %s", lost.reservation, lost.owner, lost.outcome)
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves until ``stop`` is set, then ends in order: no new requests, those under way, streams, loops."""
+        await self._sync()
+        sockets = bind_sockets(self.where.port, self.where.host)
+        self._server.add_sockets(sockets)
+        log.info("serving %s at %s:%d", self.where.prefix, *sockets[0].getsockname()[:2])
+        loops: list[Coroutine[Any, Any, None]] = [self._clock_loop(), self._hub_loop(), self.feed.run()]
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        try:
+            await stop.wait()
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        log.info("stopping")
+        self._server.stop()
+        self.feed.end()
+        patience = units.now() + LAST_REQUESTS * 1000
+        while self.context.under_way and units.now() < patience:
+            await asyncio.sleep(0.02)
+        await self._server.close_all_connections()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.hub.close()
+        self.engine.dispose()
+
+    async def _clock_loop(self) -> None:
+        """Ticks whenever something is due. No failure ends it."""
+        while True:
+            now = units.now()
+            self._due.clear()
+            try:
+                following = await asyncio.wait_for(self.clock.tick(now), TICK_PATIENCE)
+                self.metrics.ticks.labels("done").inc()
+                self.metrics.last_tick.set(now / 1000)
+            except Exception:
+                log.exception("a tick of the clock failed; the next one follows")
+                self.metrics.ticks.labels("failed").inc()
+                following = now + 1000
+            wait = max(0.1, (following - units.now()) / 1000)
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._due.wait(), wait)
+
+    async def _hub_loop(self) -> None:
+        """Sees whether the hub answers, and gives a restarted proxy its routes back. No failure ends it."""
+        while True:
+            try:
+                self._hub_up = await self.hub.alive()
+                self.metrics.hub_up.set(self._hub_up)
+                if self._hub_up and not await self.hub.has_route(self.where.prefix):
+                    log.warning("the proxy does not know %s: asking the hub for all routes", self.where.prefix)
+                    await self.hub.restore_routes()
+            except MLMPError as error:
+                log.warning("asking the hub about our route: %s", error.detail)
+            except Exception:
+                log.exception("looking at the hub failed; tried again")
+            await asyncio.sleep(HUB_LOOK)
+
+
+def make_auth(where: Surroundings) -> HubAuthentication:
+    """The hub's OAuth client for this service."""
+    return HubAuthentication(
+        api_url=where.api_url,
+        api_token=where.api_token,
+        base_url=where.prefix,
+        hub_prefix=f"{where.base_url}hub/",
+        oauth_client_id=where.client_id,
+        oauth_redirect_uri=f"{where.prefix}oauth_callback",
+        access_scopes={"access:services", f"access:services!service={where.name}"},
+    )
+
+
+def check_schema(db_url: str) -> None:
+    """Refuses to work on a database of another version.
+
+    :raises ConfigurationError: saying what to run.
+    """
+    found, wanted = schema.current(db_url), schema.head()
+    if found != wanted:
+        raise ConfigurationError([f"the database has schema {found or 'none'}, not {wanted}: run `mlmp db upgrade`"])
+
+
+async def serve(settings: MLMP, where: Surroundings) -> None:
+    """Runs the service until SIGTERM or SIGINT; SIGHUP reads the catalog again."""
+    service = Service(settings, where)
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(service.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    await service.run(stop)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The entry point; the exit status: 0 told to stop, 2 wrong configuration."""
+    parser = argparse.ArgumentParser(prog="mlmp_spawner.service", description="The MLMP service, beside a JupyterHub.")
+    parser.add_argument("--config", required=True, help="the hub's jupyterhub_config.py")
+    parser.add_argument("--log-level", default=os.environ.get("MLMP_LOG_LEVEL", "INFO"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = MLMP(config=load_config(options.config))
+        check_schema(settings.db_url)
+        asyncio.run(serve(settings, Surroundings.from_environment(os.environ)))
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

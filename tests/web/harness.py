@@ -1,0 +1,157 @@
+"""The real application over HTTP, in a thread of its own; only the hub is played by small subclasses of our seams."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import httpx
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from mlmp_spawner.errors import MLMPError, NotFound
+from mlmp_spawner.hub import HubClient, HubServer, HubUser
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
+from mlmp_spawner.web.auth import HubAuthentication
+from mlmp_spawner.web.context import Context, WebSettings
+from mlmp_spawner.web.metrics import Metrics
+from mlmp_spawner.web.stream import Feed
+from mlmp_spawner.web.throttle import Throttle
+
+T = TypeVar("T")
+
+PREFIX = "/services/mlmp/"
+API = PREFIX + "api/v1/"
+ACCESS = "access:services!service=mlmp"
+
+
+def user(name: str, *scopes: str, admin: bool = False, groups: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What ``/hub/api/user`` answers to a token of ``name`` with ``scopes``."""
+    return {"kind": "user", "name": name, "admin": admin, "groups": list(groups), "scopes": list(scopes)}
+
+
+TOKENS = {
+    "ann-token": user("ann", ACCESS, "custom:mlmp:book"),
+    "ben-token": user("ben", ACCESS, "custom:mlmp:book", groups=("lab",)),
+    "eve-token": user("eve", ACCESS, "custom:mlmp:book"),
+    "reader-token": user("ann", ACCESS),
+    "outsider-token": user("eve", "custom:mlmp:book"),
+    "admin-token": user("root", ACCESS, "custom:mlmp:book", "custom:mlmp:admin", admin=True),
+    "hub-admin-token": user("root", "access:services", "admin-ui", admin=True),
+    "narrow-admin-token": user("root", ACCESS, admin=True),
+    "filtered-admin-token": user("root", ACCESS, "admin-ui!user=root", "custom:mlmp:admin!group=lab", admin=True),
+    "server-token": user("ann", ACCESS, "custom:mlmp:book!server=ann/"),
+    "foreign-token": user("eve", ACCESS, "custom:mlmp:book!user=ann"),
+    "service-token": {"kind": "service", "name": "robot", "scopes": ["access:services", "custom:mlmp:admin"]},
+}
+
+
+class KnownTokens(HubAuthentication):
+    """Knows a few tokens by heart. ``down``: the hub does not answer."""
+
+    down = False
+
+    async def ask_hub(self, token: str, use_cache: bool, session_id: str) -> dict[str, Any] | None:
+        if self.down:
+            raise OSError("no hub")
+        return TOKENS.get(token)
+
+
+class ObedientHub(HubClient):
+    """Does what it is told and remembers it; ``refusal`` is raised instead."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1/hub/api", "none")
+        self.asked: list[tuple[str, str, str]] = []
+        self.refusal: MLMPError | None = None
+
+    async def get_user(self, name: str) -> HubUser:
+        if name not in {"ann", "ben", "eve", "root"}:
+            raise NotFound(f"There is no user {name!r} on this hub.")
+        return HubUser(name, frozenset(), {"": HubServer("", True, None, False)})
+
+    async def start_server(self, user: str, server: str, options: Any) -> bool:
+        self.asked.append(("start", user, server))
+        if self.refusal:
+            raise self.refusal
+        return False
+
+    async def stop_server(self, user: str, server: str, *, remove: bool = False) -> bool:
+        self.asked.append(("stop", user, server))
+        return True
+
+
+class RunningApp:
+    """The application on a free port. ``now`` is its time; tests set it.
+
+    Use as a context manager.
+    """
+
+    def __init__(self, site: Site, now: int, settings: WebSettings | None = None) -> None:
+        self.site, self.now = site, now
+        self.settings = settings or WebSettings(rate=0, poll=0.05)
+        self.hub = ObedientHub()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> RunningApp:
+        self._thread.start()
+        self.call(self._begin())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.call(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine in the application's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    async def _begin(self) -> None:
+        self.feed = Feed(lambda: self.site, poll=self.settings.poll)
+        self.auth = KnownTokens(
+            api_url="http://127.0.0.1:1/hub/api",
+            api_token="none",
+            base_url=PREFIX,
+            hub_prefix="/hub/",
+            oauth_client_id="service-mlmp",
+            oauth_redirect_uri=PREFIX + "oauth_callback",
+            access_scopes={"access:services", ACCESS},
+        )
+        self.context = Context(
+            site=self.site,
+            hub=self.hub,
+            auth=self.auth,
+            feed=self.feed,
+            throttle=Throttle(self.settings.rate, self.settings.burst),
+            metrics=Metrics(),
+            settings=self.settings,
+            now=lambda: self.now,
+        )
+        self.app = make_app(self.context)
+        self._server = HTTPServer(self.app, max_body_size=HARD_BODY_LIMIT)
+        sockets = bind_sockets(0, "127.0.0.1")
+        self._server.add_sockets(sockets)
+        self.url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        self._following = asyncio.create_task(self.feed.run())
+
+    async def _end(self) -> None:
+        self._server.stop()
+        self.feed.end()
+        self._following.cancel()
+        await asyncio.gather(self._following, return_exceptions=True)
+        await self._server.close_all_connections()
+        await self.hub.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await self._loop.shutdown_default_executor()
+
+    def client(self, token: str | None = "ann-token", **headers: str) -> httpx.Client:
+        """An HTTP client with a token; addresses are relative to the API."""
+        given = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url + API, headers={**given, **headers}, timeout=20, trust_env=False)

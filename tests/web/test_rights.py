@@ -1,0 +1,126 @@
+"""Who may call what: every row of the table against every kind of caller."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from mlmp_spawner.units import HOUR, to_iso
+from mlmp_spawner.web.api import TABLE
+from tests.operations.conftest import NOW
+from tests.web.harness import TOKENS, RunningApp
+
+#: What a caller gets on a booking of ann's: `in` (answered), or the status of the refusal.
+CALLERS = {
+    "nobody": None,
+    "unknown token": "no-such-token",
+    "outsider": "outsider-token",  # may book, but is not let in to this service
+    "reader": "reader-token",  # ann, let in, without the scope to book
+    "owner": "ann-token",
+    "owner's server": "server-token",
+    "other": "ben-token",
+    "foreign": "foreign-token",  # eve, with a scope that is filtered to ann
+    "narrow admin": "narrow-admin-token",  # "admin": true, but without any admin scope
+    "filtered admin": "filtered-admin-token",
+    "admin": "admin-token",
+    "hub admin": "hub-admin-token",
+}
+ANYBODY = dict.fromkeys(CALLERS, "in")
+LET_IN = ANYBODY | {"nobody": 401, "unknown token": 401, "outsider": 403}
+BOOKERS = LET_IN | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
+OWNERS = BOOKERS | {"other": 403}
+SEERS = LET_IN | {"other": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
+
+EXPECTED = {
+    "GET me": LET_IN,
+    "GET catalog": LET_IN,
+    "GET availability": LET_IN,
+    "GET reservations": LET_IN,
+    "POST reservations": BOOKERS,
+    "GET reservations/{id}": LET_IN,
+    "PATCH reservations/{id}": OWNERS,
+    "DELETE reservations/{id}": OWNERS,
+    "POST reservations/{id}/extend": OWNERS,
+    "POST reservations/{id}/start": OWNERS,
+    "POST reservations/{id}/stop": OWNERS,
+    "GET reservations/{id}/history": SEERS,
+    "GET stream": LET_IN,
+    "GET health": ANYBODY,
+    "GET metrics": ANYBODY,
+    "GET openapi.json": ANYBODY,
+    "GET docs": ANYBODY,
+}
+QUERIES = {"GET availability": {"profile": "gpu"}}
+BODIES = {
+    "POST reservations": {"profile": "gpu", "start": to_iso(NOW + 9 * HOUR), "duration": "1h"},
+    "PATCH reservations/{id}": {"title": "changed"},
+    "POST reservations/{id}/extend": {"duration": "10m"},
+}
+
+
+@pytest.fixture
+def booked(ann: httpx.Client) -> str:
+    return ann.post("reservations", json={"profile": "gpu", "duration": "1h", "title": "ann's"}).json()["id"]
+
+
+def test_every_call_has_its_row_here():
+    assert {f"{row.method} {row.path}" for row in TABLE} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("call", EXPECTED)
+def test_who_may(call: str, app: RunningApp, booked: str):
+    method, path = call.split(" ")
+    for caller, token in CALLERS.items():
+        with app.client(token) as client:
+            request = client.build_request(
+                method, path.replace("{id}", booked), params=QUERIES.get(call), json=BODIES.get(call)
+            )
+            answer = client.send(request, stream=True)
+            answer.close()
+        expected = EXPECTED[call][caller]
+        if expected == "in":
+            # After an owner gave it back the next one is told that it is over: let in, and refused for that alone.
+            assert answer.status_code < 300 or answer.status_code == 409, f"{caller}: {answer.status_code}"
+        else:
+            assert answer.status_code == expected, f"{caller}: {answer.status_code}"
+
+
+def test_a_refused_call_changes_nothing(app: RunningApp, booked: str, ann: httpx.Client):
+    before = ann.get(f"reservations/{booked}").json()
+    for caller, token in CALLERS.items():
+        for call, outcome in EXPECTED.items():
+            method, path = call.split(" ")
+            if method == "GET" or outcome[caller] == "in":
+                continue
+            with app.client(token) as client:
+                client.request(method, path.replace("{id}", booked), json=BODIES.get(call))
+    assert ann.get(f"reservations/{booked}").json() == before
+    assert app.hub.asked == []
+
+
+def test_admin_is_who_has_an_admin_scope_and_not_who_the_hub_calls_one(app: RunningApp):
+    admins = {"admin-token", "hub-admin-token", "service-token"}
+    for token, model in TOKENS.items():
+        if token == "outsider-token":
+            continue
+        with app.client(token) as client:
+            me = client.get("me").json()
+        assert me["admin"] == (token in admins), token
+        assert me["name"] == model["name"]
+
+
+def test_a_service_books_for_somebody_or_not_at_all(app: RunningApp):
+    with app.client("service-token") as robot:
+        assert robot.post("reservations", json={"profile": "gpu"}).status_code == 400
+        made = robot.post("reservations", json={"profile": "gpu", "owner": "ben"})
+    assert made.status_code == 201 and made.json()["owner"] == "ben"
+
+
+def test_who_was_known_lately_may_go_on_while_the_hub_is_away_and_nobody_else(app: RunningApp, ann: httpx.Client):
+    assert ann.get("me").status_code == 200
+    app.auth.down = True
+    assert ann.get("me").status_code == 200
+    with app.client("ben-token") as ben:
+        stranger = ben.get("me")
+    assert stranger.status_code == 503 and stranger.headers["Retry-After"]
+    assert stranger.json()["code"] == "unavailable"
