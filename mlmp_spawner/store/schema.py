@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, inspect, text
 
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.store.engine import BEGIN, make_engine
+from mlmp_spawner.store.transaction import translated
 
 VERSION_TABLE = "mlmp_alembic_version"
 
@@ -28,6 +29,7 @@ def upgrade(db_url: str | URL, revision: str = "head") -> str | None:
     """Brings the schema up to ``revision``; the new version.
 
     :raises ConfigurationError: the revision is unknown, or the hub's tables are missing.
+    :raises Busy, Unavailable: the database is in use, or does not answer.
     """
     return _migrate(db_url, revision, command.upgrade)
 
@@ -85,7 +87,7 @@ def _config() -> Config:
 def _connection(db_url: str | URL) -> Iterator[Connection]:
     engine = make_engine(db_url, pool_size=1)
     try:
-        with engine.connect() as connection:
+        with translated(), engine.connect() as connection:
             yield connection
     finally:
         engine.dispose()

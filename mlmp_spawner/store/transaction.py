@@ -50,7 +50,7 @@ def transaction(engine: Engine, *, lock: Iterable[tuple[str, str]] = ()) -> Iter
     :raises Busy: another transaction was in the way for too long, or made this one obsolete.
     :raises Unavailable: the database does not answer.
     """
-    with _translated(), _turn(engine), engine.connect() as connection:
+    with translated(), _turn(engine), engine.connect() as connection:
         connection.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
         with connection.begin():
             rows = sorted(set(lock))
@@ -69,7 +69,7 @@ def read(engine: Engine) -> Iterator[Connection]:
 
     :raises Busy, Unavailable: see :func:`transaction`.
     """
-    with _translated(), engine.connect() as connection:
+    with translated(), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         yield connection
@@ -102,7 +102,8 @@ def _turn(engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Turns errors of the driver into :class:`Refused`, :class:`Busy` and ``Unavailable`` where they are that."""
     try:
         yield
     except DBAPIError as error:
