@@ -196,9 +196,8 @@ class Service:
         log.info("stopping")
         self._server.stop()
         self.feed.end()
-        patience = units.now() + LAST_REQUESTS * 1000
-        while self.context.under_way and units.now() < patience:
-            await asyncio.sleep(0.02)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.context.under_way.wait(), LAST_REQUESTS)
         await self._server.close_all_connections()
         for task in self._tasks:
             task.cancel()

@@ -47,6 +47,30 @@ class State:
     clock_age: float | None = None
 
 
+class UnderWay:
+    """The requests that are being answered."""
+
+    def __init__(self) -> None:
+        self._requests: set[RequestHandler] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def add(self, request: RequestHandler) -> None:
+        """One begins."""
+        self._requests.add(request)
+        self._idle.clear()
+
+    def discard(self, request: RequestHandler) -> None:
+        """One is answered, or nobody waits for it any more."""
+        self._requests.discard(request)
+        if not self._requests:
+            self._idle.set()
+
+    async def wait(self) -> None:
+        """Returns when all are answered."""
+        await self._idle.wait()
+
+
 async def _nobody(reservation: Reservation) -> None:
     """There are no enforcers to tell."""
 
@@ -70,8 +94,7 @@ class Context:
     published: Callable[[Reservation], Awaitable[None]] = _nobody
     """Tells the enforcers of a changed booking; returns when they know."""
     state: Callable[[], State] = State
-    under_way: set[RequestHandler] = field(default_factory=set)
-    """Requests that are being answered."""
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     @property
     def hub_prefix(self) -> str:

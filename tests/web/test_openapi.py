@@ -151,7 +151,7 @@ def test_no_change_however_odd_makes_the_service_fail(
     conforms("reservations/{id}", answer)
     answer = send(ann, "POST", f"reservations/{id}/extend", extension)
     assert answer.status_code < 500, answer.text
-    header = {b"If-Match": tag.encode("utf-8", "ignore").replace(b"\n", b"").replace(b"\r", b"").replace(b"\0", b"")}
+    header = {b"If-Match": bytes(byte for byte in tag.encode("utf-8", "ignore") if byte > 0x20 and byte != 0x7F)}
     assert ann.patch(f"reservations/{id}", json={"title": "t"}, headers=header).status_code < 500
 
 
@@ -182,6 +182,6 @@ def test_no_bytes_anywhere_make_the_service_fail(app: RunningApp, ann: httpx.Cli
     elif where == "body":
         answer = ann.post("reservations", content=raw, headers={"Content-Type": "application/json"})
     else:
-        value = bytes(byte for byte in raw if byte >= 0x20 and byte != 0x7F)
+        value = bytes(byte for byte in raw if byte > 0x20 and byte != 0x7F)
         answer = ann.post("reservations", json={"profile": "x"}, headers={b"Idempotency-Key": value, b"X": value})
     assert answer.status_code < 500, answer.text
