@@ -62,10 +62,13 @@ def change(
                 new = _move_end(connection, site, old, new, actor, now)
             else:
                 new = _replaced(connection, site, old, new, changes, actor, now)
+            new = _separated(connection, new, now)
+        placed = bool(new.allocations)
         store.update_reservation(
-            connection, old, start=new.start, end=new.end, units=new.units, title=new.title, pinned=new.pinned,
-            warned_at=None if new.end > old.end else old.warned_at,
-            waiting_reason=None if new.allocations else old.waiting_reason,
+            connection, old, start=new.start, end=new.end, server=new.server, units=new.units, title=new.title,
+            pinned=new.pinned, warned_at=None if new.end > old.end else old.warned_at,
+            waiting_reason=None if placed else old.waiting_reason,
+            waitlist_position=None if placed else old.waitlist_position,
         )  # fmt: skip
         history.record(connection, "changed", actor=actor.name, at=now, reservation=old, start=new.start, end=new.end,
                        units=new.units, nodes=list(new.nodes), title=new.title)  # fmt: skip
@@ -262,6 +265,20 @@ def _replaced(
     planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
     store.insert_allocations(connection, planning.allocations(new, plan.nodes))
     return replace(new, allocations=planning.allocations(new, plan.nodes))
+
+
+def _separated(connection: Connection, new: Reservation, now: int) -> Reservation:
+    """Bookings of one owner at the same time have servers of their own: what has not begun makes way."""
+    others = store.select_where(
+        connection, store.owned_by(new.owner), store.overlapping(new.interval), store.not_given_back()
+    )
+    same = [other for other in others if other.id != new.id and other.server == new.server]
+    if same and new.start > now:
+        return replace(new, server=new.id)
+    for other in same:
+        if other.start > now:
+            store.update_reservation(connection, other, server=other.id)
+    return new
 
 
 def _nodes(site: Site, old: Reservation) -> list[str]:

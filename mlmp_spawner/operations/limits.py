@@ -61,7 +61,6 @@ def _violations(
 ) -> list[policy.Violation]:
     new = drafted.reservation
     uncounted = site.catalog.uncounted()
-    longer = changed is not None and changed.start <= now and new.end > changed.end
     ask = policy.Ask(
         units_total=new.units * new.node_count,
         start=new.start,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from mlmp_spawner.units import DAY, SECOND
@@ -125,8 +126,9 @@ class Reservation:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes it is placed on, sorted."""
-        return tuple(sorted({a.node for a in self.allocations}))
+        """The nodes it is placed on, sorted; where it moved after its start, those it moved to."""
+        last = max((a.end for a in self.allocations), default=0)
+        return tuple(sorted({a.node for a in self.allocations if a.end == last}))
 
     @property
     def server_id(self) -> str:
@@ -238,7 +240,7 @@ def free_steps(
     steps: list[Step] = []
     used = away = 0
     instants = sorted(edges)
-    for instant, following in zip(instants, instants[1:], strict=False):
+    for instant, following in pairwise(instants):
         used += edges[instant][0]
         away += edges[instant][1]
         free = 0 if away else max(0, capacity - used)

@@ -148,6 +148,16 @@ def test_giving_back_again_changes_nothing(site: Site):
         cancel(site, over.id, actor=ann, now=over.end)
 
 
+def test_bookings_that_come_to_overlap_get_servers_of_their_own(site: Site):
+    first, second = booked(site), booked(site, start=NOW + 2 * HOUR)
+    assert first.server == second.server == ""
+    extend(site, first.id, duration=90 * MINUTE, actor=ann, now=NOW)
+    assert get(site, second.id).server == second.id
+    third = booked(site, start=NOW + 8 * HOUR)
+    assert third.server == ""
+    assert change(site, third.id, Changes(start=NOW + HOUR), actor=ann, now=NOW).server == third.id
+
+
 def test_the_history_says_who_did_what_when(site: Site):
     row = booked(site, start=NOW + HOUR)
     change(site, row.id, Changes(title="x"), actor=ann, now=NOW + 1)
