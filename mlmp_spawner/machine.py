@@ -1,8 +1,4 @@
-"""This machine: its GPUs, cores and memory, and which process is which.
-
-GPUs are named by UUID, since CUDA and NVML number them differently. A process is named by its identity, since a pid
-is used again.
-"""
+"""This machine: its GPUs, cores and memory. GPUs are named by UUID, since CUDA and NVML number them differently."""
 
 from __future__ import annotations
 
@@ -15,20 +11,7 @@ from typing import Any
 
 import psutil
 
-from mlmp_spawner.processes import alive, identity
 from mlmp_spawner.rules.catalog import Accelerator, Node
-
-__all__ = [
-    "Gpu",
-    "GpuReader",
-    "Gpus",
-    "alive",
-    "available_cpus",
-    "available_memory",
-    "descendants",
-    "identity",
-    "node",
-]
 
 GIB = 1 << 30
 GPU = "nvidia.com/gpu"
@@ -199,11 +182,3 @@ def _numbers(file: Path, count: int) -> tuple[int, ...] | None:
     except (OSError, ValueError):
         return None
     return numbers if len(numbers) == count else None
-
-
-def descendants(pid: int) -> list[psutil.Process]:
-    """All processes below ``pid`` now, parents first. Before psutil signals one it checks that the pid is still it."""
-    try:
-        return list(psutil.Process(pid).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return []
