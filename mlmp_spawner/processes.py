@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -31,6 +32,25 @@ def alive(process: str) -> bool:
         return False
     stat = _stat(int(pid))
     return stat is not None and stat.start_tick == int(start_tick) and not stat.ended
+
+
+def send(process: str, number: int) -> bool:
+    """Sends a signal to the process of that identity, and to no other that has its pid by now; False if it is gone."""
+    if not alive(process):
+        return False
+    try:
+        handle = os.pidfd_open(int(process.partition(":")[0]))
+    except ProcessLookupError:
+        return False
+    try:
+        if not alive(process):
+            return False
+        signal.pidfd_send_signal(handle, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(handle)
 
 
 def below(pid: int) -> list[int]:

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -174,7 +175,7 @@ class Guard:
                 continue
 
 
-def _start(command: list[str], cwd: str | None, mask: set[signal.Signals]) -> int:
+def _start(command: list[str], cwd: str | None, mask: Iterable[int]) -> int:
     parent = os.getpid()
     child = os.fork()
     if child == 0:
@@ -182,7 +183,7 @@ def _start(command: list[str], cwd: str | None, mask: set[signal.Signals]) -> in
     return child
 
 
-def _become(command: list[str], cwd: str | None, mask: set[signal.Signals], parent: int) -> NoReturn:
+def _become(command: list[str], cwd: str | None, mask: Iterable[int], parent: int) -> NoReturn:
     """In the child: a session of its own, gone with its parent, as if started by nobody in particular."""
     status = NOT_EXECUTABLE
     try:

@@ -1,0 +1,289 @@
+"""``mlmp up``: hub, proxy and service on this machine, from one command."""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import click
+from platformdirs import user_data_path
+from rich.console import Console
+
+from mlmp_spawner import processes
+from mlmp_spawner.admin import db, ports
+from mlmp_spawner.admin import node as nodes
+from mlmp_spawner.admin.node import Node
+from mlmp_spawner.admin.supervisor import Child, Supervisor
+from mlmp_spawner.errors import ConfigurationError
+from mlmp_spawner.operations.one_machine import one_machine_catalog
+from mlmp_spawner.settings import load_config, private_directory, shared_file
+from mlmp_spawner.spawners.hub import OneMachine, environment_of_service
+from mlmp_spawner.spawners.sites import changed_at
+
+READY_WITHIN = 60.0
+STOP_WITHIN = 120.0
+"""Seconds that the users' servers may take to end with ``--stop-servers``."""
+OLD_LOGS = 14 * 86_400
+
+ISOLATES_NOBODY = (
+    "Everybody's server runs as the account that started this, with that account's rights: it isolates nobody. "
+    "For trying out, or among people who trust each other."
+)
+
+
+@click.command()
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), envvar="MLMP_DATA",
+    help="Where all is kept: database, homes, logs, secrets.  [default: MLMP's place among the user's data]",
+)  # fmt: skip
+@click.option(
+    "--catalog", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Directory with profiles.yaml and the like.  [default: the one that comes with MLMP]",
+)  # fmt: skip
+@click.option(
+    "--auth", default="shared-password", show_default=True, type=click.Choice(["shared-password", "dummy", "pam"]),
+    help="How people log in. dummy: any name, any password.",
+)  # fmt: skip
+@click.option("--simulate", is_flag=True, help="Four simulated GPUs, bookings from a minute, no limits.")
+@click.option("--force", is_flag=True, help="Listen at an address that others reach, although nobody is isolated.")
+@click.option("--stop-servers", is_flag=True, help="At the end, end the users' servers too.")
+def up(
+    port: int, host: str, data: Path | None, catalog: Path | None, auth: str, simulate: bool, force: bool,
+    stop_servers: bool,
+) -> None:  # fmt: skip
+    """Run MLMP on this machine: hub, proxy and service, until Ctrl-C."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        _check_choices(auth, host, force)
+        root = private_directory((data or user_data_path("mlmp", appauthor=False)).absolute())
+        with _lock(root):
+            chosen = {"host": host, "port": port, "auth": auth, "simulate": simulate}
+            where = str((catalog or shared_file("profiles")).absolute())
+            machine, first = _machine(root, chosen | {"catalog": where}, console)
+            _run(machine, first, console, stop_servers=stop_servers)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(f"mlmp up: {problem}", err=True)
+        sys.exit(2)
+
+
+def _check_choices(auth: str, host: str, force: bool) -> None:
+    if auth == "pam":
+        raise ConfigurationError(["--auth pam (users of the system) comes with a later version; valid now: "
+                                  "shared-password, dummy"])  # fmt: skip
+    if not _is_loopback(host) and not force:
+        raise ConfigurationError(
+            [f"--host {host} can be reached by others, and in this mode nobody is isolated from anybody: whoever "
+             "logs in can read and change all that your account can. Listen at 127.0.0.1, or add --force."]
+        )  # fmt: skip
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _lock:
+    """Keeps a second ``mlmp up`` away from the same data.
+
+    :raises ConfigurationError: there is one.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __enter__(self) -> None:
+        self.file = os.open(self.root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = f"another `mlmp up` runs with {self.root}; end that one first, or choose another --data"
+            raise ConfigurationError([problem]) from None
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.file)
+
+
+def _machine(root: Path, chosen: dict[str, object], console: Console) -> tuple[OneMachine, bool]:
+    """What was kept (or is made now) with what was chosen for this start; whether it is the first."""
+    path = root / "up.json"
+    first = not path.exists()
+    kept = OneMachine(str(root), "") if first else OneMachine.load(path)
+    names = ("hub_port", "proxy_api_port", "service_port")
+    given = {name: getattr(kept, name) for name in names}
+    for name, port in given.items():
+        if not port or not ports.is_free(port, patience=3.0):
+            given[name] = ports.choose(list(given.values()))
+            if port:
+                console.print(f"Port {port} is taken by something else; servers that run on from before will not "
+                              "reach the hub until they are started again.", style="yellow")  # fmt: skip
+    given["port"] = _public_port(int(str(chosen["port"])), str(chosen["host"]), kept, [*given.values()])
+    given |= {"data": str(root)}
+    values = {**{name: getattr(kept, name) for name in kept.__dataclass_fields__}, **chosen, **given}
+    machine = OneMachine(**values)
+    machine.save()
+    return machine, first
+
+
+def _public_port(port: int, host: str, kept: OneMachine, taken: Sequence[int]) -> int:
+    if port == 0:
+        return kept.port if kept.catalog and ports.is_free(kept.port, patience=3.0) else ports.choose(taken)
+    try:
+        free = ports.is_free(port, host, patience=1.0)
+    except (OSError, socket.gaierror) as error:
+        raise ConfigurationError([f"--host {host}: {error}"]) from None
+    if not free:
+        raise ConfigurationError([f"port {port} is taken by another program; choose one: mlmp up --port {port + 1}"])
+    return port
+
+
+def _run(machine: OneMachine, first: bool, console: Console, *, stop_servers: bool) -> None:
+    root = Path(machine.data)
+    os.environ.update(MLMP_UP=str(root / "up.json"), MLMP_DATA=machine.data)
+    for name in ("deadlines", "servers", "homes", "logs", "logs/servers"):
+        private_directory(root / name)
+    _forget_old_logs(root / "logs" / "servers")
+    config = shared_file("hub_config") / "jupyterhub_config.py"
+    load_config(config)  # a mistake in it is told before anything starts
+    _, notes = one_machine_catalog(Path(machine.catalog), simulate=machine.simulate)
+    for note in notes:
+        console.print(f"Note: {note}.")
+    logging.disable(logging.INFO)  # the migrations tell a lot
+    db.prepare(machine.db_url)
+    logging.disable(logging.NOTSET)
+    node = nodes.find_node()
+    proxy = nodes.installed_proxy(root)
+    if proxy is None:
+        with console.status("Installing the proxy with npm, once …"):
+            proxy = nodes.install_proxy(node, root)
+    supervisor = Supervisor(_children(machine, config, node, proxy), lambda text: console.print(text, style="yellow"))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: supervisor.stop())
+    try:
+        supervisor.start()
+        _wait_until_ready(machine, supervisor, console)
+        if not supervisor.stopping:
+            _greet(machine, first, console)
+        _watch(machine, supervisor, console)
+    finally:
+        _end(root, supervisor, console, stop_servers=stop_servers)
+
+
+def _children(machine: OneMachine, config: Path, node: Node, proxy: Path) -> list[Child]:
+    root = Path(machine.data)
+    logs = root / "logs"
+    hub_url = f"http://127.0.0.1:{machine.hub_port}"
+    # Users' servers get the hub's PATH: our own python, jupyter and mlmp come first.
+    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    proxy_command = [
+        node.node, str(proxy), "--ip", machine.host, "--port", str(machine.port), "--api-ip", "127.0.0.1",
+        "--api-port", str(machine.proxy_api_port), "--error-target", f"{hub_url}/hub/error",
+    ]  # fmt: skip
+    return [
+        Child("proxy", proxy_command, logs / "proxy.log", {"CONFIGPROXY_AUTH_TOKEN": machine.proxy_token}, root),
+        Child("hub", [sys.executable, "-m", "jupyterhub", "-f", str(config)], logs / "hub.log", path, root),
+        Child(
+            "service", [sys.executable, "-m", "mlmp_spawner.service", "--config", str(config)], logs / "service.log",
+            environment_of_service(machine), root,
+        ),
+    ]  # fmt: skip
+
+
+def _wait_until_ready(machine: OneMachine, supervisor: Supervisor, console: Console) -> None:
+    parts = {"hub": f"{machine.local_url}hub/health", "service": f"{machine.local_url}services/mlmp/api/v1/health"}
+    limit = time.monotonic() + READY_WITHIN
+    with console.status("Starting …"):
+        while parts and not supervisor.stopping and time.monotonic() < limit:
+            supervisor.look()
+            parts = {name: url for name, url in parts.items() if not _answers(url)}
+            time.sleep(0.1)
+    for name in parts if not supervisor.stopping else ():
+        console.print(f"The {name} does not answer yet. Its log: {machine.data}/logs/{name}.log", style="red")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 -- our own address
+            return bool(answer.status == 200)
+    except (OSError, ValueError):
+        return False
+
+
+def _greet(machine: OneMachine, first: bool, console: Console) -> None:
+    console.print(f"\nMLMP is ready: [bold]{machine.local_url}[/]\n")
+    if machine.auth == "dummy":
+        console.print(f"Log in with any name and any password; [bold]{machine.admin}[/] is the admin.")
+    elif first:
+        console.print(f"Admin: [bold]{machine.admin}[/]  password: [bold]{machine.admin_password}[/]")
+        console.print(f"All others: any name  password: [bold]{machine.user_password}[/]")
+        console.print("They are shown this once, and kept in [bold]up.json[/] there:", machine.data)
+    else:
+        console.print("The passwords are as they were; they are kept in", f"{machine.data}/up.json")
+    console.print(f"\n{ISOLATES_NOBODY}", style="yellow")
+    console.print("Ctrl-C ends it; users' servers run on until their bookings end.\n")
+
+
+def _watch(machine: OneMachine, supervisor: Supervisor, console: Console) -> None:
+    """Keeps all running; tells the service when the catalog's files change."""
+    catalog = Path(machine.catalog)
+    seen = changed_at(catalog)
+    while not supervisor.stopping:
+        supervisor.look()
+        time.sleep(0.2)
+        now = changed_at(catalog)
+        if now != seen:
+            seen = now
+            console.print("The catalog changed: it is read again.")
+            supervisor.signal("service", signal.SIGHUP)
+
+
+def _end(root: Path, supervisor: Supervisor, console: Console, *, stop_servers: bool) -> None:
+    records = processes.running(root / "servers")
+    if stop_servers and records:
+        with console.status(f"Ending {_servers(len(records))} …"):
+            _end_servers(root)
+    with console.status("Ending hub, proxy and service …"):
+        supervisor.end()
+    left = len(processes.running(root / "servers"))
+    if left:
+        verb = "runs" if left == 1 else "run"
+        console.print(f"Ended. {_servers(left)} of users {verb} on until the end of the booking; "
+                      "`mlmp up` finds them again.")  # fmt: skip
+    else:
+        console.print("Ended.")
+
+
+def _end_servers(root: Path) -> None:
+    for record in processes.running(root / "servers"):
+        if record.stopping is None:
+            processes.send(record.identity, signal.SIGTERM)
+    limit = time.monotonic() + STOP_WITHIN
+    while processes.running(root / "servers") and time.monotonic() < limit:
+        time.sleep(0.1)
+
+
+def _servers(count: int) -> str:
+    return "1 server" if count == 1 else f"{count} servers"
+
+
+def _forget_old_logs(directory: Path) -> None:
+    oldest = time.time() - OLD_LOGS
+    for path in directory.glob("*.log"):
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()

@@ -1,0 +1,164 @@
+"""One machine's JupyterHub, as ``mlmp up`` runs it: what was chosen at its start, and the configuration of it all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from traitlets.config import Config
+
+from mlmp_spawner.errors import ConfigurationError
+
+SERVICE = "mlmp"
+SCOPES = {
+    "custom:mlmp:book": {"description": "Book, start and stop one's own servers"},
+    "custom:mlmp:courses": {"description": "Run courses"},
+    "custom:mlmp:admin": {"description": "Run the machines: bookings of all, catalog, limits, maintenance"},
+}
+FOR_EVERYBODY = {f"access:services!service={SERVICE}", "custom:mlmp:book"}
+"""What every user may do, and what a server's own token may do besides what it could anyway."""
+
+OF_THE_SERVICE = ["list:users", "read:users:groups", "read:servers", "start:servers", "delete:servers", "proxy"]
+# What a person's login at the service may carry; nobody gets more than they have.
+OF_ITS_PAGES = [*sorted(FOR_EVERYBODY), "custom:mlmp:courses", "custom:mlmp:admin", "admin-ui", "read:users!user"]
+
+# Neither slash nor backslash, nothing that can't be seen or that turns the direction of writing.
+USERNAMES = (
+    r"[^/\\\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]{1,255}\Z"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OneMachine:
+    """What ``mlmp up`` was told and what it keeps from one start to the next: ports and secrets.
+
+    The ports stay, since users' servers that run on through a restart know the hub by them.
+    """
+
+    data: str
+    catalog: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    auth: str = "shared-password"
+    simulate: bool = False
+    hub_port: int = 0
+    proxy_api_port: int = 0
+    service_port: int = 0
+    admin: str = "admin"
+    # shared-password wants 32 characters of an admin
+    admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    user_password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    service_token: str = field(default_factory=lambda: secrets.token_hex(32))
+    proxy_token: str = field(default_factory=lambda: secrets.token_hex(32))
+
+    @property
+    def db_url(self) -> str:
+        """The hub's database."""
+        return f"sqlite:///{Path(self.data) / 'mlmp.sqlite'}"
+
+    @property
+    def local_url(self) -> str:
+        """The hub's address as seen on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    def save(self) -> Path:
+        """Writes it where hub and service find it (``MLMP_UP``), for its owner's eyes only."""
+        path = Path(self.data) / "up.json"
+        temporary = path.with_suffix(".new")
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(asdict(self), file, indent=2)
+        os.replace(temporary, path)
+        return path
+
+    @classmethod
+    def load(cls, path: Path, **changed: Any) -> OneMachine:
+        """What was kept, with ``changed`` over it.
+
+        :raises ConfigurationError: it can't be read.
+        """
+        try:
+            kept = json.loads(path.read_text())
+            known = {each.name for each in fields(cls)}
+            return replace(cls(**{name: value for name, value in kept.items() if name in known}), **changed)
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigurationError([f"{path}: {error}"]) from error
+
+
+def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMachine:
+    """Configures JupyterHub and MLMP for one machine, from the file that ``mlmp up`` names in ``MLMP_UP``.
+
+    :raises ConfigurationError: there is no such file; MLMP is started by ``mlmp up``.
+    """
+    if not environment.get("MLMP_UP"):
+        raise ConfigurationError(["MLMP_UP is not set: this configuration is for `mlmp up`"])
+    up = OneMachine.load(Path(environment["MLMP_UP"]))
+    data = Path(up.data)
+    c.MLMP.update(db_url=up.db_url, catalog=up.catalog, data=up.data, simulate=up.simulate)
+    _configure_hub(c, up, data)
+    _configure_login(c, up)
+    _configure_service(c, up)
+    c.JupyterHub.spawner_class = "mlmp_spawner.spawners.local.MLMPLocalSpawner"
+    c.MLMPLocalSpawner.update(mlmp_url=up.local_url)
+    if os.geteuid() == 0:
+        c.Spawner.args = ["--allow-root"]  # in same-user mode the servers run as whoever started all this
+    return up
+
+
+def _configure_hub(c: Config, up: OneMachine, data: Path) -> None:
+    c.JupyterHub.update(
+        bind_url=f"http://{f'[{up.host}]' if ':' in up.host else up.host}:{up.port}/",
+        hub_bind_url=f"http://127.0.0.1:{up.hub_port}/",
+        db_url=up.db_url,
+        cookie_secret_file=str(data / "cookie_secret"),
+        cleanup_servers=False,  # a restart of the hub ends nobody's work
+        allow_named_servers=True,  # several bookings at once
+        named_server_limit_per_user=20,
+        template_paths=[str(Path(__file__).parent / "templates")],
+        default_url=f"/services/{SERVICE}/",
+    )
+    c.ConfigurableHTTPProxy.update(
+        should_start=False, api_url=f"http://127.0.0.1:{up.proxy_api_port}", auth_token=up.proxy_token
+    )
+
+
+def _configure_login(c: Config, up: OneMachine) -> None:
+    c.JupyterHub.authenticator_class = up.auth
+    c.Authenticator.update(allow_all=True, admin_users={up.admin}, username_pattern=USERNAMES)
+    if up.auth == "shared-password":
+        c.SharedPasswordAuthenticator.update(user_password=up.user_password, admin_password=up.admin_password)
+
+
+def _configure_service(c: Config, up: OneMachine) -> None:
+    c.JupyterHub.custom_scopes = SCOPES
+    c.JupyterHub.extra_user_scopes = FOR_EVERYBODY
+    c.JupyterHub.services = [
+        {
+            "name": SERVICE,
+            "url": f"http://127.0.0.1:{up.service_port}",
+            "api_token": up.service_token,
+            "oauth_no_confirm": True,
+            "oauth_client_allowed_scopes": OF_ITS_PAGES,
+            "display": True,
+        }
+    ]
+    c.JupyterHub.load_roles = [{"name": SERVICE, "services": [SERVICE], "scopes": OF_THE_SERVICE}]
+
+
+def environment_of_service(up: OneMachine) -> dict[str, str]:
+    """What the hub would tell a service that it starts itself."""
+    return {
+        "JUPYTERHUB_SERVICE_NAME": SERVICE,
+        "JUPYTERHUB_SERVICE_PREFIX": f"/services/{SERVICE}/",
+        "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{up.service_port}",
+        "JUPYTERHUB_API_URL": f"http://127.0.0.1:{up.hub_port}/hub/api",
+        "JUPYTERHUB_API_TOKEN": up.service_token,
+        "JUPYTERHUB_CLIENT_ID": f"service-{SERVICE}",
+        "JUPYTERHUB_BASE_URL": "/",
+    }

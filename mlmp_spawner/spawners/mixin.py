@@ -1,0 +1,285 @@
+"""What turns a spawner of JupyterHub into one that starts nothing without a booking.
+
+Put it before the class that knows how to start a server: ``class MySpawner(ReservationMixin, TheirSpawner)``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, FileSystemLoader
+from jupyterhub import orm
+from jupyterhub.spawner import Spawner, SpawnException
+from jupyterhub.utils import url_path_join
+from traitlets import Float, Unicode, default
+
+from mlmp_spawner import units
+from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.operations import admission, availability
+from mlmp_spawner.operations.admission import Admission, StartOptions, WaitingForUnits
+from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.settings import MLMP
+from mlmp_spawner.spawners import options, sites
+from mlmp_spawner.spawners.hub import FOR_EVERYBODY, SERVICE
+from mlmp_spawner.units import format_duration, to_iso
+
+T = TypeVar("T")
+
+THREADS = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS", "POLARS_MAX_THREADS",
+)  # fmt: skip
+"""Each library asks another variable for how many threads to start; all get the share of the booked units."""
+
+_templates = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
+_templates.globals.update(iso=to_iso, duration=format_duration)
+_templates.filters["urlencode"] = lambda value: urlencode(value) if isinstance(value, Mapping) else quote(str(value))
+
+
+class Refusal(SpawnException):
+    """The refusal of a start, as the hub shows it: the same ``detail`` in form, progress page and API.
+
+    :param html: the same for a page of the hub, with what can be had instead.
+    """
+
+    def __init__(self, error: MLMPError, html: str) -> None:
+        super().__init__(error.detail, reason=error.code, status_code=error.status)
+        self.error = error
+        self.jupyterhub_message = error.detail
+        self.jupyterhub_html_message = html
+
+
+def _cores(site: Site, admitted: Admission) -> int:
+    """CPU cores that go with the booked units; at least one."""
+    profile = site.catalog.profiles.get(admitted.reservation.profile)
+    share = site.catalog.share(profile, admitted.node, admitted.reservation.units) if profile else None
+    return max(1, int(share.cpus)) if share and share.cpus else 1
+
+
+class ReservationMixin(Spawner):
+    """Admits a server under a booking, tells it so, and reports when it is up and gone."""
+
+    mlmp_url = Unicode(
+        help="""The hub's address as users' servers reach it: MLMP_URL in their environment. By default the hub's
+        public address."""
+    ).tag(config=True)
+    units_timeout = Float(
+        90, min=0, help="Seconds that a start waits for the former server on its units before it gives up."
+    ).tag(config=True)
+
+    reservation_id = ""
+    server_id = ""
+    _admitted: Admission | None = None
+    _start_options = StartOptions()
+    _cores = 1
+    _told_started = False
+
+    @default("poll_interval")
+    def _default_poll_interval(self) -> int:
+        return 3
+
+    @default("start_timeout")
+    def _default_start_timeout(self) -> int:
+        return 240
+
+    @default("http_timeout")
+    def _default_http_timeout(self) -> int:
+        return 120
+
+    @default("default_url")
+    def _default_default_url(self) -> str:
+        return "/lab"
+
+    @default("options_form")
+    def _default_options_form(self) -> Callable[..., Any]:
+        return lambda spawner: spawner.render_offer()
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Callable[..., Any]:
+        return self._from_form
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Callable[..., Any]:
+        return lambda spawner, given: spawner._apply(given)
+
+    @default("server_token_scopes")
+    def _default_server_token_scopes(self) -> Callable[..., Any]:
+        return lambda spawner: sorted({*orm.Role.find(spawner.db, "server").scopes, *FOR_EVERYBODY})
+
+    # -- what people choose ---------------------------------------------------------------------------------------
+
+    async def render_offer(self) -> str:
+        """The spawn form: the user's bookings and what is free now, as HTML."""
+        actor = self._actor()
+        try:
+            offer = await self._ask(lambda site: availability.offer(site, actor=actor, now=units.now()))
+        except MLMPError as error:
+            return self._html(error)
+        return self._render("offer_form.html", offer=offer, server=self.name, spawn_url=self._spawn_url)
+
+    def _from_form(self, form: Mapping[str, Sequence[Any]], _: Spawner | None = None) -> dict[str, Any]:
+        try:
+            return options.from_form(form)
+        except MLMPError as error:
+            raise self._refusal(error) from None
+
+    def _apply(self, given: object) -> None:
+        """Checks what was asked for. Nothing of it is trusted: anybody may POST anything."""
+        try:
+            self._start_options = options.parse(given)
+        except MLMPError as error:
+            raise self._refusal(error) from None
+
+    # -- its life -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> Any:
+        """Starts the server under a booking.
+
+        :raises Refusal: there is none, and none could be made.
+        """
+        self._events: list[dict[str, Any]] = []
+        self._tell(10, "Looking for your booking")
+        admitted = await self._admit()
+        self._admitted = admitted
+        self.reservation_id, self.server_id = admitted.reservation.id, admitted.reservation.server_id
+        self._cores = await self._ask(lambda site: _cores(site, admitted))
+        self._told_started = True  # below, as soon as it is
+        self._tell(40, f"Starting on {admitted.node}")
+        address = await super().start()
+        self._tell(90, "It is up")
+        await self._report(admission.started, self.reservation_id)
+        return address
+
+    async def stop(self, now: bool = False) -> None:
+        """Stops the server; returns when it is gone and its units are free."""
+        await super().stop(now=now)
+        await self._report_gone()
+
+    async def poll(self) -> int | None:
+        """None while the server runs, else its exit status."""
+        status: int | None = await super().poll()
+        if status is not None:
+            await self._report_gone()
+        elif self.server_id and not self._told_started and self.ready:
+            # The hub was restarted while it started.
+            self._told_started = True
+            await self._report(admission.started, self.server_id)
+        return status
+
+    async def _admit(self) -> Admission:
+        actor, server, chosen = self._actor(), self.name, self._start_options
+        begun = units.now()
+        while True:
+            try:
+                return await self._ask(
+                    lambda site: admission.admit(site, actor=actor, server=server, options=chosen, now=units.now())
+                )
+            except WaitingForUnits as waiting:
+                waited = units.now() - begun
+                if waited > self.units_timeout * 1000:
+                    raise self._refusal(waiting) from None
+                what = waiting.detail if self._settings().show_owners else "Waiting for the former server to end."
+                self._tell(20, what if waited < 1000 else f"{what} ({format_duration(waited)})")
+                await asyncio.sleep(0.5)
+            except MLMPError as error:
+                raise self._refusal(error) from None
+
+    async def _report(self, report: Callable[..., None], which: str) -> None:
+        """Tells the database what was seen. If that fails, the clock will see the same a little later."""
+        try:
+            await self._ask(lambda site: report(site, which, now=units.now()))
+        except Exception:
+            self.log.exception("could not write down that %s of %s", report.__name__, self._log_name)
+
+    async def _report_gone(self) -> None:
+        if self.server_id:
+            gone, self.server_id = self.server_id, ""
+            await self._report(admission.gone, gone)
+
+    def get_state(self) -> dict[str, Any]:
+        """What outlives a restart of the hub."""
+        state: dict[str, Any] = super().get_state()
+        if self.server_id:
+            state |= {"server_id": self.server_id, "reservation": self.reservation_id}
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Comes back after a restart of the hub."""
+        super().load_state(state)
+        self.server_id = str(state.get("server_id", ""))
+        self.reservation_id = str(state.get("reservation", ""))
+        self._told_started = bool(self.server_id)
+
+    def clear_state(self) -> None:
+        """Forgets the last server."""
+        super().clear_state()
+        self.reservation_id = self.server_id = ""
+        self._admitted = None
+        self._told_started = False
+
+    # -- what it is told ------------------------------------------------------------------------------------------
+
+    def get_env(self) -> dict[str, str]:
+        """The environment of the server: whose booking it is, until when, with what."""
+        env: dict[str, str] = super().get_env()
+        admitted = self._admitted
+        if admitted is None:
+            return env
+        reservation = admitted.reservation
+        for name in THREADS:
+            if name not in self.environment:
+                env[name] = str(self._cores)
+        return env | {
+            "MLMP_URL": self.mlmp_url or str(self.public_hub_url).removesuffix("hub/"),
+            "MLMP_TOKEN": self.api_token,
+            "MLMP_RESERVATION_ID": reservation.id,
+            "MLMP_RESERVATION_ENDS_AT": to_iso(reservation.end),
+            "MLMP_NODE": admitted.node,
+            "MLMP_PROFILE": reservation.profile,
+        }
+
+    # -- progress and refusals ------------------------------------------------------------------------------------
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """What happens while the server starts; the hub ends it when the start is over."""
+        seen = 0
+        while True:
+            events = getattr(self, "_events", [])
+            for event in events[seen:]:
+                yield event
+            seen = len(events)
+            await asyncio.sleep(0.2)
+
+    def _tell(self, progress: int, message: str) -> None:
+        if not self._events or self._events[-1]["message"] != message:
+            self._events.append({"progress": progress, "message": message})
+
+    def _refusal(self, error: MLMPError) -> Refusal:
+        return Refusal(error, self._html(error))
+
+    def _html(self, error: MLMPError) -> str:
+        return self._render("refusal.html", problem=error.problem(), titles={})
+
+    def _render(self, template: str, **values: Any) -> str:
+        base = self.hub.base_url.removesuffix("hub/")
+        return _templates.get_template(template).render(mlmp=f"{base}services/{SERVICE}/", **values)
+
+    def _spawn_url(self, server: str) -> str:
+        return str(url_path_join(self.hub.base_url, "spawn", self.user.escaped_name, quote(server, safe="@~")))
+
+    # -- the database ---------------------------------------------------------------------------------------------
+
+    def _settings(self) -> MLMP:
+        return MLMP(config=self.config)
+
+    def _actor(self) -> Actor:
+        return Actor(self.user.name, frozenset(group.name for group in self.user.groups))
+
+    async def _ask(self, question: Callable[[Site], T]) -> T:
+        """Asks the database in a worker thread: the hub's loop waits for nobody."""
+        where = sites.source(self._settings())
+        return await asyncio.to_thread(lambda: question(where.get()))
