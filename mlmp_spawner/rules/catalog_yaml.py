@@ -206,13 +206,18 @@ class _Reading:
         for name, settings in content.items():
             try:
                 TypeAdapter(names).validate_python(name)
+            except ValidationError as error:
+                self._note((section, name), error)
+            try:
                 found[name] = model.model_validate({} if settings is None else settings, context=AS_WRITTEN)
             except ValidationError as error:
                 self._note((section, name), error)
         return found
 
     def named(self, section: str, model: type[Entry], entries: Mapping[str, Model]) -> dict[str, Entry]:
-        """``entries`` with their names."""
+        """``entries`` with their names; none where something in the section is wrong."""
+        if self.broken(section):
+            return {}
         return {name: model.model_validate(entry.model_dump() | {"name": name}) for name, entry in entries.items()}
 
     def whole(self, section: str, model: type[Entry]) -> Entry:

@@ -1,0 +1,115 @@
+"""``mlmp check``: everything that is wrong with configuration, catalog and machine, at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import closing, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from jupyterhub.app import JupyterHub
+from jupyterhub.auth import Authenticator
+from jupyterhub.proxy import ConfigurableHTTPProxy
+from jupyterhub.spawner import LocalProcessSpawner, Spawner
+from platformdirs import user_data_path
+
+from mlmp_spawner.admin.node import find_node, installed_proxy
+from mlmp_spawner.client import show
+from mlmp_spawner.client.session import Session, command
+from mlmp_spawner.operations import check as rules
+from mlmp_spawner.operations.check import Finding, ToCheck
+from mlmp_spawner.settings import MLMP, shared_file
+from mlmp_spawner.spawners.hub import OneMachine
+from mlmp_spawner.spawners.local import MLMPLocalSpawner
+
+CLASSES = {
+    known.__name__: known
+    for known in (
+        MLMP, MLMPLocalSpawner, JupyterHub, Spawner, LocalProcessSpawner, Authenticator, ConfigurableHTTPProxy,
+    )
+}  # fmt: skip
+
+
+@command(name="check")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), envvar="MLMP_DATA", help="As for mlmp up.")
+@click.option("--catalog", type=click.Path(path_type=Path), help="As for mlmp up.")
+@click.option(
+    "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Your jupyterhub_config.py.  [default: the one in the data directory, if it is there]",
+)  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, help="As for mlmp up.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="As for mlmp up.")
+@click.option(
+    "--auth", default="shared-password", type=click.Choice(["shared-password", "dummy", "pam"]), help="As for mlmp up."
+)
+@click.option("--simulate", is_flag=True, help="As for mlmp up.")
+def check(
+    session: Session, data: Path | None, catalog: Path | None, config: Path | None, host: str, port: int, auth: str,
+    simulate: bool,
+) -> None:  # fmt: skip
+    """List everything that is wrong with configuration, catalog and this machine. Exit status: 0 or 2."""
+    data = (data or user_data_path("mlmp", appauthor=False)).absolute()
+    catalog = catalog or shared_file("profiles")
+    own = data / "jupyterhub_config.py"
+    machine = OneMachine(str(data), str(catalog), host=host, port=port, auth=auth, simulate=simulate)
+    runs = up_runs(data)
+    found = rules.check(
+        ToCheck(
+            data=data,
+            catalog=catalog,
+            db_url=machine.db_url,
+            config=config or (own if own.exists() else None),
+            classes=CLASSES,
+            programs=(find_node,),
+            host=host,
+            ports=() if runs else (port,),
+            several_accounts=auth == "pam",
+            simulate=simulate,
+        )
+    )
+    found += _remarks(data, runs)
+    _answer(session, found)
+    if any(finding.wrong for finding in found):
+        click.get_current_context().exit(2)
+
+
+def up_runs(data: Path) -> bool:
+    """Whether an ``mlmp up`` runs with that data directory."""
+    with suppress(OSError), closing(os.fdopen(os.open(data / "up.lock", os.O_RDONLY | os.O_CLOEXEC))) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _remarks(data: Path, runs: bool) -> list[Finding]:
+    found = []
+    if runs:
+        found.append(Finding("address", f"mlmp up runs with {data}", wrong=False))
+    if installed_proxy(data) is None:
+        message = "configurable-http-proxy is not installed; `mlmp up` gets it with npm at its first start"
+        found.append(Finding("programs", message, wrong=False))
+    return found
+
+
+def _answer(session: Session, found: list[Finding]) -> None:
+    wrong = [finding for finding in found if finding.wrong]
+    if session.json:
+        remarks = [finding for finding in found if not finding.wrong]
+        show.print_json(
+            {"ok": not wrong, "wrong": [_plain(f) for f in wrong], "remarks": [_plain(f) for f in remarks]}
+        )
+        return
+    for finding in found:
+        session.say(f"{'wrong' if finding.wrong else 'note '}  {finding.subject}: {finding.message}")
+        if finding.hint:
+            session.say(f"       -> {finding.hint}")
+    things = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
+    session.say(f"{things} wrong." if wrong else "Nothing is wrong.")
+
+
+def _plain(finding: Finding) -> dict[str, str]:
+    return {key: value for key, value in asdict(finding).items() if key != "wrong"}
