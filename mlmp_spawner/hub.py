@@ -14,7 +14,16 @@ from urllib.parse import quote
 
 import httpx
 
-from mlmp_spawner.errors import Conflict, Invalid, MLMPError, NotAllowed, NotFound, NotNow, TooManyRequests, Unavailable
+from mlmp_spawner.errors import (
+    Conflict,
+    Invalid,
+    MLMPError,
+    NotAllowed,
+    NotFound,
+    NotNow,
+    TooManyRequests,
+    Unavailable,
+)
 
 log = logging.getLogger("mlmp.hub")
 
@@ -167,7 +176,8 @@ def _refusal(answer: httpx.Response) -> MLMPError:
     status = answer.status_code
     if status >= 500 or status not in _REFUSALS:
         log.warning("the hub answered %d to %s %s", status, answer.request.method, answer.request.url.path)
-        return Unavailable(message or "The hub could not do this just now.", hint="Try again in a few seconds.")
-    data = {"retry_after": int(answer.headers.get("Retry-After", "1") or 1)} if status == 429 else {}
+        said = message if message != "Internal Server Error" else ""
+        return Unavailable(said or "The hub could not do this just now.", hint="Try again in a few seconds.")
+    wait = answer.headers.get("Retry-After", "")
+    data = {"retry_after": int(wait) if wait.isdecimal() else 5} if status == 429 else {}
     return _REFUSALS[status](message or "The hub refused this.", **data)
-

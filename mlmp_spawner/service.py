@@ -50,6 +50,9 @@ HUB_LOOK = 5.0
 """Seconds between two looks at the hub and at our route in the proxy."""
 
 TICK_PATIENCE = 60.0
+# tornado.application warns of each visit by a browser that does not say what kind of request it makes.
+QUIETER = {"httpx": logging.WARNING, "alembic": logging.WARNING, "tornado.application": logging.ERROR}
+
 LAST_REQUESTS = 10.0
 """Seconds that requests under way get when the service is told to stop."""
 
@@ -285,7 +288,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log-level", default=os.environ.get("MLMP_LOG_LEVEL", "INFO"))
     options = parser.parse_args(arguments)
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty, level in QUIETER.items():
+        logging.getLogger(chatty).setLevel(level)
     try:
         settings = MLMP(config=load_config(options.config))
         check_schema(settings.db_url)
