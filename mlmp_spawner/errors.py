@@ -11,6 +11,7 @@ the command line, so that a refusal reads the same everywhere.
     +-- Invalid            400  the request makes no sense; ``errors`` lists each field
     +-- ConfigurationError      catalog or configuration is wrong; ``problems`` lists everything
     +-- NotAllowed         403  signed in, but without the right
+    |   +-- NoAccess       403  the login or token does not reach this far; a scope is missing
     |   +-- OverLimit      403  a rule of sharing; ``limits`` carries the numbers
     +-- NotFound           404
     +-- Conflict           409
@@ -84,6 +85,12 @@ class NotAllowed(MLMPError):
     """Signed in, but without the right to do this."""
 
     code, status, title = "not_allowed", 403, "Not allowed"
+
+
+class NoAccess(NotAllowed):
+    """The login or token does not reach this far: it lacks a scope."""
+
+    code, title = "no_access", "No access"
 
 
 class OverLimit(NotAllowed):

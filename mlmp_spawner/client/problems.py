@@ -11,6 +11,7 @@ from mlmp_spawner.errors import (
     Conflict,
     Invalid,
     MLMPError,
+    NoAccess,
     NotAllowed,
     NotFound,
     TooManyRequests,
@@ -66,9 +67,9 @@ def error_from(status: int, body: Any) -> MLMPError:
 
 def exit_status(error: MLMPError) -> int:
     """The exit status of the command line: 1 refused, 2 usage or configuration, 3 not reachable or not allowed in."""
-    if isinstance(error, NotSignedIn) or (error.status >= 500 and not isinstance(error, ConfigurationError)):
-        return 3
-    return 2 if isinstance(error, (Invalid, ConfigurationError)) else 1
+    if isinstance(error, (Invalid, ConfigurationError)):
+        return 2
+    return 3 if isinstance(error, (NotSignedIn, NoAccess)) or error.status >= 500 else 1
 
 
 def _tree(kind: type[MLMPError]) -> Iterator[type[MLMPError]]:

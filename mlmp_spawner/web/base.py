@@ -20,7 +20,7 @@ from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
 from pydantic import ValidationError
 from tornado.web import HTTPError, RequestHandler
 
-from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed, NotFound, TooManyRequests, Unavailable
+from mlmp_spawner.errors import Invalid, MLMPError, NoAccess, NotFound, TooManyRequests, Unavailable
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.store.transaction import Busy, Refused
 from mlmp_spawner.web.auth import Caller, HubAuthentication, Right
@@ -167,7 +167,7 @@ class Handler(HubOAuthenticated, RequestHandler):
                 return
             self.context.throttle.take(f"{self.me.kind}:{self.me.name}")
             if not self.me.has(self.right):
-                raise NotAllowed(
+                raise NoAccess(
                     f"Your login or token lacks the scope custom:mlmp:{self.right}.",
                     hint="Ask the people who run this for it, or use a token that has it.",
                 )
@@ -189,7 +189,7 @@ class Handler(HubOAuthenticated, RequestHandler):
             return self.on_stranger()
         caller = Caller.from_model(model)
         if not self.hub_auth.check_scopes(self.hub_auth.access_scopes, model):
-            raise NotAllowed(
+            raise NoAccess(
                 "Your login or token does not let you in to MLMP.",
                 hint="Ask the people who run this for access:services!service=mlmp.",
             )
@@ -269,6 +269,9 @@ class Handler(HubOAuthenticated, RequestHandler):
         """Logs what was unforeseen, under the number that the answer shows; refusals are part of the day."""
         self._mlmp_error = error = as_error(value)
         if error.status < 500:
+            return
+        if error is value:
+            log.warning("%s %s: %s", self.request.method, shown_path(self), printable(error.detail))
             return
         trace = "".join(traceback.format_exception(typ, value, tb))
         lines = "\n  ".join(printable(line, 2000) for line in trace.splitlines())

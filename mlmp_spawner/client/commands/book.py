@@ -105,8 +105,11 @@ def release(session: Session, id: str, yes: bool) -> None:
 
 
 def _give_back(session: Session, found: Reservation, done: str) -> None:
-    after = session.client.give_back(found)
+    over = found.state == "ended"  # as wished, whoever did it
+    after = found if over else session.client.give_back(found)
     if session.json:
         show.print_json(after.raw)
+    elif over:
+        session.say(f"It is over already: {show.state(found)}.")
     else:
         session.say(f"{done}: {show.what(found)} ({found.id}).")

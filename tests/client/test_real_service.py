@@ -1,0 +1,171 @@
+"""The command line against the real service, on both databases."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlmp_spawner import units
+from mlmp_spawner.operations import catalog_sync
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.units import HOUR, MINUTE, from_iso
+from tests.client.conftest import CommandLine, Ran
+from tests.operations.conftest import site
+from tests.web.harness import RunningApp
+
+__all__ = ["site"]
+
+
+@pytest.fixture
+def app(site: Site) -> Iterator[RunningApp]:
+    now = units.now()
+    catalog_sync.sync(site, now=now)
+    with RunningApp(site, now) as running:
+        yield running
+
+
+def of(app: RunningApp, name: str, home: Path) -> CommandLine:
+    return CommandLine(
+        {
+            "XDG_CONFIG_HOME": str(home),
+            "MLMP_URL": f"{app.url}/",
+            "MLMP_TOKEN": f"{name}-token",
+            "DISPLAY": None,
+        }
+    )
+
+
+@pytest.fixture
+def ann(app: RunningApp, tmp_path: Path) -> CommandLine:
+    return of(app, "ann", tmp_path)
+
+
+@pytest.fixture
+def ben(app: RunningApp, tmp_path: Path) -> CommandLine:
+    return of(app, "ben", tmp_path)
+
+
+def done(ran: Ran) -> Ran:
+    assert ran.status == 0, ran.err
+    return ran
+
+
+def test_a_booking_from_its_beginning_to_its_release(ann: CommandLine, app: RunningApp) -> None:
+    booked = done(ann("book", "-p", "gpu", "--for", "2h", "--units", "2", "--json")).json
+    assert booked["state"] == "active"
+    assert booked["id"] in done(ann("ls")).out
+    assert f"2 x gpu on {booked['allocations'][0]['node']}" in done(ann("show", booked["id"])).out
+
+    extended = done(ann("extend", booked["id"], "30m", "--json")).json
+    assert from_iso(extended["end"]) - from_iso(booked["end"]) == 30 * MINUTE
+
+    assert ann("cancel", booked["id"]).status == 1
+    assert done(ann("release", booked["id"], "--json")).json["state"] == "ended"
+    assert booked["id"] not in done(ann("ls")).out
+    assert "over already" in done(ann("release", booked["id"])).out
+
+
+def test_a_booking_for_tomorrow_is_cancelled(ann: CommandLine) -> None:
+    booked = done(ann("book", "-p", "gpu", "--for", "2h", "--start", "tomorrow 9:00", "--json")).json
+    assert booked["state"] == "booked"
+    assert done(ann("cancel", booked["id"], "--json")).json["end_reason"] == "cancelled"
+
+
+def test_free_counts_down_as_others_book(ann: CommandLine, ben: CommandLine) -> None:
+    assert done(ann("free", "--for", "1h")).out.count("4 of 4") == 1
+    done(ben("book", "-p", "gpu", "--node", "gpu-a", "--units", "3", "--for", "4h"))
+    line = next(line for line in done(ann("free", "--for", "1h", "--units", "2")).out.splitlines() if "gpu-a" in line)
+    assert "1 of 4" in line
+
+
+def test_each_alternative_of_a_refusal_is_a_command_that_books(ann: CommandLine, ben: CommandLine) -> None:
+    done(ben("book", "-p", "gpu", "--node", "gpu-a", "--units", "3", "--for", "4h"))
+    refused = ann("book", "-p", "gpu", "--units", "4", "--for", "2h")
+    assert refused.status == 1
+    commands = [shlex.split(line) for line in refused.err.splitlines() if line.startswith("    mlmp book")]
+    assert commands
+    for command in commands:
+        id = done(ann(*command[1:], "--json")).json["id"]
+        started = done(ann("show", id, "--json")).json["state"] == "active"
+        done(ann("release" if started else "cancel", id))
+
+
+def test_a_refused_extension_offers_one_that_works(ann: CommandLine, ben: CommandLine, app: RunningApp) -> None:
+    first = done(ann("book", "-p", "gpu", "--node", "gpu-b", "--units", "2", "--for", "1h", "--json")).json
+    start = units.to_iso(from_iso(first["end"]) + 30 * MINUTE)
+    done(ben("book", "-p", "gpu", "--node", "gpu-b", "--units", "2", "--for", "1h", "--start", start))
+    refused = ann("extend", first["id"], "2h")
+    assert refused.status == 1
+    command = next(shlex.split(line) for line in refused.err.splitlines() if line.startswith("    mlmp extend"))
+    extended = done(ann(*command[1:], "--json")).json
+    assert from_iso(extended["end"]) - from_iso(first["end"]) == 30 * MINUTE
+
+
+def test_the_refusal_is_in_the_words_of_the_api(ann: CommandLine, app: RunningApp) -> None:
+    with app.client("ann-token") as api:
+        api_says = api.post("reservations", json={"profile": "gpu", "units": 4, "node": "gpu-b", "duration": "1h"})
+    ran = ann("book", "-p", "gpu", "--units", "4", "--node", "gpu-b", "--for", "1h")
+    assert f"error: {api_says.json()['detail']}\n" in ran.err
+    assert ran.status == 1
+
+
+def test_bookings_of_others_are_listed_but_not_changed(ann: CommandLine, ben: CommandLine) -> None:
+    id = done(ben("book", "-p", "gpu", "--for", "1h", "--title", "secret plans", "--json")).json["id"]
+    listed = done(ann("ls", "--all")).out
+    assert id in listed
+    assert "secret plans" not in listed
+    assert "secret plans" not in done(ann("show", id)).out
+    for arguments in (("release", id), ("extend", id, "1h"), ("start", id), ("stop", id)):
+        assert ann(*arguments).status == 1
+
+
+def test_start_and_stop_go_through_the_hub(ann: CommandLine, app: RunningApp) -> None:
+    id = done(ann("book", "-p", "gpu", "--for", "1h", "--json")).json["id"]
+    done(ann("start", id, "--no-wait"))
+    done(ann("stop", id))
+    assert app.hub.asked == [("start", "ann", ""), ("stop", "ann", "")]
+
+
+def test_what_is_over_is_listed_on_request(ann: CommandLine, app: RunningApp) -> None:
+    id = done(ann("book", "-p", "gpu", "--for", "1h", "--json")).json["id"]
+    done(ann("release", id))
+    assert id not in done(ann("ls")).out
+    assert id in done(ann("ls", "--past")).out
+
+
+def test_whoami_names_the_limits(ann: CommandLine) -> None:
+    out = done(ann("whoami")).out
+    assert out.startswith("ann on http://")
+    assert "units at once" in out
+
+
+@pytest.mark.parametrize("token", ["outsider", "nobody"])
+def test_who_is_not_let_in_ends_with_3(app: RunningApp, tmp_path: Path, token: str) -> None:
+    assert of(app, token, tmp_path)("ls").status == 3
+
+
+def test_who_may_look_but_not_book_is_told_which_scope_is_missing(app: RunningApp, tmp_path: Path) -> None:
+    reader = of(app, "reader", tmp_path)
+    assert reader("free").status == 0
+    ran = reader("book", "-p", "gpu", "--for", "1h")
+    assert ran.status == 3
+    assert "custom:mlmp:book" in ran.err
+
+
+def test_an_unknown_profile_is_a_slip_of_usage(ann: CommandLine) -> None:
+    ran = ann("book", "-p", "tpu", "--for", "1h")
+    assert ran.status == 2
+    assert "gpu" in ran.err
+
+
+def test_a_listing_longer_than_a_page_is_whole(ann: CommandLine, app: RunningApp) -> None:
+    with app.client("ann-token") as api:
+        for number in range(103):
+            start = units.to_iso(app.now + (1 + number) * HOUR)
+            assert (
+                api.post("reservations", json={"profile": "gpu", "start": start, "duration": "1h"}).status_code == 201
+            )
+    assert len(done(ann("ls", "--json")).json["items"]) == 103
