@@ -13,7 +13,6 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, model_validator
 
-from mlmp_spawner.errors import Invalid
 from mlmp_spawner.rules.values import (
     Amount,
     Count,
@@ -24,8 +23,6 @@ from mlmp_spawner.rules.values import (
     ResourceName,
     Size,
     Text,
-    choices,
-    quoted,
 )
 from mlmp_spawner.units import DAY, HOUR, MINUTE
 
@@ -266,15 +263,6 @@ class Catalog(Model):
             for node in self.nodes.values()
             for accelerator in node.accelerators
         }
-
-    def profile(self, name: str) -> Profile:
-        """The profile of that name.
-
-        :raises Invalid: naming the valid ones.
-        """
-        if name not in self.profiles:
-            raise Invalid.field("profile", f"there is no {quoted(name)}; {choices(name, self.profiles)}")
-        return self.profiles[name]
 
     def nodes_for(self, profile: Profile) -> list[Node]:
         """The nodes on which ``profile`` fits with its own number of units, when they are empty."""

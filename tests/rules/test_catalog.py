@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from mlmp_spawner.errors import Invalid
 from mlmp_spawner.rules.catalog import Accelerator, Catalog, LimitRules, Limits, Node, Profile
 from mlmp_spawner.units import DAY, HOUR, MINUTE
 
@@ -54,12 +53,6 @@ def test_a_profile_for_groups_is_open_to_their_members_alone() -> None:
     found = catalog(Profile(name="all", resource=GPU), Profile(name="few", resource=GPU, groups=("staff", "phd")))
     assert [p.name for p in found.profiles_for(["phd"])] == ["all", "few"]
     assert [p.name for p in found.profiles_for([])] == ["all"]
-
-
-def test_an_unknown_profile_is_refused_with_the_close_match_and_what_is_valid() -> None:
-    found = catalog(Profile(name="a100", resource=GPU), Profile(name="cpu", resource=SLOT))
-    with pytest.raises(Invalid, match=r"there is no 'a10'; did you mean 'a100'\? valid: a100, cpu"):
-        found.profile("a10")
 
 
 def test_what_a_profile_leaves_out_is_filled_in_without_contradiction() -> None:
