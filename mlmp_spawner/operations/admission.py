@@ -69,7 +69,9 @@ def admit(site: Site, *, actor: Actor, server: str, options: StartOptions, now: 
     :raises WaitingForUnits: try again in a moment. :raises NoCapacity: nothing free for a walk-up.
     :raises NotNow, TooLate, NotFound, Invalid, OverLimit: nothing was started or booked.
     """
-    reservation = _booked(site, actor, server, options, now) or _walk_up(site, actor, server, options, now)
+    reservation = _booked(site, actor, server, options, now) or walk_up(
+        site, actor=actor, server=server, options=options, now=now
+    )
     if now >= chain_stop(site, reservation):
         left = format_duration(max(0, reservation.end - now))
         raise TooLate(f"The booking ends in {left}: too late to start.", hint="Extend it first, or book anew.")
@@ -108,7 +110,12 @@ def _booked(site: Site, actor: Actor, server: str, options: StartOptions, now: i
     return None
 
 
-def _walk_up(site: Site, actor: Actor, server: str, options: StartOptions, now: int) -> Reservation:
+def walk_up(site: Site, *, actor: Actor, server: str | None, options: StartOptions, now: int) -> Reservation:
+    """Books from now, cut to what is free before the next booking.
+
+    :param server: the name of the server that is to start; None for one that no booking of the actor uses then.
+    :raises NoCapacity, OverLimit, Invalid, NotAllowed: nothing was booked.
+    """
     if options.profile is None:
         raise Invalid(
             "You have no booking for this server now, and no profile was chosen.",

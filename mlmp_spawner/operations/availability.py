@@ -11,7 +11,7 @@ from mlmp_spawner.operations import limits, planning
 from mlmp_spawner.operations.requests import usable_profile
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.catalog import Profile
-from mlmp_spawner.rules.placement import Board
+from mlmp_spawner.rules.placement import Board, Wanted, longest_from
 from mlmp_spawner.rules.reservations import Interval, Reservation, Step, first_free
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.transaction import read
@@ -124,6 +124,24 @@ def offer(site: Site, *, actor: Actor, now: int) -> Offer:
             for profile in site.catalog.profiles_for(actor.groups)
         )
     return Offer(now, tuple(sorted(mine, key=lambda row: (row.start, row.id))), profiles)
+
+
+def longest_end(site: Site, found: Reservation, *, groups: frozenset[str], now: int) -> int:
+    """Until when a booking could be extended as things lie, without others being moved; in ms UTC."""
+    if not found.allocations or found.profile not in site.catalog.profiles:
+        return found.end
+    rules = limits.of(site, found.owner, groups, site.catalog.profiles[found.profile])
+    ways = [LOOK_AHEAD]
+    if rules.extension is not None:
+        ways.append(rules.extension)
+    if rules.max_duration is not None:
+        ways.append(rules.max_duration - found.interval.length)
+    if min(ways) <= 0:
+        return found.end
+    more = Interval(found.end, found.end + min(ways))
+    with read(site.engine) as connection:
+        boards = planning.view(connection, found.resource, found.nodes, more).boards
+    return found.end + longest_from(boards, Wanted(found.units, more, found.node_count, frozenset(found.nodes)))
 
 
 def _profile_offer(connection: Connection, site: Site, actor: Actor, profile: Profile, now: int) -> ProfileOffer:

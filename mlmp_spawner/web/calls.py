@@ -11,6 +11,7 @@ from mlmp_spawner.operations import booking, changes, history, listing
 from mlmp_spawner.operations.requests import BookingRequest, usable_profile
 from mlmp_spawner.rules.reservations import DAY, Interval, Reservation
 from mlmp_spawner.web import answers, models
+from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.routes import Answer, Call
 
 _ID = re.compile(models.ID)
@@ -182,19 +183,25 @@ async def extend_reservation(call: Call) -> Answer:
 async def start_server(call: Call) -> Answer:
     """Starts the server of a booking, through the hub."""
     found = await _own(call)
-    now = call.handler.now
-    state = found.state(now)
-    if state == "ended":
+    context = call.handler.context
+    await start(context, found, call.handler.now)
+    again = await context.run(changes.get, context.site, found.id)
+    return await _answer(call, again, status=202)
+
+
+async def start(context: Context, found: Reservation, now: int) -> None:
+    """Starts the server of a booking; the hub answers when it is up, or after a few seconds.
+
+    :raises MLMPError: the spawner's refusal.
+    """
+    if found.state(now) == "ended":
         raise TooLate("The booking is over.", hint="Book again, or start something that is free now.")
     if found.server_state() == "stopping":
         raise NotNow("Its server is being stopped.")
-    context = call.handler.context
     if found.server_state() != "running":
         options = {"reservation": found.id, "profile": found.profile}
         await context.hub.start_server(found.owner, found.server, options)
         context.changed()
-    again = await context.run(changes.get, context.site, found.id)
-    return await _answer(call, again, status=202)
 
 
 async def stop_server(call: Call) -> Answer:
@@ -276,8 +283,11 @@ async def _change(call: Call, operation: Any, *args: Any, **kwargs: Any) -> Answ
 
 
 async def _changed(call: Call, reservation: Reservation) -> None:
+    await tell(call.handler.context, reservation)
+
+
+async def tell(context: Context, reservation: Reservation) -> None:
     """A change is told to the enforcers before it is answered, to open pages and the clock at once."""
-    context = call.handler.context
     context.feed.wake()
     context.changed()
     await context.published(reservation)

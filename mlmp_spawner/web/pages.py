@@ -1,0 +1,469 @@
+"""The pages: Home, Book, My bookings, one booking.
+
+Every page is whole without a script: forms post here and are answered with a redirect, or with the page again and the
+refusal on it. ``static/mlmp.js`` makes the same forms and pages live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import tzinfo
+from functools import cached_property, partial
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import ValidationError
+
+from mlmp_spawner import units
+from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed, NotFound
+from mlmp_spawner.operations import admission, availability, booking, changes, history, listing
+from mlmp_spawner.operations.admission import StartOptions
+from mlmp_spawner.operations.planning import nodes_of
+from mlmp_spawner.operations.requests import BookingRequest
+from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.units import MINUTE, from_iso, parse_duration
+from mlmp_spawner.web import calls, models, sentence, views
+from mlmp_spawner.web.auth import Right
+from mlmp_spawner.web.base import PageHandler, as_error
+from mlmp_spawner.web.routes import check_text
+from mlmp_spawner.web.times import find_zone, local, said
+from mlmp_spawner.web.views import Shown, Urls
+
+log = logging.getLogger("mlmp.pages")
+
+ZONE_COOKIE = "mlmp-zone"
+"""The browser's zone; the page's script sets it."""
+
+PATIENCE = 1.0
+"""How long (seconds) a start is waited for, to show a refusal; then the hub's page shows how it goes on."""
+
+UPCOMING = 5
+"""How many of the next bookings Home lists."""
+
+_ID = re.compile(models.ID)
+_starting: set[asyncio.Task[None]] = set()
+
+
+class Page(PageHandler):
+    """What the pages share. ``here`` is the entry of the navigation that is marked."""
+
+    here = ""
+
+    @property
+    def address(self) -> str:
+        """Where this page is, below the service's prefix, also when a form's answer shows it."""
+        return "" if self.here == "home" else self.here
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The viewer's zone, as far as it is known."""
+        return find_zone(self.get_cookie(ZONE_COOKIE)) or find_zone(self.context.settings.zone) or units_zone()
+
+    @cached_property
+    def urls(self) -> Urls:
+        """Where servers are."""
+        return Urls(self.context.base_url, self.context.hub_prefix)
+
+    @property
+    def template_namespace(self) -> dict[str, Any]:
+        """What the hub's page and ours need."""
+        zoned = partial(said, now=self.now, zone=self.zone)
+        catalog = self.site.catalog
+        return super().template_namespace | {
+            "here": self.here,
+            "now": self.now,
+            "iso": units.to_iso,
+            "duration": views.in_words,
+            "zoned": zoned,
+            "zoned_iso": lambda text, show="clock": zoned(from_iso(text), show),
+            "zone_name": str(self.zone),
+            "mlmp": self.context.prefix,
+            "page_url": self.context.prefix + self.address,
+            "hub": self.context.hub_prefix,
+            "titles": {name: profile.title for name, profile in catalog.profiles.items()},
+            "can_book": self.caller is not None and self.me.can_book,
+            "key": secrets.token_urlsafe(12),
+            "problem": None,
+            "did": None,
+        }
+
+    def query(self) -> dict[str, str]:
+        """The query's arguments, as text that can be stored; of those that are there twice, the last."""
+        return {name: self.get_query_argument(name) for name in self.request.query_arguments if name.isascii()}
+
+    def field(self, name: str, default: str = "") -> str:
+        """A field of a form."""
+        return check_text(self.get_body_argument(name, default))
+
+    async def shown(self, rows: Sequence[Reservation], *, extend: bool = True) -> list[Shown]:
+        """Bookings with all that is shown of them."""
+        return await self.context.run(
+            views.shown, self.site, rows, actor=self.me.actor(), now=self.now, url=self.urls, extend=extend
+        )
+
+    async def did(self) -> dict[str, Any] | None:
+        """What was done just now, from the redirect's query: its name and the booking."""
+        action, wanted = self.get_query_argument("did", ""), self.get_query_argument("id", "")
+        if action not in ("booked", "waitlisted", "cancelled", "released", "extended", "stopped"):
+            return None
+        if not _ID.fullmatch(wanted):
+            return None
+        try:
+            found = await self.context.run(changes.get, self.site, wanted)
+        except NotFound:
+            return None
+        if found.owner != self.me.name:
+            return None
+        end = None
+        if action == "released":  # the row says when it was given back; until when it was, the history knows
+            entries = await self.context.run(history.of, self.site.engine, found.id)
+            end = next((entry.details.get("end") for entry in reversed(entries) if entry.action == "released"), None)
+        return {"action": action, "view": (await self.shown([found], extend=False))[0], "end": end}
+
+    async def live(self) -> dict[str, Any]:
+        """The caller's bookings that are not over, in two lists, and what every page shows of them."""
+        offer = await self.context.run(availability.offer, self.site, actor=self.me.actor(), now=self.now)
+        found = await self.shown(offer.bookings)
+        active = [one for one in found if one.state == "active"]
+        return {
+            "offer": offer,
+            "active": active,
+            "coming": [one for one in found if one.state != "active"],
+            "warnings": [one for one in active if one.warn is not None and one.can_extend],
+            "next": views.next_change(found, self.site, self.now),
+        }
+
+    async def show(self, *, problem: MLMPError | None = None) -> None:
+        """Answers with the page, and with the refusal on it."""
+        raise NotImplementedError
+
+    async def refuse(self, error: MLMPError) -> None:
+        """Shows the page again, with the refusal on it."""
+        self.set_status(error.status)
+        await self.show(problem=error)
+
+    def go(self, page: str, **query: str) -> None:
+        """Sends the browser to a page of ours."""
+        self.redirect(f"{self.context.prefix}{page}{'?' if query else ''}{urlencode(query)}", status=303)
+
+    async def own(self, wanted: str) -> Reservation:
+        """A booking of the caller's (an admin may see all).
+
+        :raises NotFound: there is none; also when it is somebody else's.
+        """
+        if not _ID.fullmatch(wanted):
+            raise NotFound("There is no such booking.")
+        found = await self.context.run(changes.get, self.site, wanted)
+        if found.owner != self.me.name and not self.me.is_admin:
+            raise NotFound("There is no such booking.", hint="It may be somebody else's.")
+        return found
+
+    async def start(self, found: Reservation) -> None:
+        """Starts a booking's server and shows how that goes on.
+
+        :raises MLMPError: it was refused at once.
+        """
+        task = asyncio.create_task(calls.start(self.context, found, self.context.now()))
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+        if done:
+            task.result()
+        else:
+            _starting.add(task)
+            task.add_done_callback(_started)
+        self.redirect(self.urls.pending(found), status=303)
+
+
+def units_zone() -> tzinfo:
+    """UTC, by the name that zones go by."""
+    zone = find_zone("UTC")
+    assert zone is not None, "there is no zone database"
+    return zone
+
+
+def _started(task: asyncio.Task[None]) -> None:
+    _starting.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.info("a start failed: %s", error)  # the hub's own page shows why
+
+
+class Home(Page):
+    """What I have, what I could have right now."""
+
+    here = "home"
+
+    async def get(self) -> None:
+        """Shows it."""
+        await self.show()
+
+    async def show(self, *, problem: MLMPError | None = None) -> None:
+        """Home, also with what was just done or refused."""
+        live = await self.live()
+        rules = self.site.catalog.limits_for(self.me.name, self.me.groups)
+        used = await self.context.run(listing.used, self.site, self.me.name, now=self.now)
+        hour = local(self.now, self.zone).hour
+        self.render_page(
+            "home.html",
+            greeting="Good morning" if 4 <= hour < 12 else "Good afternoon" if 12 <= hour < 18 else "Good evening",
+            upcoming=UPCOMING,
+            use=views.use_line(rules, used),
+            problem=problem.problem() if problem else None,
+            **live | {"did": await self.did()},
+        )
+
+
+class StartNow(Home):
+    """Home's buttons: start a booking, or something that is free now."""
+
+    right: Right = "book"
+
+    async def get(self) -> None:
+        """There is nothing to see here: a reload after a refusal leads home."""
+        self.go("")
+
+    async def post(self) -> None:
+        """Books from now, where that is needed, and starts."""
+        try:
+            await self.start(await self._chosen())
+        except MLMPError as error:
+            await self.refuse(error)
+
+    async def _chosen(self) -> Reservation:
+        wanted = self.field("reservation")
+        if wanted:
+            return await self.own(wanted)
+        options = start_options(self)
+        booked = await self.context.run(
+            admission.walk_up, self.site, actor=self.me.actor(), server=None, options=options, now=self.now
+        )
+        await calls.tell(self.context, booked)
+        return booked
+
+
+def start_options(page: Page) -> StartOptions:
+    """What the pressed button of the profiles' rows says (see offer.html).
+
+    :raises Invalid: it says nothing that makes sense.
+    """
+    names = [name for name in page.request.body_arguments if name.startswith("duration:")]
+    if len(names) != 1:
+        raise Invalid("No profile was chosen.", hint="Press one of the buttons.")
+    profile = check_text(names[0].removeprefix("duration:"))
+    try:
+        length = parse_duration(page.field(names[0]))
+    except ValueError as error:
+        raise Invalid.field("duration", str(error)) from error
+    number = page.field(f"units:{profile}")
+    if number and not (number.isascii() and number.isdigit() and len(number) < 7):
+        raise Invalid.field("units", "a whole number")
+    return StartOptions(profile=profile, units=int(number) if number else None, duration=length)
+
+
+class Book(Page):
+    """One sentence, and what would come of it."""
+
+    here = "book"
+
+    async def get(self) -> None:
+        """The sentence that the query says."""
+        await self.show()
+
+    async def post(self) -> None:
+        """Books what the form says, and nothing else."""
+        if not self.me.can_book:
+            raise NotAllowed("You may look, but not book.", hint="Ask the people who run this hub.")
+        try:
+            request = self._request()
+            key = self.field("key") or None
+            if key and not re.fullmatch(r"[\x21-\x7e]{1,200}", key):
+                raise Invalid.field("key", "1 to 200 printable characters")
+            booked = await self.context.run(
+                booking.book, self.site, request, actor=self.me.actor(), now=self.now, idempotency_key=key
+            )
+        except (MLMPError, ValidationError) as error:
+            await self.refuse(as_error(error))
+            return
+        await calls.tell(self.context, booked)
+        state = booked.state(self.now)
+        action = "waitlisted" if state == "waiting" else "booked"
+        self.go("" if state == "active" else "bookings", did=action, id=booked.id)
+
+    def _request(self) -> BookingRequest:
+        """The form as the API's body would be, checked by the same model."""
+        names = ("profile", "start", "end", "duration", "node", "title", "server")
+        body: dict[str, Any] = {name: value for name in names if (value := self.field(name))}
+        for name in ("units", "node_count"):
+            text = self.field(name)
+            if text:
+                body[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+        checked = models.Booking.model_validate(body | {"waitlist": self.field("waitlist") == "1"})
+        return BookingRequest(**{name: getattr(checked, name) for name in checked.model_fields_set})
+
+    def _said(self) -> dict[str, str]:
+        """The sentence: the query's, or after a refusal that of the form."""
+        if self.request.method != "POST":
+            return self.query()
+        names = ("profile", "units", "start", "end", "duration", "node", "title")
+        return {name: value for name in names if (value := self.get_body_argument(name, ""))}
+
+    async def show(self, *, problem: MLMPError | None = None) -> None:
+        """The page; after a refusal, with what is possible instead."""
+        site = self.site
+        profiles = site.catalog.profiles_for(self.me.groups)
+        nodes = {profile.name: nodes_of(site, profile.name) for profile in profiles}
+        told = sentence.read(self._said(), profiles, nodes, zone=self.zone, now=self.now)
+        values: dict[str, Any] = {"said": told, "profiles": profiles}
+        if told is not None:
+            window = sentence.needed(told, self.now)
+            found = await self.context.run(
+                availability.availability,
+                site,
+                profile=told.profile.name,
+                window=window,
+                groups=self.me.groups,
+                now=self.now,
+                node=told.node,
+            )
+            outlook = sentence.outlook(told, found, zone=self.zone, now=self.now)
+            values |= {
+                "outlook": outlook,
+                "lengths": sentence.lengths(told),
+                "nodes": nodes[told.profile.name],
+                "simulated": site.catalog.simulated(told.profile.resource),
+                "start_input": sentence.input_value(told, self.zone, self.now),
+                "request": sentence.request_of(told, outlook.wanted) if outlook.wanted else None,
+            }
+        live = await self.live()
+        minute = self.now // MINUTE * MINUTE + MINUTE
+        live["next"] = min(minute, live["next"] or minute)  # "now" moves on
+        self.render_page("book.html", problem=problem.problem() if problem else None, **live | values)
+
+
+class Bookings(Page):
+    """All of one's own bookings."""
+
+    here = "bookings"
+
+    async def get(self) -> None:
+        """Shows them."""
+        await self.show()
+
+    async def show(self, *, problem: MLMPError | None = None) -> None:
+        """Active, coming, past."""
+        before = self.now
+        with suppress(ValueError):
+            before = min(self.now, from_iso(self.get_query_argument("before", units.to_iso(self.now))))
+        window = views.past_window(before)
+        past: list[Reservation] = []
+        cursor: str | None = None
+        while True:
+            page, cursor = await self.context.run(
+                listing.listing, self.site, now=self.now, window=window, owner=self.me.name, state="ended",
+                limit=200, cursor=cursor,
+            )  # fmt: skip
+            past += page
+            if cursor is None:
+                break
+        past.sort(key=lambda row: (row.start, row.id), reverse=True)
+        live = await self.live()
+        self.render_page(
+            "bookings.html",
+            past=await self.shown(past, extend=False),
+            older=window.start,
+            before=before if before < self.now else None,
+            problem=problem.problem() if problem else None,
+            **live | {"did": await self.did()},
+        )
+
+
+class One(Page):
+    """One booking and its history."""
+
+    here = "bookings"
+
+    @property
+    def address(self) -> str:
+        """With its number."""
+        return f"bookings/{self._wanted}"
+
+    async def get(self, wanted: str) -> None:
+        """Shows it."""
+        self._wanted = wanted
+        await self.show()
+
+    async def show(self, *, problem: MLMPError | None = None) -> None:
+        """The booking, who did what when."""
+        found = await self.own(self._wanted)
+        entries = await self.context.run(history.of, self.site.engine, found.id)
+        live = await self.live()
+        self.render_page(
+            "booking.html",
+            one=(await self.shown([found]))[0],
+            entries=entries,
+            problem=problem.problem() if problem else None,
+            **live | {"did": await self.did()},
+        )
+
+
+class Action(One):
+    """A button of a booking."""
+
+    right: Right = "book"
+
+    async def get(self, wanted: str, action: str) -> None:  # type: ignore[override]
+        """There is nothing to see here: a reload after a refusal leads to the booking."""
+        self.go(f"bookings/{wanted}")
+
+    async def post(self, wanted: str, action: str) -> None:
+        """Does it, and shows the page that the button was on."""
+        self._wanted = wanted
+        found = await self.own(wanted)
+        back = self.field("back")
+        back = back if back in ("", "bookings") else f"bookings/{wanted}"
+        try:
+            if action == "start":
+                await self.start(found)
+                return
+            did = await getattr(self, f"_{action}")(found)
+        except MLMPError as error:
+            await self.refuse(error)
+            return
+        self.go(back, did=did, id=found.id)
+
+    async def _extend(self, found: Reservation) -> str:
+        try:
+            end = from_iso(self.field("end"))
+        except ValueError as error:
+            raise Invalid.field("end", str(error)) from error
+        extended = await self.context.run(
+            changes.extend, self.site, found.id, actor=self.me.actor(), now=self.now, end=end
+        )
+        await calls.tell(self.context, extended)
+        return "extended"
+
+    async def _cancel(self, found: Reservation) -> str:
+        begun = found.state(self.now) == "active"
+        changed = await self.context.run(changes.cancel, self.site, found.id, actor=self.me.actor(), now=self.now)
+        await calls.tell(self.context, changed)
+        return "released" if begun else "cancelled"
+
+    async def _stop(self, found: Reservation) -> str:
+        await self.context.hub.stop_server(found.owner, found.server)
+        self.context.changed()
+        return "stopped"
+
+
+def routes() -> list[tuple[Any, ...]]:
+    """The pages: patterns below the service's prefix, and their handlers."""
+    return [
+        (r"", Home),
+        (r"start", StartNow),
+        (r"book", Book),
+        (r"bookings", Bookings),
+        (r"bookings/([a-z0-9]+)", One),
+        (r"bookings/([a-z0-9]+)/(start|extend|cancel|stop)", Action),
+    ]

@@ -1,0 +1,274 @@
+"""Book's one sentence, "I need 2 x A100 for 4 h starting at 15:30 on any node": what it says and what comes of it.
+
+The sentence is the query of the page's address, so that a link can say all of it (alternatives do). What can't be read
+becomes what is usual: a sentence can't be wrong, only what one then books can be refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+from typing import Literal
+
+from mlmp_spawner.operations.availability import NodeAvailability
+from mlmp_spawner.rules.catalog import Profile
+from mlmp_spawner.rules.reservations import Interval, Step, first_free
+from mlmp_spawner.units import DAY, HOUR, MINUTE, from_iso, parse_duration, to_iso
+from mlmp_spawner.web.times import from_input, local, to_input
+
+SHOWN = 2 * DAY
+"""How much of the time ahead the strip shows."""
+
+LENGTHS = tuple(
+    n * unit
+    for unit, numbers in ((MINUTE, (1, 2, 5, 10, 30)), (HOUR, (1, 2, 4, 8, 12)), (DAY, (1, 2, 3, 7, 14)))
+    for n in numbers
+)
+"""Lengths that are offered where the profile allows them."""
+
+TICK_HOURS = 6
+
+When = Literal["now", "first", "at"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """What the person says. ``duration`` and ``at`` in ms; ``at`` only counts where ``when`` is "at"."""
+
+    profile: Profile
+    units: int
+    duration: int
+    when: When = "now"
+    at: int | None = None
+    node: str | None = None
+    title: str = ""
+
+    def query(self, *, at: int | None = None) -> dict[str, str]:
+        """The sentence as a query; with ``at``, the same but starting then."""
+        found = {"profile": self.profile.name, "units": str(self.units), "duration": f"{self.duration // 1000}s"}
+        if at is not None:
+            found |= {"when": "at", "at": to_iso(at)}
+        elif self.when != "now":
+            found["when"] = self.when
+            if self.when == "at" and self.at is not None:
+                found["at"] = to_iso(self.at)
+        if self.node:
+            found["node"] = self.node
+        if self.title:
+            found["title"] = self.title
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of the strip. ``at`` and ``width`` in percent; ``kind``: fits, short (free but not for long enough),
+    taken. One may start from ``start`` to ``last_start``."""
+
+    kind: str
+    start: int
+    end: int
+    last_start: int
+    free: int
+    at: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One node of the strip."""
+
+    node: str
+    capacity: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark of the strip's scale, with the day's name at midnight."""
+
+    at: float
+    label: str
+    midnight: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What would come of a sentence. ``wanted`` is what would be booked (None: nothing fits in what was looked at),
+    ``fits`` whether that is free as things lie, ``most`` how many units are free on one node all that time."""
+
+    wanted: Interval | None
+    fits: bool
+    most: int
+    first: int | None
+    window: Interval
+    rows: tuple[Row, ...]
+    ticks: tuple[Tick, ...]
+
+    def mark(self) -> tuple[float, float] | None:
+        """Where ``wanted`` lies on the strip, in percent: its place and width."""
+        if self.wanted is None or not self.wanted.overlaps(self.window):
+            return None
+        return _place(self.wanted.start, self.wanted.end, self.window)
+
+
+def read(
+    query: Mapping[str, str],
+    profiles: Sequence[Profile],
+    nodes: Mapping[str, Sequence[str]],
+    *,
+    zone: tzinfo,
+    now: int,
+) -> Sentence | None:
+    """The sentence that a query says; None where no profile is open to the person.
+
+    :param nodes: the nodes of each profile.
+    """
+    if not profiles:
+        return None
+    profile = next((p for p in profiles if p.name == query.get("profile")), profiles[0])
+    units = query.get("units", "")
+    node = query.get("node")
+    start = _instant(query.get("start") or query.get("at"), zone)
+    when = query.get("when") or ("at" if start is not None else "now")
+    if when not in ("now", "first", "at") or (when == "at" and start is None):
+        when = "now"
+    if start is not None and start < now - MINUTE:
+        start = _quarter(now)
+    return Sentence(
+        profile=profile,
+        units=int(units) if units.isdecimal() and 1 <= int(units[:9]) <= profile.max_units else profile.units,
+        duration=_duration(query, start if start is not None else now, profile),
+        when=when,  # type: ignore[arg-type]
+        at=start,
+        node=node if node in nodes.get(profile.name, ()) else None,
+        title="".join(c for c in query.get("title", "") if c.isprintable())[:200],
+    )
+
+
+def lengths(sentence: Sentence) -> list[int]:
+    """The lengths to choose from, and the one that was said."""
+    profile = sentence.profile
+    usual = {length for length in LENGTHS if profile.min_duration <= length <= profile.max_duration}
+    return sorted(usual | {sentence.duration, profile.default_duration})
+
+
+def outlook(sentence: Sentence, nodes: Sequence[NodeAvailability], *, zone: tzinfo, now: int) -> Outlook:
+    """What would come of it, from what is free (see :func:`needed`)."""
+    length = sentence.duration
+    first = min(
+        (start for one in nodes if (start := first_free(one.steps, sentence.units, length)) is not None), default=None
+    )
+    start = {"now": now, "first": first, "at": sentence.at}[sentence.when]
+    wanted = None if start is None else Interval(max(start, now), max(start, now) + length)
+    most = max((_room(one.steps, wanted) for one in nodes), default=0) if wanted else 0
+    window = Interval(now, now + SHOWN)
+    rows = tuple(Row(one.node, one.capacity, _segments(one.steps, sentence, window)) for one in nodes)
+    return Outlook(wanted, most >= sentence.units, most, first, window, rows, _ticks(window, zone))
+
+
+def needed(sentence: Sentence, now: int) -> Interval:
+    """Over what availability must be known: the strip, and a booking that starts anywhere on it or when was said."""
+    end = now + SHOWN + sentence.duration
+    if sentence.at is not None:
+        end = max(end, min(sentence.at, now + 60 * DAY) + sentence.duration)
+    return Interval(now, min(end, now + 92 * DAY))
+
+
+def request_of(sentence: Sentence, wanted: Interval) -> dict[str, str]:
+    """What to post to book exactly this."""
+    body = {"profile": sentence.profile.name, "units": str(sentence.units)}
+    if sentence.when == "now":
+        body["duration"] = f"{sentence.duration // 1000}s"
+    else:
+        body |= {"start": to_iso(wanted.start), "end": to_iso(wanted.end)}
+    return body | {name: value for name in ("node", "title") if (value := getattr(sentence, name))}
+
+
+def input_value(sentence: Sentence, zone: tzinfo, now: int) -> str:
+    """What stands in the field for the start."""
+    return to_input(sentence.at if sentence.at is not None else _quarter(now + HOUR), zone)
+
+
+def with_length(sentence: Sentence, length: int) -> Sentence:
+    """The same for another length."""
+    return replace(sentence, duration=length)
+
+
+def _instant(text: str | None, zone: tzinfo) -> int | None:
+    try:
+        return from_input(text, zone) if text else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _duration(query: Mapping[str, str], start: int, profile: Profile) -> int:
+    try:
+        if query.get("duration"):
+            length = parse_duration(query["duration"])
+        elif query.get("end"):
+            length = from_iso(query["end"]) - start
+        else:
+            length = profile.default_duration
+    except ValueError:
+        length = profile.default_duration
+    return length if profile.min_duration <= length <= profile.max_duration else profile.default_duration
+
+
+def _quarter(now: int) -> int:
+    """The next quarter of an hour."""
+    return -(-now // (15 * MINUTE)) * 15 * MINUTE
+
+
+def _room(steps: Sequence[Step], wanted: Interval) -> int:
+    """Units free all the time of ``wanted``; none where it is not known."""
+    inside = [step.free for step in steps if step.start < wanted.end and wanted.start < step.end]
+    known = steps and steps[0].start <= wanted.start and wanted.end <= steps[-1].end
+    return min(inside, default=0) if known else 0
+
+
+def _segments(steps: Sequence[Step], sentence: Sentence, window: Interval) -> tuple[Segment, ...]:
+    """The steps put together into stretches in which one could start or not."""
+    runs: list[tuple[bool, int, int, int]] = []
+    for step in steps:
+        enough = step.free >= sentence.units
+        if runs and runs[-1][0] == enough and (enough or runs[-1][3] == step.free):
+            _, start, _, free = runs[-1]
+            runs[-1] = (enough, start, step.end, min(free, step.free))
+        else:
+            runs.append((enough, step.start, step.end, step.free))
+    found = []
+    for enough, start, end, free in runs:
+        if start >= window.end or end <= window.start:
+            continue
+        fits = enough and end - start >= sentence.duration
+        at, width = _place(start, end, window)
+        kind = "fits" if fits else "short" if enough else "taken"
+        last = min(end - sentence.duration, window.end) if fits else start
+        found.append(Segment(kind, start, end, last, free, at, width))
+    return tuple(found)
+
+
+def _place(start: int, end: int, window: Interval) -> tuple[float, float]:
+    left, right = max(start, window.start), min(end, window.end)
+    scale = 100 / window.length
+    return round((left - window.start) * scale, 3), round((right - left) * scale, 3)
+
+
+def _ticks(window: Interval, zone: tzinfo) -> tuple[Tick, ...]:
+    """Every six hours of the viewer's clock."""
+    first = local(window.start, zone).replace(minute=0, second=0, microsecond=0, tzinfo=None)
+    found = []
+    moment = first + timedelta(hours=TICK_HOURS - first.hour % TICK_HOURS)
+    while True:
+        instant = _of(moment, zone)
+        if instant >= window.end:
+            return tuple(found)
+        at, _ = _place(instant, window.end, window)
+        midnight = moment.hour == 0
+        found.append(Tick(at, f"{moment:%a} {moment.day}" if midnight else f"{moment:%H:%M}", midnight))
+        moment += timedelta(hours=TICK_HOURS)
+
+
+def _of(moment: datetime, zone: tzinfo) -> int:
+    return from_input(moment.isoformat(), zone)

@@ -1,0 +1,42 @@
+// What the pages do beyond showing themselves. Without it they still work.
+
+import { book } from "./book.js";
+import { keepRight, refreshSoon } from "./live.js";
+import { listen } from "./swap.js";
+import { countDown, localise, setNow, zone } from "./times.js";
+
+const root = document.getElementById("mlmp");
+
+if (root) {
+  setNow(Number(root.dataset.now));
+  document.cookie = `mlmp-zone=${zone}; path=${root.dataset.root}; max-age=31536000; samesite=lax`;
+  localise();
+  countDown();
+  if (document.getElementById("live")) {
+    settleAddress();
+    listen();
+    book();
+    keepRight();
+    if (root.dataset.zoneKnown !== zone) refreshSoon(0); // the server says times in our zone from now on
+  }
+  // One menu at a time; Escape and a click elsewhere close it.
+  const menus = () => document.querySelectorAll("details.mlmp-menu[open]");
+  document.addEventListener("click", (event) => {
+    for (const menu of menus()) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const menu of menus()) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+}
+
+/** The address by which this page can be had again: not that of a form, nor with what was done just now. */
+function settleAddress() {
+  const url = new URL(location.href);
+  if (root.dataset.self && url.pathname !== root.dataset.self) url.pathname = root.dataset.self;
+  for (const name of ["did", "id"]) url.searchParams.delete(name);
+  if (url.href !== location.href) history.replaceState(null, "", url);
+}
