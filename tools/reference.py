@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from traitlets import TraitType, Undefined
+from traitlets import TraitType
 from traitlets.config import Configurable
 
 from mlmp_spawner.client.cli import INTERNAL, cli
@@ -62,7 +62,7 @@ def settings() -> str:
         "them.",
     ]
     for kind in CLASSES:
-        parts += [f"## c.{kind.__name__}", inspect.cleandoc(kind.__doc__ or "")]
+        parts += [f"## c.{kind.__name__}", inspect.cleandoc(kind.__doc__ or "").replace("``", "`")]
         parts += [_trait(kind, name, trait) for name, trait in sorted(_own(kind).items())]
     return "\n\n".join(parts) + "\n"
 
@@ -78,7 +78,7 @@ def _own(kind: type[Configurable]) -> dict[str, TraitType]:
 
 
 def _trait(kind: type[Configurable], name: str, trait: TraitType) -> str:
-    default = trait.default_value_repr() if trait.default_value is not Undefined else "none"
+    default = repr(trait.default())
     return (
         f"### c.{kind.__name__}.{name}\n\n`{type(trait).__name__}`, default `{default}`\n\n"
         f"{inspect.cleandoc(str(trait.help)).replace('``', '`')}"

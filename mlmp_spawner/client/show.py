@@ -17,12 +17,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mlmp_spawner.client.models import Reservation
 from mlmp_spawner.errors import ConfigurationError, MLMPError
-from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND, format_duration, from_iso
+from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND, format_duration, from_iso, parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH_OF_A_PIPE = 10_000
+NEAR = 10 * MINUTE
 MARKS = {"running": "●", "starting": "◐", "stopping": "◑"}
 
 
@@ -59,10 +60,13 @@ class Clock:
         return str(getattr(self.zone, "key", None) or self._wall(self.now).tzname())
 
     def time(self, ms: int) -> str:
-        """``14:00``, ``tomorrow 09:00``, ``Tue 24 Nov 08:15``; with the year where it is another one."""
+        """``14:00``, ``tomorrow 09:00``, ``Tue 24 Nov 08:15``; with the year where it is another one.
+
+        Seconds are shown of what is near alone: there they matter.
+        """
         wall, today = self._wall(ms), self._wall(self.now)
         days = (wall.date() - today.date()).days
-        clock = f"{wall:%H:%M:%S}" if wall.second else f"{wall:%H:%M}"
+        clock = f"{wall:%H:%M:%S}" if wall.second and abs(ms - self.now) < NEAR else f"{wall:%H:%M}"
         if days == 0:
             return clock
         if days == 1:
@@ -198,9 +202,12 @@ def _as_booking(request: dict[str, Any], clock: Clock) -> tuple[str, str]:
     start = from_iso(request["start"]) if request.get("start") else None
     length = request.get("duration")
     if length is None:
-        length = compact_duration(from_iso(request["end"]) - (clock.now if start is None else start))
-    words = [f"{length} from {clock.time(start) if start is not None else 'now'}"]
-    command = ["mlmp", "book", "--profile", str(request["profile"]), "--for", str(length)]
+        ms = from_iso(request["end"]) - (clock.now if start is None else start)
+    else:
+        ms = parse_duration(str(length))
+    length = compact_duration(ms)
+    words = [f"{format_duration(ms)} from {clock.time(start) if start is not None else 'now'}"]
+    command = ["mlmp", "book", "--profile", str(request["profile"]), "--for", length]
     if start is not None:
         command += ["--start", clock.iso(start)]
     if request.get("node"):

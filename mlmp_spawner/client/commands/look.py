@@ -21,6 +21,9 @@ PAST = 30 * DAY
 
 FAR = 366 * DAY
 
+INSTANTS = ("start", "end")
+"""Details of the history that are ms UTC."""
+
 
 @command()
 @click.option("--profile", "-p", help="Only this profile. [default: all you may use]")
@@ -33,8 +36,8 @@ def free(
 ) -> None:
     """What is free, node by node, and until when; with --for, from when it is free that long."""
     clock = session.clock()
-    start = instant(begin, session, "--from")
-    start = clock.now if start is None else start
+    asked = instant(begin, session, "--from")
+    start = clock.now if asked is None else asked
     window = max(AHEAD, 2 * parse_duration(length) if length else 0)
     found = [
         session.client.availability(
@@ -55,7 +58,12 @@ def free(
     if not rows:
         session.say("There is nothing that you may book. Ask the people who run this hub.")
         return
-    shown.table(session.out, columns, rows, caption=f"from {clock.time(start)}, times in {clock.zone_name}")
+    shown.table(
+        session.out,
+        columns,
+        rows,
+        caption=f"from {clock.time(start) if asked else 'now'} on; times in {clock.zone_name}",
+    )
 
 
 def _profiles(session: Session, name: str | None) -> list[Profile]:
@@ -94,7 +102,7 @@ def _days(ms: int) -> str:
 def _from(first: int | None, clock: Clock, start: int) -> str:
     if first is None:
         return "not in that time"
-    return "at once" if first <= start else f"from {clock.time(first)}"
+    return "at once" if first <= start + MINUTE else f"from {clock.time(first)}"
 
 
 @command()
@@ -147,13 +155,19 @@ def show(session: Session, id: str) -> None:
     url = session.client.server_url(found)
     if url:
         session.say(f"  {url}")
-    rows = [(clock.time(from_iso(str(line["at"]))), line["actor"], line["action"], _details(line)) for line in lines]
+    rows = [
+        (clock.time(from_iso(str(line["at"]))), line["actor"], line["action"], _details(line, clock)) for line in lines
+    ]
     if rows:
         shown.table(session.out, ("when", "who", "what", ""), rows)
 
 
-def _details(line: dict[str, object]) -> str:
+def _details(line: dict[str, object], clock: Clock) -> str:
     details = line.get("details")
     if not isinstance(details, dict):
         return ""
-    return ", ".join(f"{name} {value}" for name, value in details.items() if isinstance(value, (str, int, float)))
+    return ", ".join(
+        f"{name} {clock.time(value) if name in INSTANTS and isinstance(value, int) else value}"
+        for name, value in details.items()
+        if value != "" and isinstance(value, (str, int, float))
+    )
