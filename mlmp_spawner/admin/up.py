@@ -205,14 +205,20 @@ def _children(machine: OneMachine, config: Path, node: Node, proxy: Path) -> lis
 
 
 def _wait_until_ready(machine: OneMachine, supervisor: Supervisor, console: Console) -> None:
-    parts = {"hub": f"{machine.local_url}hub/health", "service": f"{machine.local_url}services/mlmp/api/v1/health"}
+    """Waits until hub and service answer, each by itself and then through the proxy."""
+    paths = {"hub": ("hub/health", machine.hub_port), "service": ("services/mlmp/api/v1/health", machine.service_port)}
+    waiting = [(name, f"http://127.0.0.1:{port}/{path}") for name, (path, port) in paths.items()]
+    waiting += [("proxy", f"{machine.local_url}{path}") for path, _ in paths.values()]
     limit = time.monotonic() + READY_WITHIN
     with console.status("Starting …"):
-        while parts and not supervisor.stopping and time.monotonic() < limit:
+        while waiting and not supervisor.stopping and time.monotonic() < limit:
             supervisor.look()
-            parts = {name: url for name, url in parts.items() if not _answers(url)}
-            time.sleep(0.1)
-    for name in parts if not supervisor.stopping else ():
+            if _answers(waiting[0][1]):
+                waiting.pop(0)
+            else:
+                time.sleep(0.1)
+    if waiting and not supervisor.stopping:
+        name = waiting[0][0]
         console.print(f"The {name} does not answer yet. Its log: {machine.data}/logs/{name}.log", style="red")
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader
-from jupyterhub import orm
+from jupyterhub.roles import get_default_roles
 from jupyterhub.spawner import Spawner, SpawnException
 from jupyterhub.utils import url_path_join
 from traitlets import Float, Unicode, default
@@ -51,6 +51,10 @@ class Refusal(SpawnException):
         self.error = error
         self.jupyterhub_message = error.detail
         self.jupyterhub_html_message = html
+
+
+def _titles(site: Site) -> dict[str, str]:
+    return {name: profile.title for name, profile in site.catalog.profiles.items()}
 
 
 def _cores(site: Site, admitted: Admission) -> int:
@@ -108,7 +112,8 @@ class ReservationMixin(Spawner):
 
     @default("server_token_scopes")
     def _default_server_token_scopes(self) -> Callable[..., Any]:
-        return lambda spawner: sorted({*orm.Role.find(spawner.db, "server").scopes, *FOR_EVERYBODY})
+        of_the_hub = next(role["scopes"] for role in get_default_roles() if role["name"] == "server")
+        return lambda _: sorted({*of_the_hub, *FOR_EVERYBODY})
 
     # -- what people choose ---------------------------------------------------------------------------------------
 
@@ -118,7 +123,7 @@ class ReservationMixin(Spawner):
         try:
             offer = await self._ask(lambda site: availability.offer(site, actor=actor, now=units.now()))
         except MLMPError as error:
-            return self._html(error)
+            return self._html(error, {})
         return self._render("offer_form.html", offer=offer, server=self.name, spawn_url=self._spawn_url)
 
     def _from_form(self, form: Mapping[str, Sequence[Any]], _: Spawner | None = None) -> dict[str, Any]:
@@ -186,7 +191,10 @@ class ReservationMixin(Spawner):
                 self._tell(20, what if waited < 1000 else f"{what} ({format_duration(waited)})")
                 await asyncio.sleep(0.5)
             except MLMPError as error:
-                raise self._refusal(error) from None
+                titles = await self._ask(
+                    lambda site: {name: each.title for name, each in site.catalog.profiles.items()}
+                )
+                raise self._refusal(error, titles) from None
 
     async def _report(self, report: Callable[..., None], which: str) -> None:
         """Tells the database what was seen. If that fails, the clock will see the same a little later."""
@@ -258,11 +266,11 @@ class ReservationMixin(Spawner):
         if not self._events or self._events[-1]["message"] != message:
             self._events.append({"progress": progress, "message": message})
 
-    def _refusal(self, error: MLMPError) -> Refusal:
-        return Refusal(error, self._html(error))
+    def _refusal(self, error: MLMPError, titles: Mapping[str, str] | None = None) -> Refusal:
+        return Refusal(error, self._html(error, titles or {}))
 
-    def _html(self, error: MLMPError) -> str:
-        return self._render("refusal.html", problem=error.problem(), titles={})
+    def _html(self, error: MLMPError, titles: Mapping[str, str]) -> str:
+        return self._render("refusal.html", problem=error.problem(), titles=titles)
 
     def _render(self, template: str, **values: Any) -> str:
         base = self.hub.base_url.removesuffix("hub/")
