@@ -33,9 +33,9 @@ class MLMP(Configurable):
         help="""Seconds before the end of a booking at which its server begins to be stopped, so that the units are
         free *at* the end. Never more than a tenth of the booking.""",
     ).tag(config=True)
-    warn_before = List(
-        Float(min=0), default_value=[600, 120], help="Seconds before the end at which the owner is told."
-    ).tag(config=True)
+    warn_before = List(Float(min=0), [600.0, 120.0], help="Seconds before the end at which the owner is told.").tag(
+        config=True
+    )
     tick = Float(5, min=0.05, help="The longest that the clock waits between two looks, in seconds.").tag(config=True)
     hub_silent_after = Float(
         10, min=0.1, help="After how many seconds without an answer the service stops servers past the hub."

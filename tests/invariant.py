@@ -22,12 +22,13 @@ class Violation:
 
 
 def violations(engine: Engine, *, since: int = 0) -> list[Violation]:
-    """Every instant from ``since`` on at which roots take more than the capacity, or children more than their root has."""
+    """Every instant from ``since`` on at which roots take more than the capacity, or children more than
+    their root has."""
     with engine.connect() as connection:
         rows = connection.execute(
             text(
-                'SELECT reservation, root, node, resource, units, CASE WHEN start < :since THEN :since ELSE start END, '
-                '"end" FROM mlmp_allocation WHERE "end" > :since'
+                "SELECT reservation, root, node, resource, units, "
+                'CASE WHEN start < :since THEN :since ELSE start END, "end" FROM mlmp_allocation WHERE "end" > :since'
             ),
             {"since": since},
         ).all()

@@ -258,7 +258,7 @@ def _place(start: int, end: int, window: Interval) -> tuple[float, float]:
 def _ticks(window: Interval, zone: tzinfo) -> tuple[Tick, ...]:
     """Every six hours of the viewer's clock."""
     first = local(window.start, zone).replace(minute=0, second=0, microsecond=0, tzinfo=None)
-    found = []
+    found: list[Tick] = []
     moment = first + timedelta(hours=TICK_HOURS - first.hour % TICK_HOURS)
     while True:
         instant = _of(moment, zone)
