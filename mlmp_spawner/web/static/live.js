@@ -26,7 +26,7 @@ async function refresh() {
 function open() {
   if (source) return;
   const root = document.getElementById("mlmp");
-  source = new EventSource(`${root.dataset.api}stream`);
+  source = new EventSource(`${root.dataset.api}stream?_xsrf=${encodeURIComponent(root.dataset.xsrf)}`);
   let first = true;
   source.addEventListener("hello", () => {
     if (!first) refreshSoon(); // what happened while we were not listening

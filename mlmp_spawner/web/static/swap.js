@@ -12,7 +12,8 @@ export async function swap(url, { method = "GET", body, flash = false } = {}) {
   const root = document.getElementById("mlmp");
   root.setAttribute("aria-busy", "true");
   try {
-    const answer = await fetch(url, { method, body, headers: { Accept: "text/html" }, credentials: "same-origin" });
+    const headers = { Accept: "text/html", "X-XSRFToken": root.dataset.xsrf };
+    const answer = await fetch(url, { method, body, headers, credentials: "same-origin" });
     const type = answer.headers.get("Content-Type") || "";
     if (!type.includes("text/html")) throw new Error(`answered ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
