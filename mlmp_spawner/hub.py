@@ -178,6 +178,8 @@ def _refusal(answer: httpx.Response) -> MLMPError:
         log.warning("the hub answered %d to %s %s", status, answer.request.method, answer.request.url.path)
         said = message if message != "Internal Server Error" else ""
         return Unavailable(said or "The hub could not do this just now.", hint="Try again in a few seconds.")
-    wait = answer.headers.get("Retry-After", "")
-    data = {"retry_after": int(wait) if wait.isdecimal() else 5} if status == 429 else {}
-    return _REFUSALS[status](message or "The hub refused this.", **data)
+    error = _REFUSALS[status](message or "The hub refused this.")
+    if status == 429:
+        wait = answer.headers.get("Retry-After", "")
+        error.data["retry_after"] = int(wait) if wait.isdecimal() else 5
+    return error

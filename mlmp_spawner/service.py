@@ -40,8 +40,8 @@ from mlmp_spawner.web import pages
 from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
 from mlmp_spawner.web.auth import HubAuthentication
 from mlmp_spawner.web.context import Context, State, WebSettings
+from mlmp_spawner.web.feed import Feed
 from mlmp_spawner.web.metrics import Metrics
-from mlmp_spawner.web.stream import Feed
 from mlmp_spawner.web.throttle import Throttle
 
 log = logging.getLogger("mlmp.service")

@@ -9,7 +9,8 @@ from mlmp_spawner.errors import Invalid, NotAllowed, NotFound, NotNow, TooLate
 from mlmp_spawner.operations import availability as free
 from mlmp_spawner.operations import booking, changes, history, listing
 from mlmp_spawner.operations.requests import BookingRequest, usable_profile
-from mlmp_spawner.rules.reservations import DAY, Interval, Reservation
+from mlmp_spawner.rules.reservations import Interval, Reservation
+from mlmp_spawner.units import DAY
 from mlmp_spawner.web import answers, models
 from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.routes import Answer, Call

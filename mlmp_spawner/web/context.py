@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from mlmp_spawner.hub import HubClient
     from mlmp_spawner.web.auth import HubAuthentication
+    from mlmp_spawner.web.feed import Feed
     from mlmp_spawner.web.metrics import Metrics
-    from mlmp_spawner.web.stream import Feed
     from mlmp_spawner.web.throttle import Throttle
 
 T = TypeVar("T")

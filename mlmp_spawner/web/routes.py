@@ -98,7 +98,10 @@ class ApiHandler(Handler):
         row = self._rows[method]
         if row.call is None:
             raise HTTPProblem(405, "Method not allowed", "This address does not know this method.")
-        query = row.query.model_validate(query_of(self.request)) if row.query else _no_query(self.request)
+        arguments = query_of(self.request)
+        if row.query is None and arguments:
+            raise Invalid.field(ascii(min(arguments))[:60], "this call takes no such argument")
+        query = row.query.model_validate(arguments) if row.query else None
         body = row.body.model_validate(json_of(self.request)) if row.body else None
         answer = await row.call(Call(self, query, body, path))
         self.respond(answer)
@@ -164,12 +167,6 @@ def _text(part: str) -> str:
         return check_text(unquote_to_bytes(part.replace("+", " ").encode("latin-1")).decode())
     except UnicodeError as error:
         raise Invalid.field("query", "it is not UTF-8") from error
-
-
-def _no_query(request: HTTPServerRequest) -> None:
-    unknown = sorted(query_of(request))
-    if unknown:
-        raise Invalid.field(ascii(unknown[0])[:60], "this call takes no such argument")
 
 
 def json_of(request: HTTPServerRequest) -> Any:

@@ -191,7 +191,7 @@ def _all_is_there(engine: Engine, people: list[Person]) -> None:
             row.reservation: row.total
             for row in connection.execute(
                 text(
-                    'SELECT reservation, sum(units * ("end" - start)) AS total FROM mlmp_allocation GROUP BY reservation'
+                    'SELECT reservation, sum(units * ("end" - start)) total FROM mlmp_allocation GROUP BY reservation'
                 )
             )
         }

@@ -17,8 +17,8 @@ from mlmp_spawner.operations.site import Site
 from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
 from mlmp_spawner.web.auth import HubAuthentication
 from mlmp_spawner.web.context import Context, WebSettings
+from mlmp_spawner.web.feed import Feed
 from mlmp_spawner.web.metrics import Metrics
-from mlmp_spawner.web.stream import Feed
 from mlmp_spawner.web.throttle import Throttle
 
 T = TypeVar("T")
