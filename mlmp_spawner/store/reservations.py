@@ -185,10 +185,12 @@ def taken(
 ) -> list[tuple[str, str, int, int, int]]:
     """``(reservation, node, units, start, end)`` of all root allocations in ``window``, by the range index."""
     columns = (allocation.c.reservation, allocation.c.node, allocation.c.units, allocation.c.start, allocation.c.end)
+    names = sorted(nodes)
     found: list[tuple[str, str, int, int, int]] = []
-    for node in nodes:
+    for at in range(0, len(names), _CHUNK):
+        # One search of the index for each node, in one query.
         query = select(*columns).where(
-            allocation.c.node == node,
+            allocation.c.node.in_(names[at : at + _CHUNK]),
             allocation.c.resource == resource,
             allocation.c.start > window.start - LONGEST,
             allocation.c.start < window.end,
