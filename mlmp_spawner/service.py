@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
+from tzlocal import get_localzone_name
 
 from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError
@@ -239,6 +240,14 @@ class Service:
             except Exception:
                 log.exception("looking at the hub failed; tried again")
             await asyncio.sleep(HUB_LOOK)
+
+
+def _zone() -> str:
+    """The machine's own time zone, by its IANA name."""
+    try:
+        return get_localzone_name() or "UTC"
+    except (ValueError, LookupError, OSError):  # none is set, or several that differ
+        return "UTC"
 
 
 def make_auth(where: Surroundings) -> HubAuthentication:

@@ -29,7 +29,8 @@ from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import MINUTE, from_iso, parse_duration
 from mlmp_spawner.web import calls, models, sentence, views
 from mlmp_spawner.web.auth import Right
-from mlmp_spawner.web.base import PageHandler, as_error
+from mlmp_spawner.web.base import PageHandler
+from mlmp_spawner.web.problems import as_error
 from mlmp_spawner.web.routes import check_text
 from mlmp_spawner.web.times import find_zone, local, said
 from mlmp_spawner.web.views import Shown, Urls

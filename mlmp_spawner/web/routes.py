@@ -18,8 +18,9 @@ from tornado.httputil import HTTPServerRequest
 
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.web.auth import Right
-from mlmp_spawner.web.base import Handler, HTTPProblem
+from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.models import Request
+from mlmp_spawner.web.problems import HTTPProblem
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import httpx
@@ -47,6 +48,14 @@ TOKENS = {
     "foreign-token": user("eve", ACCESS, "custom:mlmp:book!user=ann"),
     "service-token": {"kind": "service", "name": "robot", "scopes": ["access:services", "custom:mlmp:admin"]},
 }
+
+
+def until(condition: Callable[[], object], within: float = 5) -> None:
+    """Returns when the condition holds."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.02)
 
 
 class KnownTokens(HubAuthentication):

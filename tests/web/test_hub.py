@@ -77,6 +77,18 @@ def test_a_browser_is_sent_through_the_hub_and_its_cookie_needs_the_xsrf_token(m
         ben.delete(f"{API}reservations/{made.json()['id']}", headers={"X-XSRFToken": xsrf})
 
 
+def test_a_login_that_is_made_up_is_refused(machine: Machine):
+    callback = "services/mlmp/oauth_callback"
+    with httpx.Client(base_url=machine.url, trust_env=False) as nobody:
+        for query in ("", "?code=x", "?code=x&state=y", "?state=%ff", "?error=%00", "?code=%ff&state=%ff"):
+            assert nobody.get(callback + query).status_code in (400, 403), query
+        visit = nobody.get("services/mlmp/")
+        assert visit.status_code == 302 and "/hub/api/oauth2/authorize" in visit.headers["Location"]
+        state = httpx.URL(visit.headers["Location"]).params["state"]
+        forged = nobody.get(callback, params={"code": "made-up", "state": state})
+        assert forged.status_code == 400, forged.text
+
+
 def test_a_visitor_without_login_is_sent_to_the_hub_and_a_script_gets_a_401(machine: Machine):
     with httpx.Client(base_url=machine.url, trust_env=False) as nobody:
         script = nobody.get(f"{API}me")

@@ -19,7 +19,7 @@ from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.units import HOUR
 from mlmp_spawner.web.context import WebSettings
 from tests.operations.conftest import NOW
-from tests.web.harness import API, RunningApp
+from tests.web.harness import API, RunningApp, until
 
 
 class Events:
@@ -60,13 +60,6 @@ def following(app: RunningApp, token: str) -> Iterator[Events]:
         events = Events(answer)
         events.next("hello")
         yield events
-
-
-def until(condition: object, within: float = 5) -> None:
-    end = time.monotonic() + within
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.02)
 
 
 def test_a_booking_reaches_open_pages_within_a_second(app: RunningApp, ann: httpx.Client):
