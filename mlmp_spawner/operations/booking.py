@@ -8,6 +8,7 @@ plan is made inside.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
 from sqlalchemy import Connection, delete, insert, select
@@ -68,11 +69,12 @@ def book(
             raise no_capacity(site, planned.view, drafted, request, now)
         resource = drafted.reservation.resource
         try:
-            with transaction(site.engine, lock=[(node, resource) for node in planned.view.versions]) as connection:
+            touched = [(node, resource) for node in _touched(planned, attempt)]
+            with transaction(site.engine, lock=touched) as connection:
                 lock_owner(connection, drafted.reservation.owner)
                 if remembered and (known := _remembered(connection, actor, remembered, now)):
                     return known
-                if not _still_holds(connection, planned, resource):
+                if not _still_holds(connection, planned, resource, attempt):
                     if attempt < OPTIMISTIC:
                         continue
                     planned = _plan(connection, site, drafted, now)
@@ -99,7 +101,16 @@ def _plan(connection: Connection, site: Site, drafted: Draft, now: int) -> _Plan
     return _Planned(view, planning.plan(connection, site, new.resource, view.boards, wanted, now))
 
 
-def _still_holds(connection: Connection, planned: _Planned, resource: str) -> bool:
+def _touched(planned: _Planned, attempt: int) -> Collection[str]:
+    """The nodes to lock: those that the plan books, and all of them where it moves bookings or is made anew inside."""
+    if planned.plan is None or planned.plan.moves or attempt >= OPTIMISTIC:
+        return planned.view.versions
+    return planned.plan.nodes
+
+
+def _still_holds(connection: Connection, planned: _Planned, resource: str, attempt: int) -> bool:
+    if planned.plan is not None and not planned.plan.moves and attempt < OPTIMISTIC:
+        return True  # whether it does, the database says when it is written
     now = {node: version for node, (_, version) in store.capacities(connection, resource).items()}
     return all(now.get(node) == version for node, version in planned.view.versions.items())
 
