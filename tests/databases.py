@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -51,7 +53,9 @@ class PostgreSQL:
         options = [f"-c{name}={value}" for name, value in settings.items()]
         with (self._directory / "log").open("wb") as log:
             command = [str(programs / "postgres"), "-D", str(data), *options]
-            self._server = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **self._as)
+            self._server = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd="/", preexec_fn=_end_with_parent, **self._as
+            )
         self._wait()
 
     def _wait(self) -> None:
@@ -95,7 +99,7 @@ class PostgreSQL:
     def stop(self, *, keep: bool = False) -> None:
         """Ends the server and, unless it is to be looked at, removes everything."""
         if self._server.poll() is None:
-            self._server.send_signal(2)  # fast shutdown
+            self._server.send_signal(signal.SIGINT)  # fast shutdown
             with suppress(subprocess.TimeoutExpired):
                 self._server.wait(timeout=30)
         if self._server.poll() is None:
@@ -103,6 +107,11 @@ class PostgreSQL:
             self._server.wait()
         if not keep:
             shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _end_with_parent() -> None:
+    """In the child: a test run that is killed leaves no server behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG; SIGINT is PostgreSQL's fast shutdown
 
 
 def prepare(url: str) -> None:
