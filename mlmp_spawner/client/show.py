@@ -203,6 +203,8 @@ def _as_booking(request: dict[str, Any], clock: Clock) -> tuple[str, str]:
     length = request.get("duration")
     if length is None:
         ms = from_iso(request["end"]) - (clock.now if start is None else start)
+        if start is None and ms > MINUTE:
+            ms = ms // MINUTE * MINUTE  # the command is typed a moment later
     else:
         ms = parse_duration(str(length))
     length = compact_duration(ms)

@@ -185,7 +185,6 @@ def _choices(profile: Profile, now: int, until: int, horizon: int, shortest: int
     if not lengths:
         lengths = [longest]
     choices = [Choice(length, now + length) for length in lengths if now + length <= until]
-    whole = (until - now) // MINUTE * MINUTE
-    if until < horizon and shortest <= whole <= longest and whole not in lengths:
-        choices.append(Choice(whole, now + whole, until_taken=True))
+    if until < horizon and shortest <= until - now <= longest and until - now not in lengths:
+        choices.append(Choice(until - now, until, until_taken=True))
     return tuple(choices)

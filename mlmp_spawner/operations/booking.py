@@ -178,7 +178,9 @@ def _to_post(alternative: Alternative, request: BookingRequest, now: int) -> dic
     """The request again, with what is different: ready to POST."""
     interval = alternative.interval
     body: dict[str, object] = {"profile": request.profile, "units": alternative.units}
-    if interval.start <= now:
+    if interval.start <= now and alternative.kind == "shorter":
+        body["end"] = to_iso(interval.end)  # it may be posted a little later, and somebody has it from then on
+    elif interval.start <= now:
         body["duration"] = f"{interval.length // 1000}s"
     else:
         body |= {"start": to_iso(interval.start), "end": to_iso(interval.end)}

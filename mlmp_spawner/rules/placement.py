@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mlmp_spawner.rules.reservations import Interval, Step, first_free, free_steps, peak_use
-from mlmp_spawner.units import MINUTE
 
 DEPTH = 3
 """The most bookings that are moved for one."""
@@ -231,7 +230,7 @@ def earliest(boards: Sequence[Board], wanted: Wanted, *, horizon: int) -> int | 
 
 
 def longest_from(boards: Iterable[Board], wanted: Wanted) -> int:
-    """How long ``wanted`` could last from its start, in whole minutes (as ms), at most as long as asked for."""
+    """How long ``wanted`` could last from its start, to the moment that somebody else has it; at most as asked."""
     lengths = []
     for board in boards:
         end = wanted.interval.start
@@ -243,5 +242,4 @@ def longest_from(boards: Iterable[Board], wanted: Wanted) -> int:
     lengths.sort(reverse=True)
     if len(lengths) < wanted.node_count:
         return 0
-    length = lengths[wanted.node_count - 1]
-    return length if length == wanted.interval.length else length // MINUTE * MINUTE
+    return lengths[wanted.node_count - 1]
