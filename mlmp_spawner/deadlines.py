@@ -21,6 +21,16 @@ class Deadline:
     stop_at: int
     end: int
 
+    @property
+    def acts_at(self) -> int:
+        """When ``mlmp run`` begins the stop by itself: a little after ``stop_at``, for the clock stops politely."""
+        return self.stop_at + min(2_000, (self.end - self.stop_at) // 2)
+
+    @property
+    def kills_at(self) -> int:
+        """When whatever is left is killed, so that the units are free at the end."""
+        return self.end - min(1_000, (self.end - self.stop_at) // 4)
+
 
 def write(directory: Path, server_id: str, deadline: Deadline) -> None:
     """Publishes a deadline; when this returns, every reader sees it."""

@@ -48,8 +48,11 @@ class Servers(Protocol):
     async def running(self) -> dict[str, RunningServer]:
         """The servers that are seen running, by server id."""
 
-    async def publish(self, server_id: str, deadline: Deadline) -> None:
-        """Tells the enforcers when the server ends; returns when they can read it."""
+    async def publish(self, server_id: str, deadline: Deadline) -> bool:
+        """Tells the enforcers when the server ends; returns when they can read it.
+
+        False where an enforcer may have acted by the former deadline before.
+        """
 
     async def stop(self, running: RunningServer, deadline: Deadline) -> None:
         """Begins to stop a server: through the hub, or past it when the hub is silent."""
@@ -69,6 +72,7 @@ class Clock:
         self.site = site
         self.servers = servers
         self.interval = interval
+        self._publishing = asyncio.Lock()
         self.failures = 0
         self.last_tick: int | None = None
 
@@ -87,11 +91,21 @@ class Clock:
         following = next_due(now, rows, stop_lead=site.stop_lead, warn_before=site.warn_before, no_show_grace=grace)
         return min(now + self.interval, following or now + self.interval)
 
-    async def published(self, reservation: Reservation) -> None:
-        """After a change: tells the enforcers of the owner's server when it ends now. Call before answering."""
-        site = self.site()
-        for live, deadline in await asyncio.to_thread(_deadlines, site, reservation.owner):
-            await self.servers.publish(live.server_id, deadline)
+    async def published(self, reservation: Reservation) -> bool:
+        """After a change: tells the enforcers of the owner's servers when they end now. Call before answering.
+
+        False where an enforcer may have begun to stop the reservation's own server before it was told.
+        """
+        in_time = True
+        for live, told in await self._publish(reservation.owner):
+            in_time = in_time and (told or live.id != reservation.id)
+        return in_time
+
+    async def _publish(self, owner: str | None = None) -> list[tuple[Reservation, bool]]:
+        """Reads and tells the deadlines in one go, so that an older view is never told after a newer one."""
+        async with self._publishing:
+            live = await asyncio.to_thread(_live, self.site(), owner)
+            return [(row, await self.servers.publish(row.server_id, deadline)) for row, deadline in live]
 
     async def _carry_out(self, site: Site, action: Action, running: dict[str, RunningServer], now: int) -> None:
         """One action; a failure is logged and tried again at the next tick, and keeps no other from being done."""
@@ -114,15 +128,13 @@ class Clock:
 
     async def _reconcile(self, site: Site, running: dict[str, RunningServer], now: int) -> None:
         """Makes what is written agree with what is seen: deadlines, servers that are gone, units nobody holds."""
-        live = await asyncio.to_thread(_live, site)
-        for reservation, deadline in live:
-            await self.servers.publish(reservation.server_id, deadline)
-        for reservation, _ in live:
+        live = [reservation for reservation, _ in await self._publish()]
+        for reservation in live:
             started_long_ago = reservation.starting_at is None or reservation.starting_at < now - START_GRACE
             settled = started_long_ago or reservation.started_at is not None
             if reservation.server_id not in running and settled:
                 await asyncio.to_thread(admission.gone, site, reservation.server_id, now=now)
-        known = {reservation.server_id for reservation, _ in live}
+        known = {reservation.server_id for reservation in live}
         await asyncio.to_thread(_free_units, site, known | set(running), now)
         for server_id, seen in running.items():
             if server_id not in known and await asyncio.to_thread(_is_over, site, server_id, now):
@@ -139,14 +151,10 @@ def _open(site: Site, now: int) -> list[Reservation]:
         return store.open_at(connection, now)
 
 
-def _live(site: Site) -> list[tuple[Reservation, Deadline]]:
+def _live(site: Site, owner: str | None) -> list[tuple[Reservation, Deadline]]:
     with read(site.engine) as connection:
         rows = store.live(connection)
-    return [(row, admission.deadline_of(site, row)) for row in rows]
-
-
-def _deadlines(site: Site, owner: str) -> list[tuple[Reservation, Deadline]]:
-    return [(row, deadline) for row, deadline in _live(site) if row.owner == owner]
+    return [(row, admission.deadline_of(site, row)) for row in rows if owner in (None, row.owner)]
 
 
 def _is_over(site: Site, server_id: str, now: int) -> bool:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from mlmp_spawner import deadlines, processes
+from mlmp_spawner import deadlines, processes, units
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.hub import HubClient
@@ -41,9 +41,9 @@ class LocalServers:
         records = await asyncio.to_thread(processes.running, self.records)
         return {r.id: RunningServer(r.id, r.owner, r.server) for r in records}
 
-    async def publish(self, server_id: str, deadline: Deadline) -> None:
-        """Writes the deadline where ``mlmp run`` reads it, if it differs."""
-        await asyncio.to_thread(_write_if_different, self.deadlines, server_id, deadline)
+    async def publish(self, server_id: str, deadline: Deadline) -> bool:
+        """Writes the deadline where ``mlmp run`` reads it, if it differs; False where that may have acted before."""
+        return await asyncio.to_thread(_publish, self.deadlines, server_id, deadline)
 
     async def stop(self, running: RunningServer, deadline: Deadline) -> None:
         """Asks the hub; a stop on its way is not asked for again, and nobody waits for it to be over."""
@@ -66,9 +66,11 @@ class LocalServers:
         await self.publish(running.server_id, deadline)
 
 
-def _write_if_different(directory: Path, server_id: str, deadline: Deadline) -> None:
-    if deadlines.read(directory, server_id) != deadline:
+def _publish(directory: Path, server_id: str, deadline: Deadline) -> bool:
+    former = deadlines.read(directory, server_id)
+    if former != deadline:
         deadlines.write(directory, server_id, deadline)
+    return former is None or units.now() < former.acts_at
 
 
 def _remove_others(directory: Path, live: set[str]) -> None:

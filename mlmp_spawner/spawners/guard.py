@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlmp_spawner import deadlines, processes
-from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.processes import Record
 
 LOOK = 0.5
@@ -41,16 +40,6 @@ USAGE, BUSY, NOT_EXECUTABLE, NOT_FOUND = 2, 75, 126, 127
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-
-
-def acts_at(deadline: Deadline) -> int:
-    """When ``mlmp run`` begins the stop by itself: a little after ``stop_at``, for the clock stops politely."""
-    return deadline.stop_at + min(2_000, (deadline.end - deadline.stop_at) // 2)
-
-
-def kills_at(deadline: Deadline) -> int:
-    """When whatever is left is killed, so that the units are free at the end."""
-    return deadline.end - min(1_000, (deadline.end - deadline.stop_at) // 4)
 
 
 class Refused(Exception):
@@ -117,9 +106,9 @@ class Guard:
     def _look(self) -> None:
         self.deadline = deadlines.read_file(self.deadline_file) or self.deadline
         now = _now()
-        if self.stopping is None and now >= acts_at(self.deadline):
+        if self.stopping is None and now >= self.deadline.acts_at:
             self._begin_stop("its booking ends")
-        latest = kills_at(self.deadline)
+        latest = self.deadline.kills_at
         if now >= latest or (self.kill_time is not None and now >= self.kill_time):
             self._signal_all(signal.SIGKILL)
 
@@ -129,7 +118,7 @@ class Guard:
         if self.kill_time is not None and now >= self.kill_time:
             # Until none is left; what hangs in the kernel may take its time.
             return 0.02 if now < self.kill_time + 1_000 else 0.25
-        due = [time for time in (acts_at(self.deadline), kills_at(self.deadline), self.kill_time) if time is not None]
+        due = [time for time in (self.deadline.acts_at, self.deadline.kills_at, self.kill_time) if time is not None]
         return max(0.02, min([LOOK, *((time - now) / 1000 for time in due if time > now)]))
 
     def _asked_to_stop(self) -> None:
@@ -141,7 +130,7 @@ class Guard:
     def _begin_stop(self, why: str) -> None:
         now = _now()
         self.stopping = now
-        latest = kills_at(self.deadline)
+        latest = self.deadline.kills_at
         # At the end of a booking what runs may save its work until the very last second.
         self.kill_time = latest if now >= self.deadline.stop_at else min(now + self.grace, latest)
         _say(f"stopping: {why}")
@@ -157,7 +146,7 @@ class Guard:
         if self.stopping is None:
             self.stopping = now
             self._record_stop()
-        limit = min(now + LEFT_BEHIND, kills_at(self.deadline))
+        limit = min(now + LEFT_BEHIND, self.deadline.kills_at)
         self.kill_time = limit if self.kill_time is None else min(self.kill_time, limit)
         self._signal_all(signal.SIGTERM)
 

@@ -170,7 +170,7 @@ class GuardedProcessSpawner(LocalProcessSpawner):
         """The second look at the deadline. ``mlmp run`` has acted by now unless somebody stopped or hurt it."""
         deadline = deadlines.read(self.data / "deadlines", record.id)
         now = units.now()
-        if deadline is None or now < guard.acts_at(deadline) + LATE:
+        if deadline is None or now < deadline.acts_at + LATE:
             return
         if record.stopping is not None and now < deadline.end + LATE:
             return

@@ -279,19 +279,25 @@ async def _change(call: Call, operation: Any, *args: Any, **kwargs: Any) -> Answ
     context = call.handler.context
     actor = call.handler.me.actor()
     changed = await context.run(operation, context.site, wanted, *args, actor=actor, now=call.handler.now, **kwargs)
-    await _changed(call, changed)
+    if not await _changed(call, changed) and changed.end > call.handler.now:
+        raise TooLate(
+            "The booking is longer now, but the stop of its server had begun.", hint="Start its server again."
+        )
     return await _answer(call, changed)
 
 
-async def _changed(call: Call, reservation: Reservation) -> None:
-    await tell(call.handler.context, reservation)
+async def _changed(call: Call, reservation: Reservation) -> bool:
+    return await tell(call.handler.context, reservation)
 
 
-async def tell(context: Context, reservation: Reservation) -> None:
-    """A change is told to the enforcers before it is answered, to open pages and the clock at once."""
+async def tell(context: Context, reservation: Reservation) -> bool:
+    """A change is told to the enforcers before it is answered, to open pages and the clock at once.
+
+    False where the stop of its server may have begun before they were told.
+    """
     context.feed.wake()
     context.changed()
-    await context.published(reservation)
+    return await context.published(reservation)
 
 
 async def _answer(

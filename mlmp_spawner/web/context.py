@@ -71,8 +71,9 @@ class UnderWay:
         await self._idle.wait()
 
 
-async def _nobody(reservation: Reservation) -> None:
+async def _nobody(reservation: Reservation) -> bool:
     """There are no enforcers to tell."""
+    return True
 
 
 @dataclass
@@ -91,8 +92,8 @@ class Context:
     now: Callable[[], int] = units.now
     changed: Callable[[], None] = lambda: None
     """Called after each change that was made here, so that the clock need not wait for its next tick."""
-    published: Callable[[Reservation], Awaitable[None]] = _nobody
-    """Tells the enforcers of a changed booking; returns when they know."""
+    published: Callable[[Reservation], Awaitable[bool]] = _nobody
+    """Tells the enforcers of a changed booking; False where they may have acted before they knew."""
     state: Callable[[], State] = State
     under_way: UnderWay = field(default_factory=UnderWay)
 

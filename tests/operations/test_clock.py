@@ -31,8 +31,9 @@ class RememberedServers:
     async def running(self) -> dict[str, RunningServer]:
         return dict(self.alive)
 
-    async def publish(self, server_id: str, deadline: Deadline) -> None:
+    async def publish(self, server_id: str, deadline: Deadline) -> bool:
         self.deadlines[server_id] = deadline
+        return True
 
     async def stop(self, running: RunningServer, deadline: Deadline) -> None:
         self.stopped.append(running.server_id)

@@ -82,7 +82,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     made: list[Run] = []
 
     def make(command: list[str], *, stop_in: float = 60, end_in: float = 90, about: str = "{}") -> Run:
-        made.append(Run(tmp_path, command, stop_in, end_in, about))
+        made.append(Run(tmp_path, command, stop_in=stop_in, end_in=end_in, about=about))
         return made[-1]
 
     yield make
