@@ -148,7 +148,7 @@ async def create_reservation(call: Call) -> Answer:
     booked = await context.run(
         booking.book, context.site, request, actor=caller.actor(), now=call.handler.now, idempotency_key=key
     )
-    await _changed(call, booked)
+    await tell(context, booked)
     location = f"{context.api_prefix}reservations/{booked.id}"
     status = 202 if booked.state(call.handler.now) == "waiting" else 201
     return await _answer(call, booked, status=status, headers={"Location": location})
@@ -279,25 +279,21 @@ async def _change(call: Call, operation: Any, *args: Any, **kwargs: Any) -> Answ
     context = call.handler.context
     actor = call.handler.me.actor()
     changed = await context.run(operation, context.site, wanted, *args, actor=actor, now=call.handler.now, **kwargs)
-    if not await _changed(call, changed) and changed.end > call.handler.now:
-        raise TooLate(
-            "The booking is longer now, but the stop of its server had begun.", hint="Start its server again."
-        )
+    await tell(context, changed)
     return await _answer(call, changed)
 
 
-async def _changed(call: Call, reservation: Reservation) -> bool:
-    return await tell(call.handler.context, reservation)
-
-
-async def tell(context: Context, reservation: Reservation) -> bool:
+async def tell(context: Context, reservation: Reservation) -> None:
     """A change is told to the enforcers before it is answered, to open pages and the clock at once.
 
-    False where the stop of its server may have begun before they were told.
+    :raises TooLate: the booking goes on, but the stop of its server may have begun before they were told.
     """
     context.feed.wake()
     context.changed()
-    return await context.published(reservation)
+    if not await context.published(reservation) and reservation.end > context.now():
+        raise TooLate(
+            "The booking is longer now, but the stop of its server had begun.", hint="Start its server again."
+        )
 
 
 async def _answer(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import select
 
+from mlmp_spawner import units
 from mlmp_spawner.deadlines import Deadline
+from mlmp_spawner.hub import HubClient
 from mlmp_spawner.operations import history
 from mlmp_spawner.operations.admission import StartOptions, admit, gone, started
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import cancel, extend, get
 from mlmp_spawner.operations.clock import START_GRACE, Clock, RunningServer
+from mlmp_spawner.operations.local_servers import LocalServers
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.reservations import Reservation
@@ -193,3 +197,14 @@ async def test_it_comes_again_when_the_next_thing_is_due(site: Site):
     stop_at = row.end - site.stop_lead
     assert await house.clock.tick(stop_at - 100) == stop_at
     assert await house.clock.tick(NOW) == NOW + house.clock.interval
+
+
+async def test_an_extension_that_the_enforcer_could_not_know_in_time_says_so(site: Site, tmp_path: Path):
+    (tmp_path / "deadlines").mkdir()
+    hub = HubClient("http://127.0.0.1:9/hub/api", "nobody")
+    servers = LocalServers(tmp_path, hub)
+    late, early = units.now() - MINUTE, units.now() + MINUTE
+    assert await servers.publish("one", Deadline(late, late + 10))
+    assert not await servers.publish("one", Deadline(early, early + 10))
+    assert await servers.publish("one", Deadline(early + 1, early + 10))
+    await hub.close()
