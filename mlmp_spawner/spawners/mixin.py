@@ -25,6 +25,8 @@ from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.spawners import options, sites
 from mlmp_spawner.spawners.hub import FOR_EVERYBODY, SERVICE
+from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store.transaction import read
 from mlmp_spawner.units import format_duration, to_iso
 
 T = TypeVar("T")
@@ -34,6 +36,9 @@ THREADS = (
     "RAYON_NUM_THREADS", "POLARS_MAX_THREADS",
 )  # fmt: skip
 """Each library asks another variable for how many threads to start; all get the share of the booked units."""
+
+APPEARS_WITHIN = 2.0
+"""Seconds in which a process that was started says so, on a busy machine too."""
 
 _templates = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
 _templates.globals.update(iso=to_iso, duration=format_duration)
@@ -51,6 +56,12 @@ class Refusal(SpawnException):
         self.error = error
         self.jupyterhub_message = error.detail
         self.jupyterhub_html_message = html
+
+
+def _live(site: Site, owner: str, server: str) -> list[str]:
+    """The ids under which the database has this server running."""
+    with read(site.engine) as connection:
+        return [row.server_id for row in store.live(connection) if (row.owner, row.server) == (owner, server)]
 
 
 def _titles(site: Site) -> dict[str, str]:
@@ -167,6 +178,8 @@ class ReservationMixin(Spawner):
     async def poll(self) -> int | None:
         """None while the server runs, else its exit status."""
         status: int | None = await super().poll()
+        if status is not None and self._check_pending and not self.server_id:
+            status = await self._look_again(status)
         if status is not None:
             await self._report_gone()
         elif self.server_id and not self._told_started and self.ready:
@@ -174,6 +187,22 @@ class ReservationMixin(Spawner):
             self._told_started = True
             await self._report(admission.started, self.server_id)
         return status
+
+    async def _look_again(self, status: int) -> int | None:
+        """The hub was restarted and died in the middle of this start: admitted, but nothing is seen to run.
+
+        What was being started then gets a moment to appear; else the units are given back at once.
+        """
+        owner, server = self.user.name, self.name
+        lost = await self._ask(lambda site: _live(site, owner, server))
+        if not lost:
+            return status
+        await asyncio.sleep(APPEARS_WITHIN)
+        found: int | None = await super().poll()
+        if found is not None:
+            for server_id in lost:
+                await self._report(admission.gone, server_id)
+        return found
 
     async def _admit(self) -> Admission:
         actor, server, chosen = self._actor(), self.name, self._start_options

@@ -29,12 +29,12 @@ pytestmark = pytest.mark.faults
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "20"))
 SEED = os.environ.get("FAULT_SEED") or str(time.time_ns())
 PEOPLE = 4
-LENGTH, EXTENSION = 10, 4
+LENGTH, EXTENSION = 14, 4
 LATE = 15_000
 """What may be left of a server so many ms after its end: nothing."""
 ORPHANED = 30.0
 """Seconds after the next ``mlmp up`` at which the hub must list all that runs."""
-MOMENTS = {"a start": (0.0, 1.5), "an extension": (3.5, 5.5), "a stop": (8.0, 14.0)}
+MOMENTS = {"a start": (0.0, 1.5), "an extension": (3.5, 5.5), "a stop": (12.0, 18.0)}
 VICTIMS: dict[str, tuple[str, ...]] = {
     "hub": ("hub",), "service": ("service",), "mlmp up": ("up",), "all": ("hub", "service", "proxy", "up"),
 }  # fmt: skip
