@@ -42,20 +42,14 @@ def test_what_has_not_begun_moves_to_where_it_fits(site: Site):
     assert get(site, row.id).nodes == ("gpu-a",) and violations(site.engine) == []
 
 
-def test_what_fits_nowhere_waits_with_its_reason_and_is_promoted_later(site: Site):
+async def test_what_fits_nowhere_waits_with_its_reason_and_is_promoted_later(site: Site):
     row = booked(site, units=4, start=NOW + HOUR)
     smaller, lost = changed(site, gpu_a=3, gpu_b=2)
     assert [(one.reservation, one.outcome) for one in lost] == [(row.id, "waiting")]
     waiting = get(smaller, row.id)
     assert (waiting.state(NOW), waiting.waiting_reason, waiting.allocations) == ("waiting", "capacity_lost", ())
     again, _ = changed(site, gpu_a=4, gpu_b=2)
-
-    async def tick() -> None:
-        await Clock(lambda: again, RememberedServers()).tick(NOW + 2 * MINUTE)
-
-    import asyncio
-
-    asyncio.run(tick())
+    await Clock(lambda: again, RememberedServers()).tick(NOW + 2 * MINUTE)
     assert get(again, row.id).nodes == ("gpu-a",) and get(again, row.id).start == row.start
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.due import is_live
 from mlmp_spawner.store.engine import make_engine
-from mlmp_spawner.store.tables import unit_in_use, users
+from mlmp_spawner.store.tables import reservation, unit_in_use, users
 from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR, MINUTE, from_iso, parse_duration
 from tests.databases import PostgreSQL, sqlite_copy
@@ -47,7 +47,7 @@ class Sharing(RuleBasedStateMachine):
     """Three people share two nodes with four and two units."""
 
     ids = Bundle("ids")
-    db_url: str
+    fresh_database: Callable[[], str]
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,9 +61,6 @@ class Sharing(RuleBasedStateMachine):
         self.servers = RememberedServers()
         self.clock = Clock(lambda: self.site, self.servers)
         self.excess: list[str] = []
-
-    def fresh_database(self) -> str:
-        raise NotImplementedError
 
     def teardown(self) -> None:
         self.engine.dispose()
@@ -103,8 +100,8 @@ class Sharing(RuleBasedStateMachine):
     @rule(which=ids, start=st.integers(-2, 12), length=st.integers(1, 8), units=st.integers(1, 4))
     def move(self, which: str, start: int, length: int, units: int) -> None:
         begin = self.now + start * HOUR
-        self.try_to(which, lambda row, actor: change(
-            self.site, which, Changes(start=begin, end=begin + length * HOUR, units=units), actor=actor, now=self.now))  # fmt: skip
+        changes = Changes(start=begin, end=begin + length * HOUR, units=units)
+        self.try_to(which, lambda row, actor: change(self.site, which, changes, actor=actor, now=self.now))
 
     @rule(which=ids, minutes=st.integers(1, 300))
     def extend(self, which: str, minutes: int) -> None:
@@ -162,8 +159,6 @@ class Sharing(RuleBasedStateMachine):
 
     def known(self) -> list[str]:
         with self.engine.connect() as connection:
-            from mlmp_spawner.store.tables import reservation
-
             return [row.id for row in connection.execute(select(reservation.c.id))]
 
     @invariant()
