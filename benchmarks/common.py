@@ -6,9 +6,12 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from typing import TypeVar
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,15 @@ def noted(text: str) -> Iterator[None]:
     note(f"{text}: {time.perf_counter() - began:.1f} s")
 
 
-def latencies(work: Callable[[int], object], count: int, *, warm_up: int = 10) -> list[float]:
-    """Milliseconds of each of ``count`` calls, one after the other, after some that do not count."""
-    taken = []
+def in_turns(works: Mapping[K, Callable[[int], object]], count: int, *, warm_up: int = 10) -> dict[K, list[float]]:
+    """Milliseconds of each of ``count`` calls of each work, taking turns, after some that do not count."""
+    taken: dict[K, list[float]] = {key: [] for key in works}
     for n in range(warm_up + count):
-        began = time.perf_counter()
-        work(n)
-        taken.append((time.perf_counter() - began) * 1000)
-    return taken[warm_up:]
+        for key, work in works.items():
+            began = time.perf_counter()
+            work(n)
+            taken[key].append((time.perf_counter() - began) * 1000)
+    return {key: values[warm_up:] for key, values in taken.items()}
 
 
 def median(values: list[float]) -> float:
