@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, literal, or_, select, update
 
 from mlmp_spawner.errors import Changed
 from mlmp_spawner.rules.reservations import LONGEST, Allocation, Interval, Outage, Reservation
 from mlmp_spawner.store import tables
-from mlmp_spawner.store.tables import allocation, reservation
+from mlmp_spawner.store.tables import LENGTH, allocation, reservation
 
 _COLUMNS = [column.name for column in reservation.columns]
 _CHUNK = 500  # SQLite's and psycopg's limits on bound parameters are far above this
@@ -58,8 +58,13 @@ def user_id(connection: Connection, name: str) -> int | None:
 
 
 def overlapping(window: Interval) -> ColumnElement[bool]:
-    """Reservations that share an instant with ``window``."""
-    return and_(reservation.c.start < window.end, reservation.c.end > window.start)
+    """Reservations that share an instant with ``window``.
+
+    The longest reservation that there is bounds where they start, so that not the whole history is read.
+    """
+    c = reservation.c
+    longest = select(func.coalesce(func.max(LENGTH), 0)).scalar_subquery()
+    return and_(c.start < window.end, c.end > window.start, c.start > literal(window.start) - longest)
 
 
 def not_given_back() -> ColumnElement[bool]:

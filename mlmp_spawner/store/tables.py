@@ -94,10 +94,14 @@ reservation = Table(
     Index("mlmp_reservation_parent", "parent", sqlite_where=_CHILD, postgresql_where=_CHILD),
     Index("mlmp_reservation_end", "end"),
     Index("mlmp_reservation_start", "start"),
+    Index("mlmp_reservation_length", text('("end" - start)')),
     # The few that wait, and the few whose server may run, among very many that are over.
     Index("mlmp_reservation_waiting", "waitlist_position", sqlite_where=_WAITING, postgresql_where=_WAITING),
     Index("mlmp_reservation_live", "id", sqlite_where=_LIVE, postgresql_where=_LIVE),
 )
+
+LENGTH = reservation.c.end - reservation.c.start
+"""How long a reservation is, as its index has it."""
 
 _ROOT = text("root IS NOT NULL")
 

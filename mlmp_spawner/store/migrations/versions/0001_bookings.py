@@ -99,6 +99,7 @@ def _create_reservation() -> None:
     op.create_index("mlmp_reservation_parent", "mlmp_reservation", ["parent"], **_partial("parent IS NOT NULL"))
     op.create_index("mlmp_reservation_end", "mlmp_reservation", ["end"])
     op.create_index("mlmp_reservation_start", "mlmp_reservation", ["start"])
+    op.create_index("mlmp_reservation_length", "mlmp_reservation", [sa.text('("end" - start)')])
     waiting = _partial("waiting_reason IS NOT NULL")
     op.create_index("mlmp_reservation_waiting", "mlmp_reservation", ["waitlist_position"], **waiting)
     live = _partial("starting_at IS NOT NULL AND stopped_at IS NULL")
