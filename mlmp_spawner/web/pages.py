@@ -358,7 +358,7 @@ class Bookings(Page):
         before = self.now
         with suppress(ValueError):
             before = min(self.now, from_iso(self.get_query_argument("before", units.to_iso(self.now))))
-        window = views.past_window(before)
+        window = views.past_window(before, latest=before == self.now)
         past: list[Reservation] = []
         cursor: str | None = None
         while True:

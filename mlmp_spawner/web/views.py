@@ -19,6 +19,9 @@ EXTENSIONS = (MINUTE, 5 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOU
 PAST = 30 * DAY
 """How much of the past is shown at once."""
 
+AHEAD = 6 * 366 * DAY
+"""Further ahead than anybody can book."""
+
 WAITING = {
     "requested": "on the waitlist: it is booked as soon as something is free",
     "capacity_lost": "its place was lost, since a machine left; it is booked again as soon as something is free",
@@ -172,9 +175,9 @@ def use_line(rules: Limits, used: Usage) -> str:
     return " · ".join(parts)
 
 
-def past_window(before: int) -> Interval:
-    """The stretch of the past that one page shows."""
-    return Interval(before - PAST, before)
+def past_window(before: int, *, latest: bool) -> Interval:
+    """The stretch of the past that one page shows; ``latest``: with what was cancelled before it began."""
+    return Interval(before - PAST, before + AHEAD if latest else before)
 
 
 def in_words(ms: int) -> str:
