@@ -118,6 +118,7 @@ def _configure_hub(c: Config, up: OneMachine, data: Path) -> None:
         db_url=up.db_url,
         cookie_secret_file=str(data / "cookie_secret"),
         cleanup_servers=False,  # a restart of the hub ends nobody's work
+        init_spawners_timeout=1,  # nobody waits for one server that does not answer after a restart
         allow_named_servers=True,  # several bookings at once
         named_server_limit_per_user=20,
         template_paths=[str(Path(__file__).parent / "templates")],

@@ -29,7 +29,6 @@ LATE = 1_500
 HANGS = 10_000
 """Milliseconds after the end at which what is still there is ended without its ``mlmp run``."""
 LOOK = 0.05
-COMPLAIN = 30.0
 
 
 class GuardedProcessSpawner(LocalProcessSpawner):
@@ -131,17 +130,20 @@ class GuardedProcessSpawner(LocalProcessSpawner):
             sys.executable, "-I", "-m", guard.__name__,
             "--id", self.server_id,
             "--deadline", str(self.data / "deadlines" / self.server_id),
-            "--record", str(servers / f"{self.server_id}.json"),
+            "--record", str(self._record_file(self.server_id)),
             "--lock", str(servers / f"{self.server_id}.lock"),
             "--about", json.dumps(about),
             "--cwd", str(self.home),
         ]  # fmt: skip
 
+    def _record_file(self, server_id: str) -> Path:
+        return self.data / "servers" / f"{server_id}.json"
+
     async def _find(self) -> Record | None:
         """The record of this server, if its ``mlmp run`` is alive. After a restart of the hub it is searched for."""
         records = self.data / "servers"
         if self.server_id:
-            record = processes.read_record(records / f"{self.server_id}.json")
+            record = processes.read_record(self._record_file(self.server_id))
             return record if record is not None and record.alive and self._is_mine(record) else None
         mine = [record for record in await asyncio.to_thread(processes.running, records) if self._is_mine(record)]
         if not mine:
@@ -154,17 +156,19 @@ class GuardedProcessSpawner(LocalProcessSpawner):
         return (record.owner, record.server) == (self.user.name, self.name)
 
     async def _until_gone(self, record: Record | None) -> None:
-        waited = 0.0
+        """Waits until it is gone, however long that takes: units that are in use are not free."""
+        waited = 0
         while True:
             if self.proc is not None:
                 self.proc.poll()  # so that it is no zombie
             if (record is None or not record.alive) and (self.proc is None or self.proc.returncode is not None):
                 return
             await asyncio.sleep(LOOK)
-            waited += LOOK
-            if waited >= COMPLAIN:
+            waited += 1
+            if record is not None and waited % 20 == 0:
+                self._enforce(processes.read_record(self._record_file(record.id)) or record)
+            if waited % 600 == 0:
                 self.log.warning("%s takes long to end", self._log_name)
-                waited = 0.0
 
     def _enforce(self, record: Record) -> None:
         """The second look at the deadline. ``mlmp run`` has acted by now unless somebody stopped or hurt it."""

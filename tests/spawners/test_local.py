@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-import time
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,7 @@ def test_a_hub_killed_in_the_middle_of_a_start_finds_the_server_again(tmp_path: 
         site.kill("hub")
         wait_for(lambda: healthy(ann), 60)
         wait_for(lambda: ann.servers().get("", {}).get("ready"), 60)
-        assert ann.api.get("/user/ann/api/status").status_code == 200
+        wait_for(lambda: ann.api.get("/user/ann/api/status").status_code == 200, 20, "its route")
         wait_for(lambda: states(ann)[booking["id"]]["server_state"] == "running", 20)
         (record,) = site.servers()
         assert record.id == booking["id"]
@@ -233,21 +234,32 @@ def test_a_hub_killed_in_the_middle_of_a_start_finds_the_server_again(tmp_path: 
         site.close()
 
 
-def test_waits_for_the_former_server_on_its_units(site: Site) -> None:
-    """Back to back: the next one's start waits, visibly, until the units are really free."""
+def test_waits_visibly_for_a_former_server_that_hangs_and_ends_it(site: Site) -> None:
+    """Back to back: the next one's start waits until the units are really free, and the hub looks after a `mlmp run`
+    that somebody stopped."""
     ann, ben = site.person("first"), site.person("second")
     now = units.now()
-    first = {"profile": "gpu", "units": 4, "start": units.to_iso(now), "end": units.to_iso(now + 10_000)}
+    first = {"profile": "gpu", "units": 4, "start": units.to_iso(now), "end": units.to_iso(now + 9_000)}
     second = {"profile": "gpu", "units": 4, "start": first["end"], "end": units.to_iso(now + 60_000)}
-    booking = ann.api.post(f"{API}/reservations", json=first)
-    assert booking.status_code == 201, booking.text
+    assert ann.api.post(f"{API}/reservations", json=first).status_code == 201
     booked = ben.api.post(f"{API}/reservations", json=second)
     assert booked.status_code == 201, booked.text
     assert ann.start().status_code == 201
-    wait_for(lambda: units.now() >= now + 10_000, 12)
-    begun = time.monotonic()
-    started = ben.start(reservation=booked.json()["id"])
-    assert started.status_code == 201, started.text
-    assert time.monotonic() - begun < 15
+    (record,) = [record for record in site.servers() if record.owner == "first"]
+    assert processes.send(record.identity, signal.SIGSTOP)
+    wait_for(lambda: units.now() >= now + 9_100, 12)
+    assert processes.alive(record.identity)
+
+    answers: list[httpx.Response] = []
+    starting = threading.Thread(target=lambda: answers.append(ben.start(reservation=booked.json()["id"])))
+    starting.start()
+    wait_for(lambda: ben.servers().get("", {}).get("pending") == "spawn")
+    with ben.api.stream("GET", f"{ben.server_path()}/progress") as stream:
+        events = [json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line.startswith("data:")]
+    starting.join()
+    assert answers[0].status_code in (201, 202), answers[0].text
+    assert any(event["message"].startswith("Waiting for first's server to end.") for event in events)
+    assert events[-1]["ready"]
+    assert not processes.alive(record.identity)
     assert len(ben.environment()["CUDA_VISIBLE_DEVICES"].split(",")) == 4
     ben.stop()
