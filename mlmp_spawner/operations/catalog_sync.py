@@ -125,7 +125,7 @@ def _relocate(
     boards = planning.view(connection, row.resource, sorted(allowed), left, without=row.id).boards
     plan = place(boards, Wanted(row.units, left, row.node_count), repack=False)
     source = list(row.nodes)
-    store.cut_allocations(connection, row.id, now)
+    store.delete_allocations(connection, row.id)  # no server ran on them
     if plan is not None:
         moved = planning.allocations(row, plan.nodes)
         store.insert_allocations(connection, [planning.from_now(a, left.start) for a in moved])

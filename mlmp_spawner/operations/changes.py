@@ -58,7 +58,7 @@ def change(
         _match(old, if_match)
         new = _changed(site, old, changes, now)
         if new.interval != old.interval or new.units != old.units or changes.node is not None:
-            if old.start <= now:
+            if old.state(now) == "active":
                 new = _move_end(connection, site, old, new, actor, now)
             else:
                 new = _replaced(connection, site, old, new, changes, actor, now)
@@ -181,7 +181,7 @@ def _changed(site: Site, old: Reservation, changes: Changes, now: int) -> Reserv
     """
     if old.state(now) == "ended":
         raise TooLate("The booking is over.")
-    begun = old.start <= now and old.state(now) == "active"
+    begun = old.state(now) == "active"
     if begun and (changes.start not in (None, old.start) or changes.units not in (None, old.units)):
         raise NotNow("The booking has begun: its start and units stay.", hint="Release it and book anew.")
     if begun and changes.node is not None and changes.node not in old.nodes:
@@ -254,7 +254,7 @@ def _replaced(
         plan = place(view.boards, replace(wanted, nodes=frozenset(old.nodes)), repack=False)
     plan = plan or planning.plan(connection, site, old.resource, view.boards, wanted, now)
     if plan is None and old.waiting_reason is not None:
-        return new
+        return replace(new, allocations=())
     if plan is None:
         request = BookingRequest(
             profile=new.profile, start=new.start, end=new.end, units=new.units, node=changes.node or None,

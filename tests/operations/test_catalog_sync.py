@@ -8,7 +8,7 @@ from mlmp_spawner.operations import catalog_sync, history
 from mlmp_spawner.operations.admission import StartOptions, admit, started
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.catalog_sync import Lost
-from mlmp_spawner.operations.changes import get
+from mlmp_spawner.operations.changes import Changes, change, get
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
@@ -86,3 +86,14 @@ def test_a_node_that_leaves_takes_no_booking_with_it(site: Site):
     site, lost = changed(site, gpu_a=4)
     assert {one.reservation for one in lost} == {row.id for row in rows}
     assert all(get(site, row.id).nodes == ("gpu-a",) for row in rows)
+
+
+def test_what_waits_since_its_node_left_can_be_changed_like_anything_that_has_not_begun(site: Site):
+    row = booked(site, units=1, duration=3 * HOUR)
+    empty, _ = changed(site)
+    assert get(empty, row.id).state(NOW + MINUTE) == "waiting"
+    later = change(empty, row.id, Changes(start=NOW + HOUR, units=2), actor=ann, now=NOW + 2 * MINUTE)
+    assert (later.state(NOW + 2 * MINUTE), later.start, later.units) == ("waiting", NOW + HOUR, 2)
+    again, _ = changed(site, gpu_a=4)
+    placed = change(again, row.id, Changes(units=3), actor=ann, now=NOW + 3 * MINUTE)
+    assert placed.state(NOW + 3 * MINUTE) == "booked" and placed.nodes == ("gpu-a",)

@@ -178,7 +178,7 @@ class Sharing(RuleBasedStateMachine):
                     assert row.start <= parts[0][0] <= max(row.start, self.now)
                     assert parts[-1][1] == row.end
             if row.state(self.now) == "waiting":
-                assert row.allocations == () or all(a.end <= self.now for a in row.allocations)
+                assert row.allocations == ()
 
     @invariant()
     def units_in_use_belong_to_what_may_run(self) -> None:
