@@ -28,28 +28,22 @@ def commands() -> str:
     parts = [
         "# Commands",
         "*Written by `make docs` from the commands themselves.*",
-        _help(cli, "mlmp"),
     ]
-    for path, command in _walk(cli, "mlmp"):
-        parts += [f"## {path}", _help(command, path)]
+    for context in _walk(cli, "mlmp", None):
+        parts += [] if context.parent is None else [f"## {context.command_path}"]
+        parts += [f"```text\n{context.command.get_help(context).rstrip()}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
-def _walk(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
-    """All commands that people use, those of a group after it."""
-    context = click.Context(group, info_name=path)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if command is None or command.hidden or name in INTERNAL:
-            continue
-        yield f"{path} {name}", command
-        if isinstance(command, click.Group):
-            yield from _walk(command, f"{path} {name}")
-
-
-def _help(command: click.Command, path: str) -> str:
-    context = click.Context(command, info_name=path, terminal_width=WIDTH, max_content_width=WIDTH)
-    return f"```text\n{command.get_help(context).rstrip()}\n```"
+def _walk(command: click.Command, name: str, parent: click.Context | None) -> Iterator[click.Context]:
+    """A command and all below it that people use, as they call it."""
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(command, parent, info_name=name, **settings)
+    yield context
+    for below in command.list_commands(context) if isinstance(command, click.Group) else ():
+        found = command.get_command(context, below)
+        if found is not None and not found.hidden and below not in INTERNAL:
+            yield from _walk(found, below, context)
 
 
 def settings() -> str:
