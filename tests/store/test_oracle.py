@@ -197,8 +197,8 @@ def _check(engine: Engine, capacity: dict[str, int], sequence: list[tuple]) -> N
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
-@settings(quick, max_examples=40)
-@given(capacity=capacities, sequence=st.lists(steps, max_size=25))
+@settings(quick, max_examples=150)
+@given(capacity=capacities, sequence=st.lists(steps, min_size=5, max_size=25))
 def test_every_verdict_is_that_of_the_model(engine: Engine, capacity: dict, sequence: list) -> None:
     _check(engine, capacity, sequence)
 

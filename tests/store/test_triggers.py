@@ -68,6 +68,13 @@ class TestCapacity:
             book(engine, 0, 30, 2)
         book(engine, 0, 11, 2)
 
+    def test_what_ends_makes_room_for_what_begins_up_to_the_last_instant(self, engine: Engine) -> None:
+        node(engine, units=2)
+        book(engine, 0, 9, 1)
+        book(engine, 9, 10, 1)
+        book(engine, 0, 10, 1)
+        assert violations(engine) == []
+
     def test_nodes_and_resources_are_counted_apart(self, engine: Engine) -> None:
         node(engine, "n1", 1)
         node(engine, "n2", 1)
@@ -228,6 +235,13 @@ class TestOutages:
         assert change(engine, booked, end=26) == "outage"
         assert change(engine, booked, start=4) == "outage"
         assert change(engine, booked, start=4, end=26) == "outage"
+
+    def test_one_within_what_was_booked_before_does_not_hinder_more_time_around_it(self, engine: Engine) -> None:
+        node(engine, units=4)
+        booked = book(engine, 10, 20)
+        outage(engine, 10, 20)
+        assert change(engine, booked, end=25) is None
+        assert change(engine, booked, start=5) is None
 
     def test_what_an_outage_came_over_takes_no_more_units_there(self, engine: Engine) -> None:
         node(engine, units=4)
