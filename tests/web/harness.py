@@ -15,6 +15,7 @@ from tornado.netutil import bind_sockets
 from mlmp_spawner.errors import MLMPError, NotFound
 from mlmp_spawner.hub import HubClient, HubServer, HubUser
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.web import pages
 from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
 from mlmp_spawner.web.auth import HubAuthentication
 from mlmp_spawner.web.context import Context, WebSettings
@@ -142,7 +143,7 @@ class RunningApp:
             settings=self.settings,
             now=lambda: self.now,
         )
-        self.app = make_app(self.context)
+        self.app = make_app(self.context, pages=pages.routes())
         self._server = HTTPServer(self.app, max_body_size=HARD_BODY_LIMIT)
         sockets = bind_sockets(0, "127.0.0.1")
         self._server.add_sockets(sockets)

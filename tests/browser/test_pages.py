@@ -1,0 +1,320 @@
+"""The pages in a browser: live, by keyboard, for everybody. The hub is played; the time is the test's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jupyterhub
+import pytest
+from jupyterhub._data import DATA_FILES_PATH
+from playwright.sync_api import Page, expect
+from sqlalchemy import Engine, insert
+from tornado.web import StaticFileHandler
+
+from mlmp_spawner.operations import admission, booking, catalog_sync
+from mlmp_spawner.operations.admission import StartOptions
+from mlmp_spawner.operations.requests import BookingRequest
+from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.store.engine import make_engine
+from mlmp_spawner.store.tables import users
+from mlmp_spawner.store.transaction import transaction
+from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
+from tests.databases import sqlite_copy
+from tests.operations.conftest import NOW, ann, ben, catalog
+from tests.web.harness import PREFIX, RunningApp
+from tests.web.test_pages import HOSTILE
+from tests.web.test_times import NOW as SATURDAY
+from tests.web.test_times import WORDS
+
+AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+SECOND = 1000
+
+
+@pytest.fixture
+def engine(sqlite_file: Path, tmp_path: Path) -> Iterator[Engine]:
+    made = make_engine(sqlite_copy(sqlite_file, tmp_path / "mlmp.sqlite"))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def app(engine: Engine) -> Iterator[RunningApp]:
+    with transaction(engine) as connection:
+        connection.execute(insert(users), [{"id": n, "name": who} for n, who in enumerate(("ann", "ben", "root"), 1)])
+    site = Site(engine, catalog(gpu_a=4, gpu_b=2))
+    catalog_sync.sync(site, now=NOW)
+    with RunningApp(site, NOW) as running:
+        looks = [(r"/hub/static/(.*)", StaticFileHandler, {"path": str(Path(DATA_FILES_PATH) / "static")})]
+        running.app.add_handlers(".*", looks)
+        yield running
+
+
+@pytest.fixture
+def person(app: RunningApp, new_page: Callable[..., Page]) -> Callable[..., Page]:
+    """Somebody's page of the application."""
+
+    def make(token: str = "ann-token", path: str = "", **options: object) -> Page:
+        page = new_page(extra_http_headers={"Authorization": f"Bearer {token}"}, **options)
+        page.goto(app.url + PREFIX + path)
+        expect(page.locator("#mlmp")).to_have_attribute("data-live", "yes")
+        return page
+
+    return make
+
+
+def booked(
+    app: RunningApp, who: Actor = ann, *, start: int = NOW, hours: float = 1, units: int = 1, title: str = ""
+) -> Reservation:
+    request = BookingRequest("gpu", start=start, end=start + round(hours * HOUR), units=units, title=title)
+    made = booking.book(app.site, request, actor=who, now=app.now)
+    app.feed.wake()
+    return made
+
+
+def running(app: RunningApp, found: Reservation) -> None:
+    options = StartOptions(reservation=found.id)
+    admission.admit(app.site, actor=Actor(found.owner), server=found.server, options=options, now=app.now)
+    admission.started(app.site, found.id, now=app.now)
+    app.feed.wake()
+
+
+def settled(page: Page) -> None:
+    """The page shows what it last asked for."""
+    expect(page.locator("#mlmp")).not_to_have_attribute("aria-busy", "true")
+
+
+# -- live ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_booking_of_another_shows_at_once_without_a_reload(app: RunningApp, person: Callable[..., Page]):
+    page = person()
+    page.evaluate("window.stayed = true")
+    expect(page.locator("#offer-gpu")).to_contain_text("6 of 6 free")
+    booked(app, ben, units=3, hours=60)
+    expect(page.locator("#offer-gpu")).to_contain_text("3 of 6 free", timeout=2000)
+    assert page.evaluate("window.stayed")
+
+
+def test_two_windows_of_one_person_agree(app: RunningApp, person: Callable[..., Page]):
+    found = booked(app, start=NOW + DAY)
+    one, other = person(path="bookings"), person()
+    one.get_by_role("button", name="Cancel").click()
+    expect(one.locator("#done")).to_contain_text("Cancelled")
+    expect(other.locator(f"#booking-{found.id}")).to_have_count(0, timeout=2000)
+    one.get_by_role("button", name="Undo").click()
+    expect(one.locator("[data-booking]")).to_contain_text("booked")
+    expect(other.locator("[data-booking]")).to_contain_text("booked", timeout=2000)
+
+
+def test_a_change_elsewhere_takes_neither_focus_nor_scroll_nor_what_was_put_in(
+    app: RunningApp, person: Callable[..., Page]
+):
+    for number in range(5):
+        booked(app, start=NOW + (number + 1) * 2 * HOUR)
+    found = booked(app, hours=4)
+    running(app, found)
+    page = person(viewport={"width": 800, "height": 400})
+    page.locator("#units-gpu").select_option("2")
+    page.locator(f"#extend-{found.id} summary").click()
+    page.get_by_role("button", name="+1 h").focus()
+    page.evaluate("window.scrollTo(0, 120)")
+    booked(app, ben, units=2, hours=60)
+    expect(page.locator("#offer-gpu")).to_contain_text("3 of 6 free", timeout=2000)
+    assert page.locator("#units-gpu").input_value() == "2"
+    expect(page.get_by_role("button", name="+1 h")).to_be_focused()
+    assert page.evaluate("window.scrollY") == 120
+
+
+def test_the_time_alone_changes_a_page(app: RunningApp, person: Callable[..., Page]):
+    found = booked(app, start=NOW + 4 * SECOND)
+    page = person()
+    expect(page.locator(f"#booking-{found.id}")).to_contain_text("booked")
+    app.now = found.start
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_visible(timeout=8000)
+
+
+def test_the_end_is_announced_on_every_open_page_and_in_its_title(app: RunningApp, person: Callable[..., Page]):
+    found = booked(app, hours=2)
+    running(app, found)
+    app.now = found.end - 10 * MINUTE - 3 * SECOND
+    pages = [person(path=path) for path in ("", "book", "bookings")]
+    for page in pages:
+        expect(page.locator("#warnings [id]")).to_have_count(0)
+        assert page.locator("#warnings").get_attribute("aria-live") == "polite"
+    app.now = found.end - 10 * MINUTE
+    for page in pages:
+        expect(page.locator(f"#warning-{found.id}")).to_contain_text("left of A100", timeout=8000)
+        assert page.title().startswith("(")
+    pages[1].locator("#warnings").get_by_role("button", name="Extend by 30 min").click()
+    for page in pages:
+        expect(page.locator(f"#warning-{found.id}")).to_have_count(0)
+
+
+def test_a_countdown_goes_on_by_the_servers_clock(app: RunningApp, person: Callable[..., Page]):
+    found = booked(app)
+    running(app, found)
+    app.now = found.end - 100 * SECOND
+    left = person().locator(f"#booking-{found.id} time[data-show=left]")
+    expect(left).to_have_text("1 min 38 s", timeout=4000)
+
+
+# -- Book ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_sentence_shows_at_once_what_would_be_booked(app: RunningApp, person: Callable[..., Page]):
+    booked(app, ben, units=4, hours=3)
+    booked(app, ben, units=2, hours=2)
+    page = person(path="book")
+    button = page.locator("#book")
+    expect(button).to_contain_text("Ask for A100 for 4 h")
+    page.locator("#when").select_option("first")
+    expect(button).to_contain_text("Book A100 for 4 h, 11:00 – 15:00")
+    page.locator("#units").select_option("3")
+    expect(button).to_contain_text("Book 3 × A100 for 4 h, 12:00 – 16:00")
+    expect(page.locator("#units")).to_be_focused()
+    button.click()
+    page.wait_for_url("**/bookings*")
+    expect(page.locator("#done")).to_contain_text("Booked: 3 × A100, 12:00 – 16:00")
+
+
+def test_a_stretch_of_the_strip_is_chosen_by_mouse_and_by_keyboard(app: RunningApp, person: Callable[..., Page]):
+    booked(app, ben, units=4, hours=24)
+    booked(app, ben, units=2, hours=12)
+    page = person(path="book?units=2&duration=2h")
+    stretch = page.locator("#strip a").last
+    box = stretch.locator("rect").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 10)
+    expect(page.locator("#when")).to_have_value("at")
+    expect(page.locator("#book")).to_contain_text("tomorrow 21:00 – 23:00")
+    page.locator("#strip a").last.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#book")).to_contain_text("21:00 – 23:00")
+    expect(page.locator("#at")).to_have_value("2027-01-15T21:00")
+
+
+def test_a_refusal_shows_what_is_possible_and_one_click_has_it(app: RunningApp, person: Callable[..., Page]):
+    booked(app, ben, units=3, hours=3)
+    page = person(path="book?units=3&duration=4h")
+    page.locator("#book").click()
+    expect(page.locator("#refusal")).to_contain_text("at most 2 would be free all that time")
+    page.locator("#refusal [data-kind=later]").click()
+    page.wait_for_url("**/bookings*")
+    expect(page.locator("[data-booking]")).to_contain_text("12:00 – 16:00")
+
+
+def test_what_is_typed_stays_while_things_change(app: RunningApp, person: Callable[..., Page]):
+    page = person(path="book")
+    page.locator("#title").press_sequentially("My thesis", delay=90)
+    booked(app, ben, units=2)
+    page.locator("#title").press_sequentially(", at last", delay=90)
+    settled(page)
+    assert page.locator("#title").input_value() == "My thesis, at last"
+    page.locator("#book").click()
+    expect(page.locator("[data-booking]")).to_contain_text("My thesis, at last")
+
+
+# -- for everybody ------------------------------------------------------------------------------------------------
+
+
+def test_a_booking_can_be_extended_by_keyboard_alone(app: RunningApp, person: Callable[..., Page]):
+    found = booked(app)
+    running(app, found)
+    page = person()
+    page.locator(f"#extend-{found.id} summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#done")).to_contain_text("Extended")
+    page.locator(f"#extend-{found.id} summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    expect(page.locator(f"#extend-{found.id}")).not_to_have_attribute("open", "")
+    expect(page.locator(f"#extend-{found.id} summary")).to_be_focused()
+
+
+def test_times_are_in_the_browsers_zone_which_is_named_once(app: RunningApp, person: Callable[..., Page]):
+    booked(app, start=NOW + DAY)
+    for zone, clock in (("Asia/Tokyo", "17:00"), ("America/New_York", "03:00")):
+        page = person(timezone_id=zone)
+        expect(page.locator("[data-booking]")).to_contain_text(f"tomorrow {clock}")
+        assert page.locator("#mlmp").inner_text().count(zone) == 1
+
+
+def test_the_browser_says_times_as_the_server_does(app: RunningApp, person: Callable[..., Page]):
+    page = person()
+    script = """async ([root, now, all]) => {
+      const times = await import(root + "static/times.js");
+      times.setNow(Date.parse(now));
+      return all.map(([instant, show]) => times.said(Date.parse(instant), show));
+    }"""
+    said = page.evaluate(script, [PREFIX, SATURDAY, [[instant, show] for instant, show, _ in WORDS]])
+    assert said == [words for *_, words in WORDS]
+
+
+def test_what_people_write_is_never_markup(app: RunningApp, person: Callable[..., Page]):
+    found = booked(app, title=HOSTILE, start=NOW + HOUR)
+    page = person()
+    page.on("dialog", lambda dialog: pytest.fail("a script of a user ran"))
+    booked(app, ben)  # the page is fetched anew and put in place by a script
+    expect(page.locator("#offer-gpu")).to_contain_text("5 of 6 free")
+    expect(page.locator(f"#booking-{found.id} .mlmp-title")).to_have_text(HOSTILE)
+
+
+def test_without_a_script_all_of_it_works_too(app: RunningApp, new_page: Callable[..., Page]):
+    page = new_page(extra_http_headers={"Authorization": "Bearer ann-token"}, java_script_enabled=False)
+    page.goto(f"{app.url}{PREFIX}book")
+    page.locator("#units").select_option("2")
+    page.locator("#when").select_option("at")
+    page.locator("#at").fill("2027-01-16T09:00")
+    page.get_by_role("button", name="Look").click()
+    page.locator("#book").click()
+    expect(page.locator("#done")).to_contain_text("Booked")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#done")).to_contain_text("Cancelled")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_serious_is_in_the_way_of_anybody(
+    app: RunningApp, person: Callable[..., Page], theme: str, width: int
+):
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: tools/npm.sh ci")
+    found = booked(app, hours=2, units=2, title="thesis")
+    running(app, found)
+    booked(app, start=NOW + DAY)
+    booked(app, ben, units=2, start=NOW + 3 * HOUR, hours=5)
+    app.now = found.end - 5 * MINUTE  # with its warning
+    look = {"color_scheme": theme, "viewport": {"width": width, "height": 844}}
+    page = person(**look)
+    for path in ("", "book?units=4&duration=8h", "bookings", f"bookings/{found.id}"):
+        page.goto(app.url + PREFIX + path)
+        settled(page)
+        if path.startswith("book?"):
+            page.locator("#book").click()
+            expect(page.locator("#refusal")).to_be_visible()
+        for menu in page.locator("details.mlmp-menu").all():
+            menu.evaluate("menu => { menu.open = true; }")
+        assert serious(page) == [], path
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(overflow) <= 0, f"{path} scrolls sideways at {width}"
+
+
+def serious(page: Page) -> list[str]:
+    """What axe finds in our part of the page that is serious or worse."""
+    page.evaluate(AXE.read_text())  # by the debugger: the page's own policy allows no such script
+    found = page.evaluate("async () => (await axe.run(document.getElementById('mlmp'))).violations")
+    return [
+        f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+assert jupyterhub.version_info[0] >= 6
+assert to_iso(NOW) == "2027-01-15T08:00:00Z"

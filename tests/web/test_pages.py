@@ -1,0 +1,476 @@
+"""The pages as they are without any script: what they say, what their forms do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from html import unescape
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+
+from mlmp_spawner.errors import Conflict
+from mlmp_spawner.operations import admission, booking, changes, listing
+from mlmp_spawner.operations.admission import StartOptions
+from mlmp_spawner.operations.requests import BookingRequest
+from mlmp_spawner.operations.site import Actor
+from mlmp_spawner.rules.catalog import Catalog
+from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
+from tests.operations.conftest import NOW, ann, ben
+from tests.web.harness import PREFIX, RunningApp
+
+HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}"
+
+
+class Forms(HTMLParser):
+    """The forms of a page, with their fields and buttons."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.forms: list[dict[str, str]] = []
+        self.buttons: list[tuple[int, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "form":
+            self.forms.append({" action": (given.get("action") or "") if given.get("method") == "post" else ""})
+        elif tag == "input" and self.forms and given.get("name"):
+            self.forms[-1][given["name"] or ""] = given.get("value") or ""
+        elif tag == "button" and self.forms:
+            self.buttons.append((len(self.forms) - 1, given))
+
+    def press(self, action: str, **button: str) -> tuple[str, dict[str, str]]:
+        """Where the form with this action goes, and what it sends when that button is pressed."""
+        for number, given in self.buttons:
+            form = self.forms[number]
+            if form[" action"] == action and all(given.get(name) == value for name, value in button.items()):
+                sent = {name: value for name, value in form.items() if name != " action"}
+                if given.get("name"):
+                    sent[given["name"] or ""] = given.get("value") or ""
+                return action, sent
+        raise AssertionError(f"no button {button} that leads to {action}: {self.forms}")
+
+
+class Visitor:
+    """Somebody with a browser that runs no script."""
+
+    def __init__(self, app: RunningApp, token: str) -> None:
+        self.http = app.client(token, Accept="text/html")
+        self.root = app.url
+        self.answer = httpx.Response(200)
+
+    def get(self, path: str = "") -> str:
+        """Opens a page."""
+        self.answer = self.http.get(self.root + PREFIX + path, follow_redirects=True)
+        return self.answer.text
+
+    def press(self, action: str, **button: str) -> str:
+        """Presses a button of the page."""
+        where, sent = Forms(self.answer.text).press(PREFIX + action, **button)
+        return self.post(where, sent)
+
+    def post(self, where: str, sent: dict[str, str], follow: bool = True) -> str:
+        """Sends a form; what is elsewhere (the hub) is not followed."""
+        self.answer = self.http.post(self.root + where, data=sent)
+        if follow and self.answer.status_code == 303 and self.answer.headers["Location"].startswith(PREFIX):
+            self.answer = self.http.get(self.root + self.answer.headers["Location"])
+        return self.answer.text
+
+
+@pytest.fixture
+def visit(app: RunningApp) -> Iterator[Callable[[str], Visitor]]:
+    visitors: list[Visitor] = []
+
+    def make(token: str = "ann-token") -> Visitor:
+        visitors.append(Visitor(app, token))
+        return visitors[-1]
+
+    yield make
+    for one in visitors:
+        one.http.close()
+
+
+def text(html: str) -> str:
+    """The words of a page, tags and scripts left out."""
+    body = re.sub(r"(?s)<script.*?</script>|<noscript.*?</noscript>|<title>.*?</title>", " ", html)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body)))
+
+
+def booked(
+    app: RunningApp, who: Actor = ann, *, start: int = NOW, hours: float = 1, units: int = 1, title: str = ""
+) -> Reservation:
+    request = BookingRequest("gpu", start=start, end=start + round(hours * HOUR), units=units, title=title)
+    return booking.book(app.site, request, actor=who, now=app.now)
+
+
+def running(app: RunningApp, found: Reservation) -> None:
+    """The server of a booking is up."""
+    options = StartOptions(reservation=found.id)
+    admission.admit(app.site, actor=Actor(found.owner), server=found.server, options=options, now=app.now)
+    admission.started(app.site, found.id, now=app.now)
+
+
+# -- who sees what ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["", "book", "bookings", "bookings/aaaaaaaaaaaa"])
+def test_a_stranger_is_sent_to_the_hubs_login(app: RunningApp, path: str):
+    with httpx.Client() as http:
+        answer = http.get(app.url + PREFIX + path, headers={"Accept": "text/html"})
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith("/hub/api/oauth2/authorize")
+
+
+def test_a_form_without_login_is_refused_and_not_carried_through_a_login(app: RunningApp):
+    with httpx.Client() as http:
+        answer = http.post(app.url + PREFIX + "book", data={"profile": "gpu"}, headers={"Accept": "text/html"})
+    assert answer.status_code in (401, 403)
+
+
+def test_who_has_no_booking_is_told_how_to_get_one(visit: Callable[[str], Visitor]):
+    ann_ = visit("ann-token")
+    assert "Press a length of time" in text(ann_.get())
+    assert "You have nothing booked" in text(ann_.get("bookings"))
+
+
+def test_who_may_not_book_is_told_whom_to_ask_and_finds_no_button_that_works(visit: Callable[[str], Visitor]):
+    reader = visit("reader-token")
+    for path in ("", "book"):
+        assert "custom:mlmp:book" in text(reader.get(path))
+    assert "<fieldset disabled" in reader.get()
+    reader.post(PREFIX + "book", {"profile": "gpu", "duration": "1h"})
+    assert reader.answer.status_code == 403
+    reader.post(PREFIX + "start", {"duration:gpu": "1h"})
+    assert reader.answer.status_code == 403
+
+
+def test_where_no_profile_is_open_it_says_so(app: RunningApp, visit: Callable[[str], Visitor]):
+    gpu = app.site.catalog.profiles["gpu"].model_copy(update={"groups": ("staff",)})
+    catalog = Catalog(nodes=app.site.catalog.nodes, profiles={"gpu": gpu})
+    app.context.site = type(app.site)(app.site.engine, catalog)
+    assert "Nothing is open to your groups" in text(visit("ann-token").get())
+    assert "Nothing is open to your groups" in text(visit("ann-token").get("book"))
+
+
+def test_somebody_elses_booking_is_not_found_but_an_admin_sees_it(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, ben, title="secret")
+    eve = visit("eve-token")
+    assert "secret" not in eve.get(f"bookings/{found.id}")
+    assert eve.answer.status_code == 404
+    for action in ("start", "extend", "cancel", "stop"):
+        eve.post(f"{PREFIX}bookings/{found.id}/{action}", {"end": to_iso(NOW + 3 * HOUR)})
+        assert eve.answer.status_code == 404
+    assert not app.hub.asked
+    assert "secret" in visit("admin-token").get(f"bookings/{found.id}")
+
+
+# -- Home ---------------------------------------------------------------------------------------------------------
+
+
+def test_home_says_what_is_free_and_until_when(app: RunningApp, visit: Callable[[str], Visitor]):
+    booked(app, ben, units=4)
+    booked(app, ben, start=NOW + 2 * HOUR, units=2, hours=60)
+    words = text(visit("ann-token").get())
+    assert "2 of 6 free until" in words
+
+
+def test_a_button_of_home_books_from_now_and_starts(app: RunningApp, visit: Callable[[str], Visitor]):
+    ann_ = visit("ann-token")
+    ann_.get()
+    ann_.press("start", name="duration:gpu", value="3600s")
+    assert ann_.answer.status_code == 303
+    assert ann_.answer.headers["Location"] == "/hub/spawn-pending/ann"
+    assert app.hub.asked == [("start", "ann", "")]
+    assert "ready to start" in text(ann_.get())
+
+
+def test_a_second_booking_at_the_same_time_gets_a_server_of_its_own(app: RunningApp, visit: Callable[[str], Visitor]):
+    running(app, booked(app))
+    ann_ = visit("ann-token")
+    ann_.get()
+    ann_.press("start", name="duration:gpu", value="3600s")
+    where = ann_.answer.headers["Location"]
+    assert re.fullmatch(r"/hub/spawn-pending/ann/[a-z0-9]{12}", where)
+    assert app.hub.asked == [("start", "ann", where.rpartition("/")[2])]
+
+
+def test_until_somebody_has_it_is_cut_to_the_very_moment(app: RunningApp, visit: Callable[[str], Visitor]):
+    booked(app, ben, start=NOW + 2 * HOUR, units=4, hours=60)
+    booked(app, ben, start=NOW + 2 * HOUR, units=2, hours=60)
+    ann_ = visit("ann-token")
+    ann_.get()
+    app.now += 7500  # people read before they click
+    ann_.press("start", name="duration:gpu", value="7200s")
+    assert ann_.answer.status_code == 303
+    (mine,) = [one for one in app_listing(app) if one.owner == "ann"]
+    assert mine.end == NOW + 2 * HOUR
+
+
+def test_the_spawners_refusal_is_shown_on_the_page(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app)
+    app.hub.refusal = Conflict("Waiting for ben's server to end.")
+    ann_ = visit("ann-token")
+    ann_.get()
+    words = text(ann_.press(f"bookings/{found.id}/start"))
+    assert ann_.answer.status_code == 409
+    assert "Waiting for ben's server to end." in words
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"duration:gpu": "soon"},
+        {"duration:gpu": "1h", "duration:cpu": "1h"},
+        {"duration:nothing": "1h"},
+        {"duration:gpu": "1h", "units:gpu": "9"},
+        {"duration:gpu": "1h", "units:gpu": "²"},
+        {"duration:gpu": "1h", "units:gpu": "-1"},
+        {"duration:gpu": "0s"},
+        {"duration:gpu": "3000d"},
+        {"duration:" + HOSTILE: "1h"},
+        {"reservation": "aaaaaaaaaaaa"},
+        {"reservation": "../../x"},
+    ],
+)
+def test_a_form_that_home_does_not_have_starts_and_books_nothing(
+    app: RunningApp, visit: Callable[[str], Visitor], form: dict[str, str]
+):
+    ann_ = visit("ann-token")
+    page = ann_.post(PREFIX + "start", form)
+    assert 400 <= ann_.answer.status_code < 500
+    assert "<script>alert" not in page
+    assert not app.hub.asked
+    assert not app_listing(app)
+
+
+# -- Book ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_button_says_what_is_booked_and_that_is_booked(app: RunningApp, visit: Callable[[str], Visitor]):
+    ann_ = visit("ann-token")
+    start = NOW + DAY
+    words = text(ann_.get(f"book?units=2&duration=2h&start={to_iso(start)}&title=Thesis"))
+    assert "Book 2 × A100 for 2 h" in words
+    words = text(ann_.press("book"))
+    assert "Booked : 2 × A100" in words and "Undo" in words
+    (mine,) = app_listing(app)
+    assert (mine.units, mine.start, mine.end, mine.title) == (2, start, start + 2 * HOUR, "Thesis")
+
+
+def test_the_same_form_sent_twice_books_once(app: RunningApp, visit: Callable[[str], Visitor]):
+    ann_ = visit("ann-token")
+    ann_.get("book?duration=1h")
+    where, sent = Forms(ann_.answer.text).press(PREFIX + "book")
+    ann_.post(where, sent)
+    ann_.post(where, sent)
+    assert len(app_listing(app)) == 1
+
+
+def test_a_refusal_comes_with_alternatives_that_work(app: RunningApp, visit: Callable[[str], Visitor]):
+    booked(app, ben, units=3, hours=3)
+    ann_ = visit("ann-token")
+    words = text(ann_.get("book?units=3&duration=4h"))
+    assert "At most 2 would be free" in words
+    words = text(ann_.press("book"))
+    assert ann_.answer.status_code == 409
+    assert "You asked for 3 x A100 for 4 h; on any node at most 2 would be free all that time." in words
+    kinds = {given.get("data-kind") for _, given in Forms(ann_.answer.text).buttons} - {None}
+    assert kinds >= {"later", "smaller"}
+    refusal = ann_.answer
+    for kind in sorted(kind for kind in kinds if kind):
+        ann_.answer = refusal
+        ann_.press("book", **{"data-kind": kind})
+        assert ann_.answer.status_code == 200, kind
+        (mine,) = [
+            one for one in app_listing(app) if one.owner == "ann" and not one.cancelled_at and not one.end_reason
+        ]
+        changes.cancel(app.site, mine.id, actor=ann, now=app.now)
+
+
+def test_one_can_join_the_waitlist_instead(app: RunningApp, visit: Callable[[str], Visitor]):
+    for units in (4, 2):
+        booked(app, ben, units=units, hours=5)
+    ann_ = visit("ann-token")
+    ann_.get("book?duration=1h")
+    ann_.press("book")
+    forms = Forms(ann_.answer.text)
+    waiting = next(form for form in forms.forms if form.get("waitlist") == "1")
+    words = text(ann_.post(PREFIX + "book", {k: v for k, v in waiting.items() if k != " action"}))
+    assert "On the waitlist" in words and "Leave the waitlist" in words
+
+
+def test_a_limit_is_said_with_its_numbers(app: RunningApp, visit: Callable[[str], Visitor]):
+    ann_ = visit("ann-token")
+    words = text(ann_.post(PREFIX + "book", {"profile": "gpu", "duration": "50d"}))
+    assert ann_.answer.status_code == 403
+    assert "40 d" in words
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {}, {"profile": "gpu", "start": "tomorrow"}, {"profile": "gpu", "units": "x"}, {"profile": "gpu", "key": "ä"},
+        {"profile": HOSTILE}, {"profile": "gpu", "node": HOSTILE},
+        {"profile": "gpu", "title": "x" * 300}, {"profile": "gpu", "server": "../x"},
+        {"profile": "gpu", "units": "9" * 9},
+        {"profile": "gpu", "start": "2027-01-15T08:00:00Z", "end": "2027-01-14T08:00:00Z"},
+    ],
+)  # fmt: skip
+def test_a_form_that_book_does_not_have_is_refused_on_the_page(
+    app: RunningApp, visit: Callable[[str], Visitor], form: dict[str, str]
+):
+    ann_ = visit("ann-token")
+    page = ann_.post(PREFIX + "book", form)
+    assert ann_.answer.status_code == 400
+    assert "<script>alert" not in page
+    assert not app_listing(app)
+
+
+# -- what one does with bookings ----------------------------------------------------------------------------------
+
+
+def test_cancelling_can_be_undone(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, start=NOW + DAY, units=2, title="class")
+    ann_ = visit("ann-token")
+    ann_.get("bookings")
+    words = text(ann_.press(f"bookings/{found.id}/cancel"))
+    assert "Cancelled : 2 × A100" in words
+    ann_.press("book")
+    again = [one for one in app_listing(app) if one.state(app.now) == "booked"]
+    assert [(one.start, one.end, one.units, one.title) for one in again] == [(found.start, found.end, 2, "class")]
+
+
+def test_giving_back_what_runs_nothing_can_be_undone_until_its_end(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, hours=2)
+    app.now += 10 * MINUTE
+    ann_ = visit("ann-token")
+    ann_.get()
+    words = text(ann_.press(f"bookings/{found.id}/cancel"))
+    assert "Given back" in words
+    ann_.press("book")
+    (again,) = [one for one in app_listing(app) if one.state(app.now) == "active"]
+    assert (again.start, again.end) == (app.now, found.end)
+
+
+def test_giving_back_a_running_server_asks_first(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, hours=2)
+    running(app, found)
+    page = visit("ann-token").get()
+    menu = page[page.index(f'id="end-{found.id}"') :]
+    assert "unsaved work is lost" in menu[: menu.index("</details>")]
+    before = page[: page.index(f'id="end-{found.id}"')]
+    assert f"bookings/{found.id}/cancel" not in before
+
+
+def test_extending_offers_what_is_possible_and_the_most(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, units=4, hours=2)
+    booked(app, ben, start=NOW + 5 * HOUR, units=4)
+    ann_ = visit("ann-token")
+    page = ann_.get()
+    assert f'value="{to_iso(NOW + 5 * HOUR)}"' in page and f'value="{to_iso(NOW + 6 * HOUR)}"' not in page
+    words = text(ann_.press(f"bookings/{found.id}/extend", value=to_iso(NOW + 5 * HOUR)))
+    assert "Extended" in words
+    assert changes.get(app.site, found.id).end == NOW + 5 * HOUR
+    assert "can't be extended" in words
+
+
+def test_an_extension_that_is_too_long_is_refused_with_the_longest(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, units=4, hours=2)
+    booked(app, ben, start=NOW + 3 * HOUR, units=4)
+    ann_ = visit("ann-token")
+    words = text(ann_.post(f"{PREFIX}bookings/{found.id}/extend", {"end": to_iso(NOW + 5 * HOUR)}))
+    assert ann_.answer.status_code == 409
+    assert "It can be extended by 1 h, not by 3 h" in words
+
+
+def test_a_stopped_server_keeps_its_booking(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app)
+    running(app, found)
+    ann_ = visit("ann-token")
+    ann_.get()
+    words = text(ann_.press(f"bookings/{found.id}/stop"))
+    assert app.hub.asked == [("stop", "ann", "")]
+    assert "the booking stays yours" in words
+
+
+@pytest.mark.parametrize(("left", "warned"), [(11, False), (10, True), (5, True), (2, True)])
+def test_the_end_of_a_running_server_is_announced_with_a_way_to_extend(
+    app: RunningApp, visit: Callable[[str], Visitor], left: int, warned: bool
+):
+    found = booked(app)
+    running(app, found)
+    app.now = found.end - left * MINUTE
+    for path in ("", "book", "bookings"):
+        page = visit("ann-token").get(path)
+        assert (f'id="warning-{found.id}"' in page) is warned
+        assert not warned or f"{left} min left" in text(page)
+
+
+def test_the_page_says_when_it_is_next_to_be_looked_at(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, start=NOW + HOUR)
+    assert f'data-next="{found.start}"' in visit("ann-token").get()
+    app.now = found.start
+    assert f'data-next="{found.end - 10 * MINUTE}"' in visit("ann-token").get()
+
+
+def test_the_past_is_shown_a_month_at_a_time(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, title="long ago")
+    app.now += 40 * DAY
+    ann_ = visit("ann-token")
+    assert "long ago" not in ann_.get("bookings")
+    assert "long ago" in ann_.get(f"bookings?before={to_iso(app.now - 30 * DAY)}")
+    assert f"bookings/{found.id}" in ann_.answer.text
+    assert ann_.get("bookings?before=nonsense")
+    assert ann_.answer.status_code == 200
+
+
+def test_a_booking_tells_its_history(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, start=NOW + DAY)
+    changes.cancel(app.site, found.id, actor=Actor("root", admin=True), now=app.now)
+    words = text(visit("ann-token").get(f"bookings/{found.id}"))
+    assert "booked by you" in words and "cancelled by root" in words
+
+
+# -- what others write --------------------------------------------------------------------------------------------
+
+
+def test_what_people_write_is_never_markup(app: RunningApp, visit: Callable[[str], Visitor]):
+    found = booked(app, title=HOSTILE, start=NOW + HOUR)
+    ann_ = visit("ann-token")
+    for path in ("", "bookings", f"bookings/{found.id}", f"bookings?did=booked&id={found.id}"):
+        page = ann_.get(path)
+        assert HOSTILE in text(page)
+        assert "<script>alert" not in page and "49" not in text(page).replace(HOSTILE, "")
+    page = ann_.get("book?" + str(httpx.QueryParams({"title": HOSTILE, "node": HOSTILE, "profile": HOSTILE})))
+    assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize("path", ["", "book", "bookings"])
+def test_a_page_runs_no_script_and_no_style_of_its_own(app: RunningApp, visit: Callable[[str], Visitor], path: str):
+    ann_ = visit("ann-token")
+    page = ann_.get(path)
+    policy = ann_.answer.headers["Content-Security-Policy"]
+    assert "script-src 'self' 'sha256-" in policy and "style-src 'self';" in policy and "unsafe" not in policy
+    main = page[page.index("<main") : page.index("</main>")]
+    assert "<script" not in main and " style=" not in main and not re.search(r" on[a-z]+=", main)
+
+
+def test_nonsense_in_a_query_is_no_error(visit: Callable[[str], Visitor]):
+    ann_ = visit("ann-token")
+    for path in (
+        "?did=x&id=y",
+        "?did=booked&id=aaaaaaaaaaaa",
+        "book?units=%00&at=%ff",
+        "bookings?before=%F0%9F%98%80",
+    ):
+        ann_.get(path)
+        assert ann_.answer.status_code in (200, 400), path
+
+
+def app_listing(app: RunningApp) -> list[Reservation]:
+    """All bookings there are."""
+    return listing.listing(app.site, now=app.now, limit=200)[0]
