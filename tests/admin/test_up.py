@@ -128,6 +128,21 @@ def test_leaves_servers_running_and_finds_them_again(site: Site) -> None:
     wait_for(lambda: not site.servers())
 
 
+def test_a_changed_catalog_holds_at_once_for_pages_and_starts(site: Site) -> None:
+    kept = json.loads((site.data / "up.json").read_text())
+    ann = site.person("ann", kept["user_password"])
+    file = site.catalog / "catalog.yaml"
+    before = file.read_text()
+    file.write_text(before + "  brand-new: {title: Brand new, resource: mlmp.dev/slot}\n")
+    wait_for(lambda: "Brand new" in ann.api.get("/services/mlmp/api/v1/catalog").text)
+    wait_for(lambda: "Brand new" in ann.browser.get("/hub/spawn").text)
+    assert "The catalog changed" in site.output.read_text()
+    file.write_text("profiles: [broken")
+    wait_for(lambda: "stays as it was" in (site.data / "logs" / "service.log").read_text())
+    assert "Brand new" in ann.browser.get("/hub/spawn").text
+    file.write_text(before)
+
+
 def test_dies_with_all_its_children_and_can_be_started_again(site: Site) -> None:
     assert site.process is not None
     children = processes.below(site.process.pid)

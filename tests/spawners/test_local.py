@@ -180,7 +180,9 @@ def test_a_server_is_stopped_in_time_and_leaves_nothing(site: Site) -> None:
     assert stops_at <= stop["at"] <= end
     assert processes.identity(start["left"]) is None
     wait_for(lambda: ann.servers() == {})
-    after = site.person("after").try_to_book(10, units=4)
+    next_one = site.person("after")
+    wait_for(lambda: units.now() >= end)
+    after = next_one.try_to_book(10, units=4)
     assert after.status_code == 201, after.text
 
 
