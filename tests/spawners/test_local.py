@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -77,7 +80,7 @@ def test_its_own_token_may_book_and_no_more(site: Site) -> None:
     person.stop()
 
 
-def test_a_refusal_reads_the_same_in_form_progress_page_and_api(site: Site) -> None:
+def test_a_refusal_reads_the_same_in_form_progress_page_api_and_command_line(site: Site) -> None:
     ann, ben = site.person("refuser"), site.person("refused")
     booking = ann.book(120, units=3)
     asked = {"profile": "gpu", "units": 3, "duration": "10m"}
@@ -87,6 +90,13 @@ def test_a_refusal_reads_the_same_in_form_progress_page_and_api(site: Site) -> N
     booked = ben.api.post(f"{API}/reservations", json=asked)
     assert booked.status_code == 409
     assert booked.json()["detail"] == detail
+
+    command = [sys.executable, "-m", "mlmp_spawner.client.cli", "book", "--profile", "gpu", "--units", "3",
+               "--for", "10m"]  # fmt: skip
+    signed_in = os.environ | {"MLMP_URL": site.url, "MLMP_TOKEN": ben.token, "COLUMNS": "300"}
+    told = subprocess.run(command, env=signed_in, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 1
+    assert detail in told.stdout + told.stderr
 
     form = ben.browser.get("/hub/spawn")
     action = html.unescape(form.text.partition('id="spawn_form" action="')[2].partition('"')[0])
