@@ -54,7 +54,7 @@ class Human:
         """Fills in Book's sentence."""
         for field, value in sentence.items():
             control = self.page.locator(f"#sentence [name={field}]")
-            if field in ("at", "title"):
+            if field == "at":
                 control.fill(value)
             else:
                 control.select_option(value)

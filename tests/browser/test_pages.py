@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jupyterhub
 import pytest
 from jupyterhub._data import DATA_FILES_PATH
 from playwright.sync_api import Page, expect
@@ -20,7 +20,7 @@ from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.tables import users
 from mlmp_spawner.store.transaction import transaction
-from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
+from mlmp_spawner.units import DAY, HOUR, MINUTE
 from tests.databases import sqlite_copy
 from tests.operations.conftest import NOW, ann, ben, catalog
 from tests.web.harness import PREFIX, RunningApp
@@ -146,7 +146,7 @@ def test_the_end_is_announced_on_every_open_page_and_in_its_title(app: RunningAp
     app.now = found.end - 10 * MINUTE
     for page in pages:
         expect(page.locator(f"#warning-{found.id}")).to_contain_text("left of A100", timeout=8000)
-        assert page.title().startswith("(")
+        expect(page).to_have_title(re.compile(r"\(9 min left\) .*MLMP"))
     pages[1].locator("#warnings").get_by_role("button", name="Extend by 30 min").click()
     for page in pages:
         expect(page.locator(f"#warning-{found.id}")).to_have_count(0)
@@ -171,6 +171,7 @@ def test_a_changed_sentence_shows_at_once_what_would_be_booked(app: RunningApp, 
     expect(button).to_contain_text("Ask for A100 for 4 h")
     page.locator("#when").select_option("first")
     expect(button).to_contain_text("Book A100 for 4 h, 11:00 – 15:00")
+    page.locator("#units").focus()
     page.locator("#units").select_option("3")
     expect(button).to_contain_text("Book 3 × A100 for 4 h, 12:00 – 16:00")
     expect(page.locator("#units")).to_be_focused()
@@ -183,16 +184,16 @@ def test_a_stretch_of_the_strip_is_chosen_by_mouse_and_by_keyboard(app: RunningA
     booked(app, ben, units=4, hours=24)
     booked(app, ben, units=2, hours=12)
     page = person(path="book?units=2&duration=2h")
-    stretch = page.locator("#strip a").last
+    stretch = page.locator("#strip a").first
     box = stretch.locator("rect").bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 10)
     expect(page.locator("#when")).to_have_value("at")
     expect(page.locator("#book")).to_contain_text("tomorrow 21:00 – 23:00")
-    page.locator("#strip a").last.focus()
+    stretch.focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#book")).to_contain_text("21:00 – 23:00")
-    expect(page.locator("#at")).to_have_value("2027-01-15T21:00")
+    expect(page.locator("#book")).to_contain_text("tomorrow 09:00 – 11:00")
+    expect(page.locator("#at")).to_have_value("2027-01-16T09:00")
 
 
 def test_a_refusal_shows_what_is_possible_and_one_click_has_it(app: RunningApp, person: Callable[..., Page]):
@@ -207,10 +208,12 @@ def test_a_refusal_shows_what_is_possible_and_one_click_has_it(app: RunningApp, 
 
 def test_what_is_typed_stays_while_things_change(app: RunningApp, person: Callable[..., Page]):
     page = person(path="book")
-    page.locator("#title").press_sequentially("My thesis", delay=90)
-    booked(app, ben, units=2)
-    page.locator("#title").press_sequentially(", at last", delay=90)
-    settled(page)
+    page.locator("#title").press_sequentially("My thesis")
+    booked(app, ben, units=4)
+    expect(page.locator("#strip")).to_contain_text("0 of 4 free")
+    page.locator("#title").press_sequentially(", at last")
+    page.locator("#duration").select_option("3600s")
+    expect(page.locator("#book")).to_contain_text("for 1 h")
     assert page.locator("#title").input_value() == "My thesis, at last"
     page.locator("#book").click()
     expect(page.locator("[data-booking]")).to_contain_text("My thesis, at last")
@@ -287,9 +290,9 @@ def test_nothing_serious_is_in_the_way_of_anybody(
     found = booked(app, hours=2, units=2, title="thesis")
     running(app, found)
     booked(app, start=NOW + DAY)
-    booked(app, ben, units=2, start=NOW + 3 * HOUR, hours=5)
+    booked(app, ben, units=3, start=NOW + 3 * HOUR, hours=5)
     app.now = found.end - 5 * MINUTE  # with its warning
-    look = {"color_scheme": theme, "viewport": {"width": width, "height": 844}}
+    look = {"color_scheme": theme, "viewport": {"width": width, "height": 844}, "bypass_csp": True}
     page = person(**look)
     for path in ("", "book?units=4&duration=8h", "bookings", f"bookings/{found.id}"):
         page.goto(app.url + PREFIX + path)
@@ -306,7 +309,7 @@ def test_nothing_serious_is_in_the_way_of_anybody(
 
 def serious(page: Page) -> list[str]:
     """What axe finds in our part of the page that is serious or worse."""
-    page.evaluate(AXE.read_text())  # by the debugger: the page's own policy allows no such script
+    page.evaluate(AXE.read_text())
     found = page.evaluate("async () => (await axe.run(document.getElementById('mlmp'))).violations")
     return [
         f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
@@ -314,7 +317,3 @@ def serious(page: Page) -> list[str]:
         if one["impact"] in ("serious", "critical")
         for node in one["nodes"]
     ]
-
-
-assert jupyterhub.version_info[0] >= 6
-assert to_iso(NOW) == "2027-01-15T08:00:00Z"

@@ -25,7 +25,7 @@ function startAt(event, link) {
   const window_ = Number(link.closest("#strip").dataset.length) || 2 * 86400000;
   const from = Number(document.getElementById("mlmp").dataset.now);
   const at = from + ((event.clientX - box.left) / box.width) * window_;
-  const quarter = Math.floor(at / STEP) * STEP;
+  const quarter = Math.round(at / STEP) * STEP;
   return Math.min(Math.max(quarter, first), Number(link.dataset.last));
 }
 
@@ -33,17 +33,11 @@ export function book() {
   const form = document.querySelector("form[data-sentence]");
   if (!form) return;
   document.documentElement.classList.add("mlmp-script");
-  let typing = null;
   form.addEventListener("change", (event) => {
     if (event.target.name === "at" || event.target.name === "when") {
       form.at.toggleAttribute("data-only-at", form.when.value !== "at");
     }
     go(said(form));
-  });
-  form.addEventListener("input", (event) => {
-    if (event.target.name !== "title") return;
-    clearTimeout(typing);
-    typing = setTimeout(() => go(said(form)), 400);
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -69,7 +69,10 @@ export function keepRight() {
   plan();
   title();
   setInterval(title, 1000);
-  document.getElementById("mlmp").addEventListener("mlmp:fresh", plan);
+  document.getElementById("mlmp").addEventListener("mlmp:fresh", () => {
+    plan();
+    title();
+  });
   document.addEventListener("visibilitychange", () => {
     clearTimeout(letGo);
     if (document.hidden) {
