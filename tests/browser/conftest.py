@@ -23,7 +23,8 @@ CHROMIUM = (
 ZONE = "Europe/Zurich"
 
 
-@pytest.fixture(scope="session")
+# For a module only: an open Playwright keeps an event loop, in which no test after it could run a coroutine.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium."""
     path = shutil.which("chromium")
