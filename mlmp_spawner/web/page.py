@@ -1,0 +1,177 @@
+"""What all pages share: the viewer's zone, what a template needs, how a refusal is shown and a server started."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import tzinfo
+from functools import cached_property, partial
+from typing import Any
+from urllib.parse import urlencode
+
+from mlmp_spawner import units
+from mlmp_spawner.errors import MLMPError, NotFound
+from mlmp_spawner.operations import availability, changes, history
+from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.units import from_iso
+from mlmp_spawner.web import calls, models, views
+from mlmp_spawner.web.base import PageHandler
+from mlmp_spawner.web.routes import check_text
+from mlmp_spawner.web.times import find_zone, said
+from mlmp_spawner.web.views import Shown, Urls
+
+log = logging.getLogger("mlmp.pages")
+
+ZONE_COOKIE = "mlmp-zone"
+"""The browser's zone; the page's script sets it."""
+
+PATIENCE = 1.0
+"""How long (seconds) a start is waited for, to show a refusal; then the hub's page shows how it goes on."""
+
+_ID = re.compile(models.ID)
+_starting: set[asyncio.Task[None]] = set()
+
+
+class Page(PageHandler):
+    """What the pages share. ``here`` is the entry of the navigation that is marked."""
+
+    here = ""
+
+    @property
+    def address(self) -> str:
+        """Where this page is, below the service's prefix, also when a form's answer shows it."""
+        return "" if self.here == "home" else self.here
+
+    @cached_property
+    def zone(self) -> tzinfo:
+        """The viewer's zone, as far as it is known."""
+        return find_zone(self.get_cookie(ZONE_COOKIE)) or find_zone(self.context.settings.zone) or units_zone()
+
+    @cached_property
+    def urls(self) -> Urls:
+        """Where servers are."""
+        return Urls(self.context.base_url, self.context.hub_prefix)
+
+    @property
+    def template_namespace(self) -> dict[str, Any]:
+        """What the hub's page and ours need."""
+        zoned = partial(said, now=self.now, zone=self.zone)
+        catalog = self.site.catalog
+        return super().template_namespace | {
+            "here": self.here,
+            "now": self.now,
+            "iso": units.to_iso,
+            "duration": views.in_words,
+            "zoned": zoned,
+            "zoned_iso": lambda text, show="clock": zoned(from_iso(text), show),
+            "zone_name": str(self.zone),
+            "mlmp": self.context.prefix,
+            "page_url": self.context.prefix + self.address,
+            "hub": self.context.hub_prefix,
+            "titles": {name: profile.title for name, profile in catalog.profiles.items()},
+            "can_book": self.caller is not None and self.me.can_book,
+            "key": secrets.token_urlsafe(12),
+            "problem": None,
+            "did": None,
+        }
+
+    def query(self) -> dict[str, str]:
+        """The query's arguments, as text that can be stored; of those that are there twice, the last."""
+        return {name: self.get_query_argument(name) for name in self.request.query_arguments if name.isascii()}
+
+    def field(self, name: str, default: str = "") -> str:
+        """A field of a form."""
+        return check_text(self.get_body_argument(name, default))
+
+    async def shown(self, rows: Sequence[Reservation], *, extend: bool = True) -> list[Shown]:
+        """Bookings with all that is shown of them."""
+        return await self.context.run(
+            views.shown, self.site, rows, actor=self.me.actor(), now=self.now, url=self.urls, extend=extend
+        )
+
+    async def did(self) -> dict[str, Any] | None:
+        """What was done just now, from the redirect's query: its name and the booking."""
+        action, wanted = self.get_query_argument("did", ""), self.get_query_argument("id", "")
+        if action not in ("booked", "waitlisted", "cancelled", "released", "extended", "stopped"):
+            return None
+        if not _ID.fullmatch(wanted):
+            return None
+        try:
+            found = await self.context.run(changes.get, self.site, wanted)
+        except NotFound:
+            return None
+        if found.owner != self.me.name:
+            return None
+        end = None
+        if action == "released":  # the row says when it was given back; until when it was, the history knows
+            entries = await self.context.run(history.of, self.site.engine, found.id)
+            end = next((entry.details.get("end") for entry in reversed(entries) if entry.action == "released"), None)
+        return {"action": action, "view": (await self.shown([found], extend=False))[0], "end": end}
+
+    async def live(self) -> dict[str, Any]:
+        """The caller's bookings that are not over, in two lists, and what every page shows of them."""
+        offer = await self.context.run(availability.offer, self.site, actor=self.me.actor(), now=self.now)
+        found = await self.shown(offer.bookings)
+        active = [one for one in found if one.state == "active"]
+        return {
+            "offer": offer,
+            "active": active,
+            "coming": [one for one in found if one.state != "active"],
+            "warnings": [one for one in active if one.warn is not None and one.can_extend],
+            "next": views.next_change(found, self.site, self.now),
+        }
+
+    async def show(self, *, problem: MLMPError | None = None) -> None:
+        """Answers with the page, and with the refusal on it."""
+        raise NotImplementedError
+
+    async def refuse(self, error: MLMPError) -> None:
+        """Shows the page again, with the refusal on it."""
+        self.set_status(error.status)
+        await self.show(problem=error)
+
+    def go(self, page: str, **query: str) -> None:
+        """Sends the browser to a page of ours."""
+        self.redirect(f"{self.context.prefix}{page}{'?' if query else ''}{urlencode(query)}", status=303)
+
+    async def own(self, wanted: str) -> Reservation:
+        """A booking of the caller's (an admin may see all).
+
+        :raises NotFound: there is none; also when it is somebody else's.
+        """
+        if not _ID.fullmatch(wanted):
+            raise NotFound("There is no such booking.")
+        found = await self.context.run(changes.get, self.site, wanted)
+        if found.owner != self.me.name and not self.me.is_admin:
+            raise NotFound("There is no such booking.", hint="It may be somebody else's.")
+        return found
+
+    async def start(self, found: Reservation) -> None:
+        """Starts a booking's server and shows how that goes on.
+
+        :raises MLMPError: it was refused at once.
+        """
+        task = asyncio.create_task(calls.start(self.context, found, self.context.now()))
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+        if done:
+            task.result()
+        else:
+            _starting.add(task)
+            task.add_done_callback(_started)
+        self.redirect(self.urls.pending(found), status=303)
+
+
+def units_zone() -> tzinfo:
+    """UTC, by the name that zones go by."""
+    zone = find_zone("UTC")
+    assert zone is not None, "there is no zone database"
+    return zone
+
+
+def _started(task: asyncio.Task[None]) -> None:
+    _starting.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.info("a start failed: %s", error)  # the hub's own page shows why
