@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,8 +32,9 @@ def waits() -> Waits:
 
 
 @pytest.fixture
-def client(server: StandIn, waits: Waits) -> Client:
-    return Client(Access(server.url, "token"), sleep=waits)
+def client(server: StandIn, waits: Waits) -> Iterator[Client]:
+    with Client(Access(server.url, "token"), sleep=waits) as client:
+        yield client
 
 
 @pytest.mark.parametrize("trouble", [BUSY, PROXY, GONE, problem(429, "too_many_requests", "Slowly.")])
@@ -98,7 +100,8 @@ def test_patience_ends_with_what_the_server_says(client: Client, server: StandIn
 def test_the_person_is_told_once_that_it_waits(server: StandIn, waits: Waits) -> None:
     told: list[str] = []
     server.on["GET me"] = [BUSY, BUSY, BUSY, Answer(200, me())]
-    Client(Access(server.url, "token"), notice=told.append, sleep=waits).me()
+    with Client(Access(server.url, "token"), notice=told.append, sleep=waits) as client:
+        client.me()
     assert len(told) == 1
 
 
@@ -106,8 +109,11 @@ def test_an_address_where_nobody_listens_is_given_up_soon(waits: Waits) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
-        with pytest.raises(NotReachable, match="does not answer"):
-            Client(Access(url, "token"), sleep=waits).me()
+        with (
+            Client(Access(url, "token"), sleep=waits) as client,
+            pytest.raises(NotReachable, match="does not answer"),
+        ):
+            client.me()
     assert sum(waits) < 6
 
 
