@@ -48,8 +48,9 @@ def machine() -> Iterator[str]:
         catalog, data = Path(folder) / "catalog", Path(folder) / "data"
         catalog.mkdir()
         (catalog / "catalog.yaml").write_text(CATALOG)
-        command = [sys.executable, "-m", "mlmp_spawner.client.cli", "up", "--simulate", "--auth", "dummy", "--port", "0",
-                   "--data", str(data), "--catalog", str(catalog), "--stop-servers"]  # fmt: skip
+        options = ["--simulate", "--auth", "dummy", "--port", "0", "--stop-servers"]
+        command = [sys.executable, "-m", "mlmp_spawner.client.cli", "up", *options]
+        command += ["--data", str(data), "--catalog", str(catalog)]
         output = Path(folder) / "output"
         with output.open("wb") as file:
             process = subprocess.Popen(command, stdout=file, stderr=file)

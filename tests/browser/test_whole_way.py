@@ -42,7 +42,7 @@ def test_from_login_to_the_end_of_a_booking(site: Site, new_page: Callable[..., 
     expect(ben.page.locator("#verdict")).to_contain_text("At most 2 would be free")
     ben.book()
     refusal = ben.page.locator("#refusal")
-    expect(refusal).to_contain_text("You asked for 3 x GPU for 5 min")
+    expect(refusal).to_contain_text("You asked for 3 × GPU for 5 min")
     assert refusal.get_by_role("button").count() >= 2
     refusal.locator("button[data-kind=smaller]").click()
     expect(ben.page.locator("#live")).to_contain_text("ready to start")

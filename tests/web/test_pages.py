@@ -277,7 +277,7 @@ def test_a_refusal_comes_with_alternatives_that_work(app: RunningApp, visit: Cal
     assert "At most 2 would be free" in words
     words = text(ann_.press("book"))
     assert ann_.answer.status_code == 409
-    assert "You asked for 3 x A100 for 4 h; on any node at most 2 would be free all that time." in words
+    assert "You asked for 3 × A100 for 4 h; on any node at most 2 would be free all that time." in words
     kinds = {given.get("data-kind") for _, given in Forms(ann_.answer.text).buttons} - {None}
     assert kinds >= {"later", "smaller"}
     refusal = ann_.answer
@@ -474,3 +474,13 @@ def test_nonsense_in_a_query_is_no_error(visit: Callable[[str], Visitor]):
 def app_listing(app: RunningApp) -> list[Reservation]:
     """All bookings there are."""
     return listing.listing(app.site, now=app.now, limit=200)[0]
+
+
+def test_scripts_are_kept_while_their_address_names_a_version_and_else_asked_for_anew(
+    app: RunningApp, visit: Callable[[str], Visitor]
+):
+    found = re.search(r"/services/mlmp/static/mlmp\.js\?v=[0-9a-f]{12}", visit("ann-token").get())
+    assert found
+    with httpx.Client() as http:
+        assert "max-age" in http.get(app.url + found[0]).headers["Cache-Control"]
+        assert http.get(app.url + PREFIX + "static/times.js").headers["Cache-Control"] == "no-cache"
