@@ -76,6 +76,16 @@ def format_duration(ms: int) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"
 
 
+def compact_duration(ms: int) -> str:
+    """A duration as options and the API take it: ``"1h30m"``. Parts of a second are left out."""
+    parts = []
+    for unit, letter in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")):
+        number, ms = divmod(ms, unit)
+        if number:
+            parts.append(f"{number}{letter}")
+    return "".join(parts) or "0s"
+
+
 def to_iso(ms: int) -> str:
     """An instant as ISO 8601 in UTC: ``"2026-11-21T10:00:00Z"``; with parts of a second only if there are any."""
     instant = _EPOCH + timedelta(milliseconds=ms)

@@ -137,3 +137,8 @@ def test_a_size_is_written_for_people(size: int, text: str) -> None:
 
 def test_now_is_in_milliseconds_of_this_century() -> None:
     assert units.from_iso("2020-01-01T00:00:00Z") < units.now() < units.from_iso("2100-01-01T00:00:00Z")
+
+
+@given(st.integers(0, units.LONGEST_DURATION))
+def test_a_compact_duration_is_read_back_to_the_second(ms: int) -> None:
+    assert units.parse_duration(units.compact_duration(ms)) == ms // SECOND * SECOND

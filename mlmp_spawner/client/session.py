@@ -105,15 +105,13 @@ class Length(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Checks it, so that a slip is seen before anything is asked."""
-        from mlmp_spawner.client.show import compact_duration
-
         try:
             ms = units.parse_duration(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if ms < units.SECOND:
             self.fail("it is shorter than a second", param, ctx)
-        return compact_duration(ms)
+        return units.compact_duration(ms)
 
 
 LENGTH = Length()

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mlmp_spawner.client.models import Reservation
 from mlmp_spawner.errors import ConfigurationError, MLMPError
-from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND, format_duration, from_iso, parse_duration
+from mlmp_spawner.units import MINUTE, SECOND, compact_duration, format_duration, from_iso, parse_duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,16 +35,6 @@ def safe(value: object) -> str:
 def _harmless(character: str) -> bool:
     # Zl, Zp and C*: line ends, escapes, direction marks, private use, halves of characters.
     return unicodedata.category(character) not in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
-
-
-def compact_duration(ms: int) -> str:
-    """As options take it: ``1h30m``."""
-    parts = []
-    for unit, letter in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")):
-        number, ms = divmod(ms, unit)
-        if number:
-            parts.append(f"{number}{letter}")
-    return "".join(parts) or "0s"
 
 
 class Clock:

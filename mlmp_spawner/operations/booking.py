@@ -24,7 +24,7 @@ from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import idempotency
 from mlmp_spawner.store.transaction import Busy, Refused, lock_owner, read, transaction
-from mlmp_spawner.units import DAY, format_duration, to_iso
+from mlmp_spawner.units import DAY, compact_duration, format_duration, to_iso
 
 OPTIMISTIC = 2
 """How often a plan that was overtaken is made anew outside the write transaction."""
@@ -167,7 +167,7 @@ def _sentence(site: Site, view: View, new: Reservation, request: BookingRequest)
     title = site.catalog.profiles[new.profile].title
     on = request.node or ("any node" if len(view.boards) != 1 else view.boards[0].node)
     length = format_duration(new.interval.length)
-    asked = f"You asked for {new.units} x {title} for {length}"
+    asked = f"You asked for {new.units} × {title} for {length}"
     if new.node_count > 1:
         fitting = sum(room >= new.units for room in rooms)
         return f"{asked} on {new.node_count} nodes; {fitting} of them would have that many free all that time."
@@ -181,7 +181,7 @@ def _to_post(alternative: Alternative, request: BookingRequest, now: int) -> dic
     if interval.start <= now and alternative.kind == "shorter":
         body["end"] = to_iso(interval.end)  # it may be posted a little later, and somebody has it from then on
     elif interval.start <= now:
-        body["duration"] = f"{interval.length // 1000}s"
+        body["duration"] = compact_duration(interval.length)
     else:
         body |= {"start": to_iso(interval.start), "end": to_iso(interval.end)}
     if alternative.node is not None:

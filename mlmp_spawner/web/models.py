@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND, from_iso, parse_duration, to_iso
+from mlmp_spawner.units import compact_duration, from_iso, parse_duration, to_iso
 
 EARLIEST = from_iso("2000-01-01T00:00:00Z")
 LATEST = from_iso("2200-01-01T00:00:00Z")
@@ -28,16 +28,6 @@ def _duration(value: object) -> int:
     if not isinstance(value, str):
         raise ValueError("write a duration as text: 90m, 4h, 2d, 30s or 1h30m")
     return parse_duration(value)
-
-
-def compact_duration(ms: int) -> str:
-    """A duration as requests take it: ``"90m"`` is answered as ``"1h30m"``; ``"0s"`` for none."""
-    parts = []
-    for unit, letter in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m"), (SECOND, "s")):
-        number, ms = divmod(ms, unit)
-        if number:
-            parts.append(f"{number}{letter}")
-    return "".join(parts) or "0s"
 
 
 def _line(value: object) -> object:
