@@ -19,11 +19,11 @@ from traitlets import Float, Unicode, default
 
 from mlmp_spawner import units
 from mlmp_spawner.errors import MLMPError
-from mlmp_spawner.operations import admission, availability
+from mlmp_spawner.operations import admission, availability, start_options
 from mlmp_spawner.operations.admission import Admission, StartOptions, WaitingForUnits
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.settings import MLMP
-from mlmp_spawner.spawners import options, sites
+from mlmp_spawner.spawners import sites
 from mlmp_spawner.spawners.hub import FOR_EVERYBODY, SERVICE
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.transaction import read
@@ -139,14 +139,14 @@ class ReservationMixin(Spawner):
 
     def _from_form(self, form: Mapping[str, Sequence[Any]], _: Spawner | None = None) -> dict[str, Any]:
         try:
-            return options.from_form(form)
+            return start_options.from_form(form)
         except MLMPError as error:
             raise self._refusal(error) from None
 
     def _apply(self, given: object) -> None:
         """Checks what was asked for. Nothing of it is trusted: anybody may POST anything."""
         try:
-            self._start_options = options.parse(given)
+            self._start_options = start_options.parse(given)
         except MLMPError as error:
             raise self._refusal(error) from None
 

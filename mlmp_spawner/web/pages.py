@@ -14,17 +14,15 @@ from pydantic import ValidationError
 
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed
-from mlmp_spawner.operations import admission, availability, booking, changes, history, listing
-from mlmp_spawner.operations.admission import StartOptions
+from mlmp_spawner.operations import admission, availability, booking, changes, history, listing, start_options
 from mlmp_spawner.operations.planning import nodes_of
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.rules.reservations import Reservation
-from mlmp_spawner.units import MINUTE, from_iso, parse_duration
+from mlmp_spawner.units import MINUTE, from_iso
 from mlmp_spawner.web import calls, models, sentence, views
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.page import Page
 from mlmp_spawner.web.problems import as_error
-from mlmp_spawner.web.routes import check_text
 from mlmp_spawner.web.times import local
 
 UPCOMING = 5
@@ -76,31 +74,13 @@ class StartNow(Home):
         wanted = self.field("reservation")
         if wanted:
             return await self.own(wanted)
-        options = start_options(self)
+        fields = {name: [self.field(name)] for name in self.request.body_arguments if name.isascii()}
+        options = start_options.parse(start_options.from_form(fields))
         booked = await self.context.run(
             admission.walk_up, self.site, actor=self.me.actor(), server=None, options=options, now=self.now
         )
         await calls.tell(self.context, booked)
         return booked
-
-
-def start_options(page: Page) -> StartOptions:
-    """What the pressed button of the profiles' rows says (see offer.html).
-
-    :raises Invalid: it says nothing that makes sense.
-    """
-    names = [name for name in page.request.body_arguments if name.startswith("duration:")]
-    if len(names) != 1:
-        raise Invalid("No profile was chosen.", hint="Press one of the buttons.")
-    profile = check_text(names[0].removeprefix("duration:"))
-    try:
-        length = parse_duration(page.field(names[0]))
-    except ValueError as error:
-        raise Invalid.field("duration", str(error)) from error
-    number = page.field(f"units:{profile}")
-    if number and not (number.isascii() and number.isdigit() and len(number) < 7):
-        raise Invalid.field("units", "a whole number")
-    return StartOptions(profile=profile, units=int(number) if number else None, duration=length)
 
 
 class Book(Page):

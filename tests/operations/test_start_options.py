@@ -8,7 +8,7 @@ import pytest
 
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations.admission import StartOptions
-from mlmp_spawner.spawners.options import from_form, parse
+from mlmp_spawner.operations.start_options import from_form, parse
 from mlmp_spawner.units import HOUR, MINUTE
 
 
