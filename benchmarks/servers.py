@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,11 +60,11 @@ def _click_to_lab(report: Report, folder: Path, *, rounds: int) -> None:
     report.add("click to JupyterLab", median(ours), "s", versus=median(bare), goal=goal)
 
 
-def _timed(begin: object, there: object) -> float:
+def _timed(begin: Callable[[], object], there: Callable[[], bool]) -> float:
     began = time.perf_counter()
-    begin()  # type: ignore[operator]
+    begin()
     limit = began + 120
-    while not there():  # type: ignore[operator]
+    while not there():
         assert time.perf_counter() < limit, "JupyterLab did not answer within 120 s"
         time.sleep(0.02)
     return time.perf_counter() - began
