@@ -18,14 +18,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from traitlets import TraitError
 from traitlets.config import Config, Configurable
 
+from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.rules.values import choices, quoted
 from mlmp_spawner.settings import load_config
+from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store import schema
-from mlmp_spawner.store.engine import database_url
-from mlmp_spawner.units import format_size
+from mlmp_spawner.store.engine import database_url, make_engine
+from mlmp_spawner.store.tables import reservation
+from mlmp_spawner.store.transaction import Busy, read
+from mlmp_spawner.units import format_size, to_iso
 
 GIB = 1 << 30
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "ceph", "lustre", "gpfs", "9p", "afs")
@@ -66,7 +70,7 @@ class ToCheck:
 def check(what: ToCheck) -> list[Finding]:
     """All findings, those that are wrong first."""
     parts: tuple[Callable[[ToCheck], Iterator[Finding]], ...] = (
-        packages, python, programs, configuration, data_directory, database, address, catalog,
+        packages, python, programs, configuration, data_directory, database, lost_places, address, catalog,
     )  # fmt: skip
     found = [finding for part in parts for finding in part(what)]
     return sorted(found, key=lambda finding: not finding.wrong)
@@ -189,6 +193,29 @@ def database(what: ToCheck) -> Iterator[Finding]:
         if current != schema.head():
             message = f"its tables have version {current or 'none'}, this release needs {schema.head()}"
             yield Finding("database", message, "mlmp db upgrade; `mlmp up` does it by itself")
+
+
+def lost_places(what: ToCheck) -> Iterator[Finding]:
+    """Which bookings lost their place when the catalog changed, and still wait for another."""
+    try:
+        url = database_url(what.db_url)
+        if (url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()) or (
+            schema.current(url) != schema.head()
+        ):
+            return
+        engine = make_engine(url, pool_size=1)
+        try:
+            with read(engine) as connection:
+                lost = reservation.c.waiting_reason == "capacity_lost"
+                waiting = store.select_where(connection, lost, reservation.c.end > units.now())
+        finally:
+            engine.dispose()
+    except (MLMPError, Busy, SQLAlchemyError, OSError):
+        return  # what is wrong with the database is said elsewhere
+    for row in waiting:
+        asked = f"{row.units} × {quoted(row.profile)} from {to_iso(row.start)} until {to_iso(row.end)}"
+        message = f"booking {row.id} of {quoted(row.owner)} lost its place and waits: {asked}"
+        yield Finding("bookings", message, "it gets a place when one is free; or cancel it", wrong=False)
 
 
 def address(what: ToCheck) -> Iterator[Finding]:

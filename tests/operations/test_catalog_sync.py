@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from mlmp_spawner.operations import catalog_sync, history
 from mlmp_spawner.operations.admission import StartOptions, admit, started
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.catalog_sync import Lost
 from mlmp_spawner.operations.changes import Changes, change, get
+from mlmp_spawner.operations.check import ToCheck, lost_places
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
@@ -97,3 +99,12 @@ def test_what_waits_since_its_node_left_can_be_changed_like_anything_that_has_no
     again, _ = changed(site, gpu_a=4)
     placed = change(again, row.id, Changes(units=3), actor=ann, now=NOW + 3 * MINUTE)
     assert placed.state(NOW + 3 * MINUTE) == "booked" and placed.nodes == ("gpu-a",)
+
+
+def test_the_admin_is_told_which_bookings_wait_since_they_lost_their_place(site: Site, db_url: str, tmp_path: Path):
+    what = ToCheck(data=tmp_path, catalog=tmp_path, db_url=db_url)
+    row = booked(site, units=4, start=NOW + HOUR)
+    assert list(lost_places(what)) == []
+    changed(site, gpu_a=3)
+    (finding,) = lost_places(what)
+    assert row.id in finding.message and "'ann'" in finding.message and not finding.wrong
