@@ -242,3 +242,23 @@ def judge(watch: Watch, stories: list[Story], homes: Path, long_one: Story) -> N
     marathon = [s for s in watch.started.values() if s.reservation == long_one.booking["id"]]
     assert len(marathon) == 1, "the server that runs through all rounds was started again"
     assert processes.alive(marathon[0].identities[0]), "the server that runs through all rounds is gone"
+
+
+def test_with_hub_service_and_all_dead_for_good_nothing_outlives_its_end(tmp_path: Path) -> None:
+    site = Site(tmp_path, settings=SETTINGS).start()
+    try:
+        stories = [Story(site.person(name), extends=False) for name in ("alone", "also")]
+        with Watch(site.data / "homes") as watch:
+            for story in stories:
+                story.book()
+                assert story.person.start(reservation=story.booking["id"]).status_code in (201, 202)
+            wait_for(lambda: len(watch.started) == 2, 10, "the start of both")
+            site.kill(*VICTIMS["all"])
+            wait_for(lambda: units.now() > max(story.end for story in stories), 30, "the end")
+            time.sleep(0.5)  # so that whatever is left would be seen after the end
+        for story in stories:
+            (started,) = (s for s in watch.started.values() if s.reservation == story.booking["id"])
+            assert started.last_seen <= story.end, "a process of the server was there after the end"
+            assert started.last_seen >= story.stop_at, "the server ended before its stop was due"
+    finally:
+        site.close()

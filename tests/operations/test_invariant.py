@@ -187,9 +187,9 @@ class Sharing(RuleBasedStateMachine):
         assert all(is_live(get(self.site, holder)) for holder in holders)
 
 
-def run(machine: type[Sharing]) -> None:
+def run(machine: type[Sharing], rounds: int = ROUNDS) -> None:
     quick = settings(
-        max_examples=ROUNDS,
+        max_examples=rounds,
         stateful_step_count=30,
         deadline=None,
         phases=PHASES,
@@ -227,8 +227,5 @@ def test_no_write_raises_what_is_taken_above_what_there_is(machine: type[Sharing
 
 
 @pytest.mark.faults
-def test_no_write_raises_what_is_taken_above_what_there_is_for_long(
-    machine: type[Sharing], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("tests.operations.test_invariant.ROUNDS", 120)
-    run(machine)
+def test_no_write_raises_what_is_taken_above_what_there_is_for_long(machine: type[Sharing]):
+    run(machine, rounds=10 * ROUNDS)
