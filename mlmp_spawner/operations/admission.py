@@ -72,7 +72,9 @@ def admit(site: Site, *, actor: Actor, server: str, options: StartOptions, now: 
     reservation = _booked(site, actor, server, options, now) or walk_up(
         site, actor=actor, server=server, options=options, now=now
     )
-    if now >= chain_stop(site, reservation):
+    with read(site.engine) as connection:
+        stop_at = deadline_of(connection, site, reservation).stop_at
+    if now >= stop_at:
         left = format_duration(max(0, reservation.end - now))
         raise TooLate(f"The booking ends in {left}: too late to start.", hint="Extend it first, or book anew.")
     for _ in range(booking.ATTEMPTS):
@@ -155,7 +157,7 @@ def _claim(site: Site, actor: Actor, seen: Reservation, now: int) -> Admission:
         history.record(connection, "starting", actor=actor.name, at=now, reservation=reservation, node=node,
                        units=list(units))  # fmt: skip
         admitted = store.find(connection, seen.id) or reservation
-    return Admission(admitted, node, units, deadline_of(site, admitted))
+        return Admission(admitted, node, units, deadline_of(connection, site, admitted))
 
 
 def _take_units(connection: Connection, site: Site, reservation: Reservation, node: str, now: int) -> tuple[str, ...]:
@@ -208,25 +210,12 @@ def gone(site: Site, server_id: str, *, now: int) -> None:
         connection.execute(delete(unit_in_use).where(unit_in_use.c.holder.in_(holders)))
 
 
-def chain_of(connection: Connection, reservation: Reservation) -> Reservation:
-    """The last booking of the unbroken chain that a booking begins."""
-    mine = store.of_owner(connection, reservation.owner, since=reservation.start)
-    return chain_end(reservation, mine)
-
-
-def chain_stop(site: Site, reservation: Reservation) -> int:
-    """When the stop of a booking's server begins, at the end of its chain; in ms UTC."""
-    with read(site.engine) as connection:
-        return chain_of(connection, reservation).stop_at(site.stop_lead)
-
-
-def deadline_of(site: Site, reservation: Reservation) -> Deadline:
-    """What the enforcers go by for the server of a live booking."""
+def deadline_of(connection: Connection, site: Site, reservation: Reservation) -> Deadline:
+    """What the enforcers go by for the server of a booking: the end of the unbroken chain that it begins."""
     if reservation.end_reason is not None or reservation.cancelled_at is not None:
         over = reservation.cancelled_at if reservation.cancelled_at is not None else reservation.end
         return Deadline(stop_at=over, end=over + AFTER_RELEASE)
-    with read(site.engine) as connection:
-        last = chain_of(connection, reservation)
+    last = chain_end(reservation, store.of_owner(connection, reservation.owner, since=reservation.start))
     return Deadline(stop_at=last.stop_at(site.stop_lead), end=last.end)
 
 

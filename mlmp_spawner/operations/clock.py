@@ -123,7 +123,7 @@ class Clock:
     async def _stop(self, site: Site, reservation: Reservation, running: dict[str, RunningServer]) -> None:
         seen = running.get(reservation.server_id)
         if seen is not None:
-            deadline = await asyncio.to_thread(admission.deadline_of, site, reservation)
+            deadline = await asyncio.to_thread(_deadline, site, reservation)
             await self.servers.stop(seen, deadline)
 
     async def _reconcile(self, site: Site, running: dict[str, RunningServer], now: int) -> None:
@@ -153,8 +153,13 @@ def _open(site: Site, now: int) -> list[Reservation]:
 
 def _live(site: Site, owner: str | None) -> list[tuple[Reservation, Deadline]]:
     with read(site.engine) as connection:
-        rows = store.live(connection)
-    return [(row, admission.deadline_of(site, row)) for row in rows if owner in (None, row.owner)]
+        rows = [row for row in store.live(connection) if owner in (None, row.owner)]
+        return [(row, admission.deadline_of(connection, site, row)) for row in rows]
+
+
+def _deadline(site: Site, reservation: Reservation) -> Deadline:
+    with read(site.engine) as connection:
+        return admission.deadline_of(connection, site, reservation)
 
 
 def _is_over(site: Site, server_id: str, now: int) -> bool:

@@ -42,10 +42,6 @@ class Interval:
         """Whether the two share an instant; touching is not overlapping."""
         return self.start < other.end and other.start < self.end
 
-    def covers(self, other: Interval) -> bool:
-        """Whether ``other`` lies wholly inside."""
-        return self.start <= other.start and other.end <= self.end
-
     def at(self, start: int) -> Interval:
         """The same length from another start."""
         return Interval(start, start + self.length)

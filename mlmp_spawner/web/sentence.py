@@ -7,7 +7,7 @@ becomes what is usual: a sentence can't be wrong, only what one then books can b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Literal
 
@@ -188,11 +188,6 @@ def request_of(sentence: Sentence, wanted: Interval) -> dict[str, str]:
 def input_value(sentence: Sentence, zone: tzinfo, now: int) -> str:
     """What stands in the field for the start."""
     return to_input(sentence.at if sentence.at is not None else _quarter(now + HOUR), zone)
-
-
-def with_length(sentence: Sentence, length: int) -> Sentence:
-    """The same for another length."""
-    return replace(sentence, duration=length)
 
 
 def _instant(text: str | None, zone: tzinfo) -> int | None:
