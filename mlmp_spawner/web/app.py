@@ -9,7 +9,7 @@ from typing import Any
 
 from tornado.web import Application, StaticFileHandler
 
-from mlmp_spawner.web import api
+from mlmp_spawner.web.api import table
 from mlmp_spawner.web.base import SECURITY_HEADERS, Handler, LoginCallback, Missing, log_request
 from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.templating import STATIC, make_templates
@@ -53,7 +53,7 @@ def make_app(
     routes: list[tuple[Any, ...]] = [
         (f"{ours}oauth_callback", LoginCallback),
         (f"{ours}static/(.*)", StaticFiles, {"path": str(STATIC)}),
-        *api.routes(context.api_prefix),
+        *table.routes(context.api_prefix),
         *((ours + pattern, *rest) for pattern, *rest in pages),
         (r".*", Missing),
     ]
@@ -64,7 +64,7 @@ def make_app(
         default_handler_class=Missing,
         login_url=context.auth.login_url,
         templates=make_templates(),
-        openapi=api.document(context.api_prefix),
+        openapi=table.document(context.api_prefix),
         mlmp=context,
     )
 

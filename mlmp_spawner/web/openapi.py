@@ -90,9 +90,9 @@ def _operation(row: Route, refs: dict[Any, str], definitions: dict[str, Any]) ->
 
 
 def _parameters(row: Route, refs: dict[Any, str], definitions: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    if "{id}" in row.path:
-        schema = {"type": "string", "pattern": f"^{models.ID}$"}
-        yield {"name": "id", "in": "path", "required": True, "schema": schema}
+    for name in row.placeholders:
+        schema = {"type": "string", "pattern": f"^{models.ID}$"} if name == "id" else {"type": "string"}
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
     for name, description in row.headers.items():
         yield {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
     if row.query:
@@ -105,9 +105,10 @@ def _parameters(row: Route, refs: dict[Any, str], definitions: dict[str, Any]) -
 def _responses(row: Route, refs: dict[Any, str]) -> dict[str, Any]:
     schema = {"$ref": refs[row.answer]} if row.answer else {"type": "string"}
     media = "application/json" if row.answer else row.media_type
-    answer = {"description": row.summary, "content": {media: {"schema": schema}}}
+    answer: dict[str, Any] = {"description": row.summary, "content": {media: {"schema": schema}}}
     if row.answer is None and row.media_type == "application/json":
         answer["content"] = {media: {"schema": {"type": "object"}}}
+    answer["content"] |= {also: {"schema": {"type": "string"}} for also in row.also}
     responses: dict[str, Any] = {str(row.status): answer}
     for status, words in row.statuses.items():
         if status < 300:
@@ -122,7 +123,7 @@ def _responses(row: Route, refs: dict[Any, str]) -> dict[str, Any]:
             common.pop(status)
     if row.body is None:
         common.pop(415)
-    if "{id}" not in row.path:
+    if not row.placeholders:
         common.pop(404)
     for status, words in sorted({**common, **errors}.items()):
         responses[str(status)] = {"description": words, "content": problem}

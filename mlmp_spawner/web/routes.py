@@ -22,6 +22,7 @@ from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.models import Request
 from mlmp_spawner.web.problems import HTTPProblem
 
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 ALWAYS_ALLOWED = {"_xsrf", "token"}
@@ -55,9 +56,10 @@ class Call:
 class Route:
     """A row of the table.
 
-    :param path: relative to the API's prefix; ``{id}`` stands for the id of a booking.
+    :param path: relative to the API's prefix; ``{id}`` stands for an id, any other ``{name}`` for a text.
     :param call: what answers it; None where ``handler`` does by itself.
     :param headers: request headers that it looks at, besides login: name to description.
+    :param also: media types that it answers besides, where ``Accept`` asks for them.
     :param statuses: what it may answer besides ``status`` and the errors of every call, with a word on each.
     """
 
@@ -75,7 +77,13 @@ class Route:
     statuses: Mapping[int, str] = field(default_factory=dict)
     description: str = ""
     media_type: str = "application/json"
+    also: tuple[str, ...] = ()
     handler: type[Handler] | None = None
+
+    @property
+    def placeholders(self) -> list[str]:
+        """The names in its path that stand for something."""
+        return _PLACEHOLDER.findall(self.path)
 
 
 class ApiHandler(Handler):
@@ -141,7 +149,7 @@ def handlers(rows: Iterable[Route], prefix: str) -> list[tuple[Any, ...]]:
 
 
 def _pattern(prefix: str, path: str) -> str:
-    return re.escape(prefix) + re.escape(path).replace(r"\{id\}", "(?P<id>[^/]+)")
+    return re.escape(prefix) + _PLACEHOLDER.sub(r"(?P<\1>[^/]+)", path).replace(".", r"\.")
 
 
 def query_of(request: HTTPServerRequest) -> dict[str, str]:

@@ -15,12 +15,12 @@ from tornado.netutil import bind_sockets
 from mlmp_spawner.errors import MLMPError, NotFound
 from mlmp_spawner.hub import HubClient, HubServer, HubUser
 from mlmp_spawner.operations.site import Site
-from mlmp_spawner.web import pages
 from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
 from mlmp_spawner.web.auth import HubAuthentication
 from mlmp_spawner.web.context import Context, WebSettings
 from mlmp_spawner.web.feed import Feed
 from mlmp_spawner.web.metrics import Metrics
+from mlmp_spawner.web.pages import routes as pages
 from mlmp_spawner.web.throttle import Throttle
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from mlmp_spawner.units import HOUR, to_iso
-from mlmp_spawner.web.api import TABLE, document
+from mlmp_spawner.web.api.table import TABLE, document
 from tests.operations.conftest import NOW
 from tests.web.harness import API, RunningApp
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from mlmp_spawner.units import HOUR, to_iso
-from mlmp_spawner.web.api import TABLE
+from mlmp_spawner.web.api.table import TABLE
 from tests.operations.conftest import NOW
 from tests.web.harness import TOKENS, RunningApp
 

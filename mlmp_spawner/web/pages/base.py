@@ -17,7 +17,8 @@ from mlmp_spawner.errors import MLMPError, NotFound
 from mlmp_spawner.operations import availability, changes, history
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import from_iso
-from mlmp_spawner.web import calls, models, views
+from mlmp_spawner.web import models, views
+from mlmp_spawner.web.api import common
 from mlmp_spawner.web.base import PageHandler
 from mlmp_spawner.web.routes import check_text
 from mlmp_spawner.web.times import find_zone, said
@@ -154,7 +155,7 @@ class Page(PageHandler):
 
         :raises MLMPError: it was refused at once.
         """
-        task = asyncio.create_task(calls.start(self.context, found, self.context.now()))
+        task = asyncio.create_task(common.start(self.context, found, self.context.now()))
         done, _ = await asyncio.wait({task}, timeout=PATIENCE)
         if done:
             task.result()

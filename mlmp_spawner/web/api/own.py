@@ -12,7 +12,7 @@ from mlmp_spawner import __version__
 from mlmp_spawner.web import metrics as figures
 from mlmp_spawner.web import models
 from mlmp_spawner.web.docs import DOCS_CSP, page
-from mlmp_spawner.web.routes import Answer, Call
+from mlmp_spawner.web.routes import Answer, Call, Route
 
 PATIENCE = 3.0
 
@@ -61,3 +61,14 @@ async def docs(call: Call) -> Answer:
     html = page(settings["templates"], settings["openapi"])
     headers = {"Content-Security-Policy": DOCS_CSP}
     return Answer(None, text=html.encode(), media_type="text/html; charset=utf-8", headers=headers)
+
+
+TABLE: tuple[Route, ...] = (
+    Route(
+        "GET", "health", "health", "whether the service can do its work", "none", health, answer=models.Health,
+        statuses={503: "it can't"},
+    ),
+    Route("GET", "metrics", "metrics", "figures for Prometheus", "none", metrics, media_type="text/plain"),
+    Route("GET", "openapi.json", "openapi", "this document", "none", openapi),
+    Route("GET", "docs", "docs", "this document, for people", "none", docs, media_type="text/html"),
+)  # fmt: skip

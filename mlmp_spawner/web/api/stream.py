@@ -17,6 +17,7 @@ from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.web import answers
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.feed import Change, Queue
+from mlmp_spawner.web.routes import Route
 
 SLOW_READER = 30.0
 QUIET = {"warned", "starting", "started", "stopping", "stopped", "continued"}
@@ -97,3 +98,13 @@ def _nodes(change: Change) -> set[str]:
     nodes = {row.node for row in change.reservation.allocations} if change.reservation else set()
     named = change.entry.details.get("nodes")
     return nodes | ({str(node) for node in named} if isinstance(named, list) else set())
+
+
+TABLE: tuple[Route, ...] = (
+    Route(
+        "GET", "stream", "stream", "what changes, as it changes (server-sent events)", "access", None,
+        handler=StreamHandler, media_type="text/event-stream",
+        description="Events `reservation` (as the API shows it, with `action`) and `availability` (`nodes` to look at "
+        "again). With a cookie, send the XSRF token as the argument `_xsrf`.",
+    ),
+)  # fmt: skip

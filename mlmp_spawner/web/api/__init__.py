@@ -1,0 +1,1 @@
+"""The REST API: a module for each subject, with its calls and its rows of the table."""

@@ -1,0 +1,100 @@
+"""What several calls of the API need, and the pages too."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mlmp_spawner.errors import Invalid, NotAllowed, NotFound, NotNow, TooLate
+from mlmp_spawner.operations import changes, listing
+from mlmp_spawner.rules.reservations import Interval, Reservation
+from mlmp_spawner.web import answers, models
+from mlmp_spawner.web.context import Context
+from mlmp_spawner.web.routes import Answer, Call
+
+_ID = re.compile(models.ID)
+
+
+def window_of(start: int, end: int) -> Interval:
+    if end <= start:
+        raise Invalid.field("end", "it must be after the start")
+    return Interval(start, end)
+
+
+def groups_of(call: Call) -> frozenset[str]:
+    """The caller's groups; an admin sees every profile."""
+    caller = call.handler.me
+    if not caller.is_admin:
+        return caller.groups
+    return caller.groups | {group for p in call.handler.site.catalog.profiles.values() for group in p.groups}
+
+
+async def find(call: Call) -> Reservation:
+    wanted = call.path["id"]
+    if not _ID.fullmatch(wanted):
+        raise NotFound("There is no such booking.")
+    context = call.handler.context
+    found: Reservation = await context.run(changes.get, context.site, wanted)
+    return found
+
+
+async def own(call: Call) -> Reservation:
+    """The booking, if it is the caller's (or the caller an admin)."""
+    found = await find(call)
+    caller = call.handler.me
+    if found.owner != caller.name and not caller.is_admin:
+        raise NotAllowed("This booking is somebody else's.")
+    return found
+
+
+def if_match(call: Call) -> int | None:
+    return answers.version_of(call.handler.request.headers.get("If-Match"))
+
+
+async def change(call: Call, operation: Any, *args: Any, **kwargs: Any) -> Answer:
+    """Carries out an operation on the booking of the call, tells the enforcers, answers with what it is now."""
+    wanted = call.path["id"]
+    if not _ID.fullmatch(wanted):
+        raise NotFound("There is no such booking.")
+    context = call.handler.context
+    actor = call.handler.me.actor()
+    changed = await context.run(operation, context.site, wanted, *args, actor=actor, now=call.handler.now, **kwargs)
+    await tell(context, changed)
+    return await answer(call, changed)
+
+
+async def tell(context: Context, reservation: Reservation) -> None:
+    """A change is told to the enforcers before it is answered, to open pages and the clock at once.
+
+    :raises TooLate: the booking goes on, but the stop of its server may have begun before they were told.
+    """
+    context.feed.wake()
+    context.changed()
+    if not await context.published(reservation) and reservation.end > context.now():
+        raise TooLate(
+            "The booking is longer now, but the stop of its server had begun.", hint="Start its server again."
+        )
+
+
+async def start(context: Context, found: Reservation, now: int) -> None:
+    """Starts the server of a booking; the hub answers when it is up, or after a few seconds.
+
+    :raises MLMPError: the spawner's refusal.
+    """
+    if found.state(now) == "ended":
+        raise TooLate("The booking is over.", hint="Book again, or start something that is free now.")
+    if found.server_state() == "stopping":
+        raise NotNow("Its server is being stopped.")
+    if found.server_state() != "running":
+        options = {"reservation": found.id, "profile": found.profile}
+        await context.hub.start_server(found.owner, found.server, options)
+        context.changed()
+
+
+async def answer(
+    call: Call, found: Reservation, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Answer:
+    context, caller, now = call.handler.context, call.handler.me, call.handler.now
+    stops = await context.run(listing.stops, context.site, [found], now=now)
+    body = answers.reservation(found, context=context, caller=caller, now=now, stops_at=stops.get(found.id))
+    return Answer(body, status=status, headers=headers or {}, etag=body.etag)

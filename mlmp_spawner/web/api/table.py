@@ -1,0 +1,25 @@
+"""The table of the API: every call there is, in one place.
+
+The handlers, the checks, the OpenAPI document and the tests of who may do what all come from it. Each subject has a
+module with its calls and its rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlmp_spawner.web import openapi
+from mlmp_spawner.web.api import access, bookings, own, stream
+from mlmp_spawner.web.routes import Route, handlers
+
+TABLE: tuple[Route, ...] = (*access.TABLE, *bookings.TABLE, *stream.TABLE, *own.TABLE)
+
+
+def document(prefix: str) -> dict[str, Any]:
+    """The OpenAPI document of the table."""
+    return openapi.document(TABLE, prefix)
+
+
+def routes(prefix: str) -> list[tuple[Any, ...]]:
+    """The table as tornado's routes."""
+    return handlers(TABLE, prefix)

@@ -1,0 +1,129 @@
+"""My bookings, one booking, and its buttons."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from mlmp_spawner import units
+from mlmp_spawner.errors import Invalid, MLMPError
+from mlmp_spawner.operations import changes, history, listing
+from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.units import from_iso
+from mlmp_spawner.web import views
+from mlmp_spawner.web.api.common import tell
+from mlmp_spawner.web.auth import Right
+from mlmp_spawner.web.pages.base import Page
+
+
+class Bookings(Page):
+    """All of one's own bookings."""
+
+    here = "bookings"
+
+    async def get(self) -> None:
+        """Shows them."""
+        await self.show()
+
+    async def show(self, *, problem: MLMPError | None = None) -> None:
+        """Active, coming, past."""
+        before = self.now
+        with suppress(ValueError):
+            before = min(self.now, from_iso(self.get_query_argument("before", units.to_iso(self.now))))
+        window = views.past_window(before, latest=before == self.now)
+        past: list[Reservation] = []
+        cursor: str | None = None
+        while True:
+            page, cursor = await self.context.run(
+                listing.listing, self.site, now=self.now, window=window, owner=self.me.name, state="ended",
+                limit=200, cursor=cursor,
+            )  # fmt: skip
+            past += page
+            if cursor is None:
+                break
+        past.sort(key=lambda row: (row.start, row.id), reverse=True)
+        live = await self.live()
+        self.render_page(
+            "bookings.html",
+            past=await self.shown(past, extend=False),
+            older=window.start,
+            before=before if before < self.now else None,
+            problem=problem.problem() if problem else None,
+            **live | {"did": await self.did()},
+        )
+
+
+class One(Page):
+    """One booking and its history."""
+
+    here = "bookings"
+
+    @property
+    def address(self) -> str:
+        """With its number."""
+        return f"bookings/{self._wanted}"
+
+    async def get(self, wanted: str) -> None:
+        """Shows it."""
+        self._wanted = wanted
+        await self.show()
+
+    async def show(self, *, problem: MLMPError | None = None) -> None:
+        """The booking, who did what when."""
+        found = await self.own(self._wanted)
+        entries = await self.context.run(history.of, self.site.engine, found.id)
+        live = await self.live()
+        self.render_page(
+            "booking.html",
+            one=(await self.shown([found]))[0],
+            entries=entries,
+            problem=problem.problem() if problem else None,
+            **live | {"did": await self.did()},
+        )
+
+
+class Action(One):
+    """A button of a booking."""
+
+    right: Right = "book"
+
+    async def get(self, wanted: str, action: str) -> None:  # type: ignore[override]
+        """There is nothing to see here: a reload after a refusal leads to the booking."""
+        self.go(f"bookings/{wanted}")
+
+    async def post(self, wanted: str, action: str) -> None:
+        """Does it, and shows the page that the button was on."""
+        self._wanted = wanted
+        found = await self.own(wanted)
+        back = self.field("back")
+        back = back if back in ("", "bookings") else f"bookings/{wanted}"
+        try:
+            if action == "start":
+                await self.start(found)
+                return
+            did = await getattr(self, f"_{action}")(found)
+        except MLMPError as error:
+            await self.refuse(error)
+            return
+        self.go(back, did=did, id=found.id)
+
+    async def _extend(self, found: Reservation) -> str:
+        try:
+            end = from_iso(self.field("end"))
+        except ValueError as error:
+            raise Invalid.field("end", str(error)) from error
+        extended = await self.context.run(
+            changes.extend, self.site, found.id, actor=self.me.actor(), now=self.now, end=end
+        )
+        await tell(self.context, extended)
+        return "extended"
+
+    async def _cancel(self, found: Reservation) -> str:
+        begun = found.state(self.now) == "active"
+        changed = await self.context.run(changes.cancel, self.site, found.id, actor=self.me.actor(), now=self.now)
+        await tell(self.context, changed)
+        return "released" if begun else "cancelled"
+
+    async def _stop(self, found: Reservation) -> str:
+        await self.context.hub.stop_server(found.owner, found.server)
+        self.context.changed()
+        return "stopped"

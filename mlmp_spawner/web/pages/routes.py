@@ -1,0 +1,21 @@
+"""Which page is where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlmp_spawner.web.pages.book import Book
+from mlmp_spawner.web.pages.bookings import Action, Bookings, One
+from mlmp_spawner.web.pages.home import Home, StartNow
+
+
+def routes() -> list[tuple[Any, ...]]:
+    """The pages: patterns below the service's prefix, and their handlers."""
+    return [
+        (r"", Home),
+        (r"start", StartNow),
+        (r"book", Book),
+        (r"bookings", Bookings),
+        (r"bookings/([a-z0-9]+)", One),
+        (r"bookings/([a-z0-9]+)/(start|extend|cancel|stop)", Action),
+    ]
