@@ -84,6 +84,10 @@ class Reservation:
     server was last admitted, ``started_at`` when that server was up, ``stopped_at`` when it was seen gone; all three
     start anew when the owner starts the server again. ``stopping_at`` is set by the clock alone and is final.
     ``continues`` names the reservation under which the running server was started, when this one carried on with it.
+
+    ``no_show_grace`` (ms) is what held when it was booked. ``occurrence`` is the start that the rule of its ``series``
+    gave. ``announced_at``: the owner was told that it starts soon; ``offered_at``: that it could be extended.
+    ``idle_since``: its server has done nothing from then on; ``idle_warned_at``: the owner was told.
     """
 
     id: str
@@ -112,6 +116,13 @@ class Reservation:
     stopped_at: int | None = None
     end_reason: str | None = None
     continues: str | None = None
+    no_show_grace: int | None = None
+    series: str | None = None
+    occurrence: int | None = None
+    announced_at: int | None = None
+    offered_at: int | None = None
+    idle_since: int | None = None
+    idle_warned_at: int | None = None
     version: int = 1
     allocations: tuple[Allocation, ...] = field(default=())
 

@@ -54,6 +54,7 @@ outage = Table(
 
 _WAITING = text("waiting_reason IS NOT NULL")
 _CHILD = text("parent IS NOT NULL")
+_SERIES = text("series IS NOT NULL")
 _LIVE = text("starting_at IS NOT NULL AND stopped_at IS NULL")
 
 reservation = Table(
@@ -86,6 +87,14 @@ reservation = Table(
     Column("stopped_at", BigInteger),
     Column("end_reason", String(20)),
     Column("continues", String(30)),
+    # What held for its owner when it was booked: later changes of limits change nothing that was promised.
+    Column("no_show_grace", BigInteger),
+    Column("series", String(30)),
+    Column("occurrence", BigInteger),  # the start that the rule of the series gave
+    Column("announced_at", BigInteger),
+    Column("offered_at", BigInteger),
+    Column("idle_since", BigInteger),
+    Column("idle_warned_at", BigInteger),
     Column("version", Integer, nullable=False, server_default=text("1")),
     CheckConstraint('"end" > start'),
     Index("mlmp_reservation_owner", "owner", "end"),
@@ -95,6 +104,7 @@ reservation = Table(
     Index("mlmp_reservation_end", "end"),
     Index("mlmp_reservation_start", "start"),
     Index("mlmp_reservation_length", text('("end" - start)')),
+    Index("mlmp_reservation_series", "series", "occurrence", sqlite_where=_SERIES, postgresql_where=_SERIES),
     # The few that wait, and the few whose server may run, among very many that are over.
     Index("mlmp_reservation_waiting", "waitlist_position", sqlite_where=_WAITING, postgresql_where=_WAITING),
     Index("mlmp_reservation_live", "id", sqlite_where=_LIVE, postgresql_where=_LIVE),
@@ -156,4 +166,91 @@ idempotency = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("reservation", String(30), nullable=False),
     Index("mlmp_idempotency_at", "at"),
+)
+
+series = Table(
+    "mlmp_series",
+    metadata,
+    Column("id", String(30), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("rrule", Text, nullable=False),  # RFC 5545, without DTSTART
+    Column("zone", String(64), nullable=False),  # IANA
+    Column("start", BigInteger, nullable=False),  # of the first occurrence
+    Column("duration", BigInteger, CheckConstraint("duration > 0"), nullable=False),
+    Column("except", JSON, nullable=False),  # instants that the rule gives and that are left out
+    Column("created_at", BigInteger, nullable=False),
+    Column("replaces", String(30)),  # the series that this one carries on from one date on
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Index("mlmp_series_owner", "owner"),
+)
+
+limits = Table(
+    "mlmp_limits",
+    metadata,
+    Column("kind", String(10), CheckConstraint("kind IN ('everybody', 'group', 'user')"), primary_key=True),
+    Column("name", String(255), primary_key=True),  # "" for everybody
+    Column("limits", JSON, nullable=False),  # what an admin set; it replaces what the catalog says for the same
+    Column("changed_at", BigInteger, nullable=False),
+    Column("changed_by", String(255), nullable=False),
+)
+
+person = Table(
+    "mlmp_person",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("user_id", Integer, nullable=False),  # a namesake of a deleted user gets nothing of theirs
+    Column("mail", String(320)),
+    Column("webhook", Text),
+    Column("choices", JSON, nullable=False),  # by kind of notice: the channels
+    Column("calendar_token", String(64), unique=True),  # its SHA-256
+    Column("calendar_token_at", BigInteger),
+)
+
+_UNREAD = text("read_at IS NULL")
+_UNPLANNED = text("planned_at IS NULL")
+
+notice = Table(
+    "mlmp_notice",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("person", String(255), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("reservation", String(30)),
+    Column("details", JSON, nullable=False),
+    Column("planned_at", BigInteger),  # when its deliveries were written
+    Column("read_at", BigInteger),
+    Index("mlmp_notice_person", "person", "id"),
+    Index("mlmp_notice_unread", "person", sqlite_where=_UNREAD, postgresql_where=_UNREAD),
+    Index("mlmp_notice_unplanned", "id", sqlite_where=_UNPLANNED, postgresql_where=_UNPLANNED),
+)
+
+_UNDONE = text("sent_at IS NULL AND given_up_at IS NULL")
+
+delivery = Table(
+    "mlmp_delivery",
+    metadata,
+    Column("notice", BigInteger, ForeignKey("mlmp_notice.id", ondelete="CASCADE"), primary_key=True),
+    Column("channel", String(10), primary_key=True),
+    Column("address", String(500), primary_key=True),
+    Column("due_at", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("claimed_until", BigInteger),
+    Column("sent_at", BigInteger),
+    Column("given_up_at", BigInteger),
+    Column("error", Text),
+    Index("mlmp_delivery_due", "due_at", sqlite_where=_UNDONE, postgresql_where=_UNDONE),
+)
+
+use = Table(
+    "mlmp_use",
+    metadata,
+    # What was seen of a booking's server during the few minutes that begin at ``at``.
+    Column("reservation", String(30), ForeignKey("mlmp_reservation.id", ondelete="CASCADE"), primary_key=True),
+    Column("at", BigInteger, primary_key=True),
+    Column("watched", BigInteger, nullable=False),  # unit-ms
+    Column("busy", BigInteger, nullable=False),  # unit-ms of it in which something was done
+    Column("cpu", BigInteger, nullable=False),  # ms of CPU time
+    Column("memory", BigInteger, nullable=False),  # bytes, the most
+    Index("mlmp_use_at", "at"),
 )
