@@ -74,6 +74,7 @@ class Page(PageHandler):
             "hub": self.context.hub_prefix,
             "titles": {name: profile.title for name, profile in catalog.profiles.items()},
             "can_book": self.caller is not None and self.me.can_book,
+            "is_admin": self.caller is not None and self.me.is_admin,
             "key": secrets.token_urlsafe(12),
             "problem": None,
             "did": None,
