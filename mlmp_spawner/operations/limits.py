@@ -56,9 +56,10 @@ def no_show_grace(site: Site, rows: Iterable[Reservation]) -> dict[str, int]:
     return {reservation_id: grace for reservation_id, grace in graces.items() if grace is not None}
 
 
-def _violations(
-    connection: Connection, site: Site, drafted: Draft, now: int, changed: Reservation | None
-) -> list[policy.Violation]:
+def measure(
+    connection: Connection, site: Site, drafted: Draft, now: int, *, changed: Reservation | None = None
+) -> tuple[Limits, policy.Ask, policy.Usage]:
+    """What a draft is measured by: the limits that hold, what it asks for, what else its owner has."""
     new = drafted.reservation
     uncounted = site.catalog.uncounted()
     ask = policy.Ask(
@@ -74,4 +75,10 @@ def _violations(
     )
     since = min(now, new.start) - policy.WEEK
     others = [row for row in store.of_owner(connection, new.owner, since=since) if row.id != new.id]
-    return policy.check(for_owner(site, drafted), ask, policy.usage(ask, others, uncounted=uncounted))
+    return for_owner(site, drafted), ask, policy.usage(ask, others, uncounted=uncounted)
+
+
+def _violations(
+    connection: Connection, site: Site, drafted: Draft, now: int, changed: Reservation | None
+) -> list[policy.Violation]:
+    return policy.check(*measure(connection, site, drafted, now, changed=changed))
