@@ -197,10 +197,10 @@ limits = Table(
 person = Table(
     "mlmp_person",
     metadata,
-    Column("name", String(255), primary_key=True),
-    Column("user_id", Integer, nullable=False),  # a namesake of a deleted user gets nothing of theirs
+    # By the hub's id and gone with it: a namesake of a deleted user gets nothing of theirs.
+    Column("user_id", Integer, primary_key=True, autoincrement=False),  # users.id ON DELETE CASCADE, by the migration
     Column("mail", String(320)),
-    Column("webhook", Text),
+    Column("webhook", String(500)),
     Column("choices", JSON, nullable=False),  # by kind of notice: the channels
     Column("calendar_token", String(64), unique=True),  # its SHA-256
     Column("calendar_token_at", BigInteger),
@@ -213,15 +213,16 @@ notice = Table(
     "mlmp_notice",
     metadata,
     Column("id", BigId, primary_key=True, autoincrement=True),
-    Column("person", String(255), nullable=False),
+    Column("user_id", Integer, nullable=False),  # users.id ON DELETE CASCADE, by the migration
     Column("kind", String(20), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("reservation", String(30)),
     Column("details", JSON, nullable=False),
     Column("planned_at", BigInteger),  # when its deliveries were written
     Column("read_at", BigInteger),
-    Index("mlmp_notice_person", "person", "id"),
-    Index("mlmp_notice_unread", "person", sqlite_where=_UNREAD, postgresql_where=_UNREAD),
+    Index("mlmp_notice_user", "user_id", "id"),
+    Index("mlmp_notice_at", "at"),
+    Index("mlmp_notice_unread", "user_id", sqlite_where=_UNREAD, postgresql_where=_UNREAD),
     Index("mlmp_notice_unplanned", "id", sqlite_where=_UNPLANNED, postgresql_where=_UNPLANNED),
 )
 

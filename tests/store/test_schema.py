@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, func, insert, inspect, select, text
 
 from mlmp_spawner.errors import ConfigurationError, Unavailable
 from mlmp_spawner.store import schema
 from mlmp_spawner.store.engine import make_engine
-from mlmp_spawner.store.tables import metadata
+from mlmp_spawner.store.tables import delivery, metadata, notice, person
 from tests.store.rows import book, node
 
 
@@ -82,9 +82,10 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
         found = inspect(connection)
         checks = {table.name: len(found.get_check_constraints(table.name)) for table in metadata.sorted_tables}
     engine.dispose()
-    # The foreign key to the hub's table is the one thing that our metadata does not have.
-    assert [kind for kind, *_ in differences] == ["remove_fk"], differences
-    assert differences[0][1].referred_table.name == "users"
+    # The foreign keys to the hub's table are the one thing that our metadata does not have.
+    assert {(kind, key.parent.name, key.referred_table.name) for kind, key, *_ in differences} == {
+        ("remove_fk", name, "users") for name in ("mlmp_reservation", "mlmp_person", "mlmp_notice")
+    }, differences
     assert checks == {
         "mlmp_allocation": 2,
         "mlmp_capacity": 1,
@@ -116,6 +117,22 @@ def test_the_history_of_a_deleted_user_stays(url: str) -> None:
         kept = connection.execute(text("SELECT id, owner, owner_id FROM mlmp_reservation")).one()
     engine.dispose()
     assert tuple(kept) == (booked, "ada", None)
+
+
+def test_what_a_deleted_user_was_told_and_chose_goes_with_them(url: str) -> None:
+    schema.upgrade(url)
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO users (id, name) VALUES (7, 'ada')"))
+        connection.execute(insert(person).values(user_id=7, choices={}, mail="ada@example.org"))
+        connection.execute(insert(notice).values(id=1, user_id=7, kind="moved", at=0, details={}))
+        connection.execute(insert(delivery).values(notice=1, channel="mail", address="ada@example.org", due_at=0))
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM users"))
+        left = [connection.execute(select(func.count()).select_from(table)).scalar()
+                for table in (person, notice, delivery)]  # fmt: skip
+    engine.dispose()
+    assert left == [0, 0, 0]
 
 
 def test_without_the_hub_s_tables_nothing_is_made(empty_db_url: str) -> None:

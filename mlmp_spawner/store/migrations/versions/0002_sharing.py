@@ -25,6 +25,10 @@ def _instant(name: str, **options: Any) -> sa.Column[Any]:
     return sa.Column(name, sa.BigInteger, **options)
 
 
+def _user(**options: Any) -> sa.Column[Any]:
+    return sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id", ondelete="CASCADE"), **options)
+
+
 def _partial(condition: str) -> dict[str, Any]:
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
 
@@ -75,10 +79,9 @@ def _create_rules() -> None:
     )
     op.create_table(
         "mlmp_person",
-        sa.Column("name", _name(), primary_key=True),
-        sa.Column("user_id", sa.Integer, nullable=False),
+        _user(primary_key=True, autoincrement=False),
         sa.Column("mail", _name(320)),
-        sa.Column("webhook", sa.Text),
+        sa.Column("webhook", _name(500)),
         sa.Column("choices", sa.JSON, nullable=False),
         sa.Column("calendar_token", _name(64), unique=True),
         _instant("calendar_token_at"),
@@ -89,7 +92,7 @@ def _create_notices() -> None:
     op.create_table(
         "mlmp_notice",
         sa.Column("id", BigId, primary_key=True, autoincrement=True),
-        sa.Column("person", _name(), nullable=False),
+        _user(nullable=False),
         sa.Column("kind", _name(20), nullable=False),
         _instant("at", nullable=False),
         sa.Column("reservation", _name(30)),
@@ -97,8 +100,9 @@ def _create_notices() -> None:
         _instant("planned_at"),
         _instant("read_at"),
     )
-    op.create_index("mlmp_notice_person", "mlmp_notice", ["person", "id"])
-    op.create_index("mlmp_notice_unread", "mlmp_notice", ["person"], **_partial("read_at IS NULL"))
+    op.create_index("mlmp_notice_user", "mlmp_notice", ["user_id", "id"])
+    op.create_index("mlmp_notice_at", "mlmp_notice", ["at"])
+    op.create_index("mlmp_notice_unread", "mlmp_notice", ["user_id"], **_partial("read_at IS NULL"))
     op.create_index("mlmp_notice_unplanned", "mlmp_notice", ["id"], **_partial("planned_at IS NULL"))
     notice = sa.ForeignKey("mlmp_notice.id", ondelete="CASCADE")
     op.create_table(
