@@ -18,7 +18,7 @@ up: $(VENV)/.hub node_modules/.production ## hub, proxy and service on this mach
 test: $(VENV)/.dev node_modules/.all ## the fast suite
 	tests/install.sh
 	$(MAKE) --no-print-directory lint types contracts
-	$(BIN)/pytest -m "not faults" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not faults" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.dev node_modules/.all ## kills, races, fuzz, long property runs (FAULT_ROUNDS=100 for more)
 	tests/install.sh

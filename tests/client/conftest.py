@@ -35,7 +35,7 @@ class CommandLine:
     """``mlmp`` with an environment of its own."""
 
     def __init__(self, environment: Mapping[str, str | None]) -> None:
-        self.environment = dict(environment)
+        self.environment = {"COLUMNS": None, **environment}  # pytest-xdist sets it
 
     def __call__(self, *arguments: str, stdin: str | None = None) -> Ran:
         result = CliRunner().invoke(cli, arguments, input=stdin, env=self.environment, prog_name="mlmp")
