@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select
 
+from mlmp_spawner.operations import notices
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store.tables import history
 
@@ -27,7 +28,7 @@ class Entry:
 def record(
     connection: Connection, action: str, *, actor: str, at: int, reservation: Reservation | None = None, **details: Any
 ) -> None:
-    """Writes one line, in the transaction of the change itself."""
+    """Writes one line, and what its owner is told of it, in the transaction of the change itself."""
     connection.execute(
         insert(history).values(
             at=at,
@@ -38,6 +39,8 @@ def record(
             owner=reservation.owner if reservation else None,
         )
     )
+    if reservation is not None:
+        notices.write(connection, action, actor=actor, at=at, reservation=reservation, details=details)
 
 
 def of(engine: Engine, reservation_id: str) -> list[Entry]:
