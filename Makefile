@@ -35,8 +35,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.dev
+types: $(VENV)/.dev node_modules/.all
 	$(BIN)/mypy
+	tools/npm.sh exec --offline -- tsc --project .
 
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports
