@@ -13,7 +13,7 @@ from typing import Literal
 
 from mlmp_spawner.operations.availability import NodeAvailability
 from mlmp_spawner.rules.catalog import Profile
-from mlmp_spawner.rules.reservations import Interval, Step, first_free
+from mlmp_spawner.rules.reservations import Interval, Step
 from mlmp_spawner.units import DAY, HOUR, MINUTE, from_iso, parse_duration, to_iso
 from mlmp_spawner.web.times import from_input, local, to_input
 
@@ -29,12 +29,18 @@ LENGTHS = tuple(
 
 TICK_HOURS = 6
 
+SEVERAL = "*"
+"""What stands before a number where a name of a node could stand, which never begins with it: on so many nodes."""
+
 When = Literal["now", "first", "at"]
+Span = tuple[int, int]
+"""From when to when one could start (ms UTC), both included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """What the person says. ``duration`` and ``at`` in ms; ``at`` only counts where ``when`` is "at"."""
+    """What the person says. ``duration`` and ``at`` in ms; ``at`` only counts where ``when`` is "at". ``owner``: for
+    whom, if not for oneself."""
 
     profile: Profile
     units: int
@@ -43,6 +49,8 @@ class Sentence:
     at: int | None = None
     node: str | None = None
     title: str = ""
+    node_count: int = 1
+    owner: str = ""
 
     def query(self, *, at: int | None = None) -> dict[str, str]:
         """The sentence as a query; with ``at``, the same but starting then."""
@@ -55,20 +63,20 @@ class Sentence:
                 found["at"] = to_iso(self.at)
         if self.node:
             found["node"] = self.node
-        if self.title:
-            found["title"] = self.title
-        return found
+        if self.node_count > 1:
+            found["node_count"] = str(self.node_count)
+        return found | {name: value for name in ("title", "owner") if (value := getattr(self, name))}
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of the strip. ``at`` and ``width`` in percent; ``kind``: fits, short (free but not for long enough),
-    taken. One may start from ``start`` to ``last_start``."""
+    taken. One may start within one of ``starts``, the last instant included."""
 
     kind: str
     start: int
     end: int
-    last_start: int
+    starts: tuple[Span, ...]
     free: int
     at: float
     width: float
@@ -95,7 +103,7 @@ class Tick:
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What would come of a sentence. ``wanted`` is what would be booked (None: nothing fits in what was looked at),
-    ``fits`` whether that is free as things lie, ``most`` how many units are free on one node all that time."""
+    ``fits`` whether that is free as things lie, ``most`` how many units are free all that time on each of the nodes."""
 
     wanted: Interval | None
     fits: bool
@@ -128,7 +136,7 @@ def read(
         return None
     profile = next((p for p in profiles if p.name == query.get("profile")), profiles[0])
     units = query.get("units", "")
-    node = query.get("node")
+    node, node_count = _places(query, nodes.get(profile.name, ()))
     start = _instant(query.get("start") or query.get("at"), zone)
     when = query.get("when") or ("at" if start is not None else "now")
     if when not in ("now", "first", "at") or (when == "at" and start is None):
@@ -141,8 +149,10 @@ def read(
         duration=_duration(query, start if start is not None else now, profile),
         when=when,  # type: ignore[arg-type]
         at=start,
-        node=node if node in nodes.get(profile.name, ()) else None,
-        title="".join(c for c in query.get("title", "") if c.isprintable())[:200],
+        node=node,
+        node_count=node_count,
+        title=_line(query.get("title", ""))[:200],
+        owner=_line(query.get("owner", ""))[:255],
     )
 
 
@@ -155,15 +165,15 @@ def lengths(sentence: Sentence) -> list[int]:
 
 def outlook(sentence: Sentence, nodes: Sequence[NodeAvailability], *, zone: tzinfo, now: int) -> Outlook:
     """What would come of it, from what is free (see :func:`needed`)."""
-    length = sentence.duration
-    first = min(
-        (start for one in nodes if (start := first_free(one.steps, sentence.units, length)) is not None), default=None
-    )
+    length, count = sentence.duration, sentence.node_count
+    starts = _together([_starts(one.steps, sentence) for one in nodes], count)
+    first = starts[0][0] if starts else None
     start = {"now": now, "first": first, "at": sentence.at}[sentence.when]
     wanted = None if start is None else Interval(max(start, now), max(start, now) + length)
-    most = max((_room(one.steps, wanted) for one in nodes), default=0) if wanted else 0
+    rooms = sorted((_room(one.steps, wanted) for one in nodes), reverse=True) if wanted else []
+    most = rooms[count - 1] if len(rooms) >= count else 0
     window = Interval(now, now + SHOWN)
-    rows = tuple(Row(one.node, one.capacity, _segments(one.steps, sentence, window)) for one in nodes)
+    rows = tuple(Row(one.node, one.capacity, _segments(one.steps, sentence, starts, window)) for one in nodes)
     return Outlook(wanted, most >= sentence.units, most, first, window, rows, _ticks(window, zone))
 
 
@@ -182,12 +192,28 @@ def request_of(sentence: Sentence, wanted: Interval) -> dict[str, str]:
         body["duration"] = f"{sentence.duration // 1000}s"
     else:
         body |= {"start": to_iso(wanted.start), "end": to_iso(wanted.end)}
-    return body | {name: value for name in ("node", "title") if (value := getattr(sentence, name))}
+    if sentence.node_count > 1:
+        body["node_count"] = str(sentence.node_count)
+    return body | {name: value for name in ("node", "title", "owner") if (value := getattr(sentence, name))}
 
 
 def input_value(sentence: Sentence, zone: tzinfo, now: int) -> str:
     """What stands in the field for the start."""
     return to_input(sentence.at if sentence.at is not None else _quarter(now + HOUR), zone)
+
+
+def _places(query: Mapping[str, str], nodes: Sequence[str]) -> tuple[str | None, int]:
+    """The node that was chosen, and on how many."""
+    node = query.get("node", "")
+    if node in nodes:
+        return node, 1
+    text = node.removeprefix(SEVERAL) if node.startswith(SEVERAL) else query.get("node_count", "")
+    count = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 1
+    return None, count if 1 <= count <= len(nodes) else 1
+
+
+def _line(text: str) -> str:
+    return "".join(c for c in text if c.isprintable())
 
 
 def _instant(text: str | None, zone: tzinfo) -> int | None:
@@ -222,25 +248,60 @@ def _room(steps: Sequence[Step], wanted: Interval) -> int:
     return min(inside, default=0) if known else 0
 
 
-def _segments(steps: Sequence[Step], sentence: Sentence, window: Interval) -> tuple[Segment, ...]:
-    """The steps put together into stretches in which one could start or not."""
-    runs: list[tuple[bool, int, int, int]] = []
+def _runs(steps: Sequence[Step], units: int) -> list[tuple[bool, Step]]:
+    """The steps put together: whether enough is free, and the least that is."""
+    runs: list[tuple[bool, Step]] = []
     for step in steps:
-        enough = step.free >= sentence.units
-        if runs and runs[-1][0] == enough and (enough or runs[-1][3] == step.free):
-            _, start, _, free = runs[-1]
-            runs[-1] = (enough, start, step.end, min(free, step.free))
+        enough = step.free >= units
+        if runs and runs[-1][0] == enough and (enough or runs[-1][1].free == step.free):
+            last = runs.pop()[1]
+            step = Step(last.start, step.end, min(last.free, step.free))
+        runs.append((enough, step))
+    return runs
+
+
+def _starts(steps: Sequence[Step], sentence: Sentence) -> list[Span]:
+    """When one could start on this node."""
+    length = sentence.duration
+    return [
+        (run.start, run.end - length)
+        for enough, run in _runs(steps, sentence.units)
+        if enough and run.end - run.start >= length
+    ]
+
+
+def _together(starts: Sequence[Sequence[Span]], count: int) -> list[Span]:
+    """When one could start on ``count`` nodes at once."""
+    edges = sorted(
+        [(first, 0) for one in starts for first, _ in one] + [(last, 1) for one in starts for _, last in one]
+    )
+    found: list[Span] = []
+    open_ = begun = 0
+    for instant, closes in edges:
+        if not closes:
+            open_ += 1
+            begun = instant if open_ == count else begun
         else:
-            runs.append((enough, step.start, step.end, step.free))
+            if open_ == count:
+                found.append((begun, instant))
+            open_ -= 1
+    return found
+
+
+def _segments(
+    steps: Sequence[Step], sentence: Sentence, together: Sequence[Span], window: Interval
+) -> tuple[Segment, ...]:
+    """Stretches in which one could start or not."""
     found = []
-    for enough, start, end, free in runs:
-        if start >= window.end or end <= window.start:
+    for enough, run in _runs(steps, sentence.units):
+        if run.start >= window.end or run.end <= window.start:
             continue
-        fits = enough and end - start >= sentence.duration
-        at, width = _place(start, end, window)
-        kind = "fits" if fits else "short" if enough else "taken"
-        last = min(end - sentence.duration, window.end) if fits else start
-        found.append(Segment(kind, start, end, last, free, at, width))
+        first, last = run.start, min(run.end - sentence.duration, window.end)
+        common = ((max(first, begin), min(last, end)) for begin, end in together)
+        starts = tuple(span for span in common if span[0] <= span[1]) if enough else ()
+        kind = "fits" if starts else "short" if enough else "taken"
+        at, width = _place(run.start, run.end, window)
+        found.append(Segment(kind, run.start, run.end, starts, run.free, at, width))
     return tuple(found)
 
 

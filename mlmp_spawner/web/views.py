@@ -167,7 +167,7 @@ def use_line(rules: Limits, used: Usage) -> str:
     """What is used of the limits, in one line; "" where nothing is limited."""
     parts = []
     if rules.hours_per_week is not None:
-        parts.append(f"{_number(used.hours_in_week)} h of {_number(rules.hours_per_week)} h this week")
+        parts.append(f"{number(used.hours_in_week)} h of {number(rules.hours_per_week)} h this week")
     if rules.units_at_once is not None:
         parts.append(f"{used.units_at_peak} of {rules.units_at_once} units at once")
     if rules.open_bookings is not None:
@@ -185,7 +185,8 @@ def in_words(ms: int) -> str:
     return format_duration(ms if ms < 2 * MINUTE else ms // MINUTE * MINUTE)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A number with one decimal at most."""
     return f"{value:.1f}".removesuffix(".0")
 
 

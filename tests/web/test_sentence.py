@@ -118,7 +118,7 @@ def test_the_strip_tells_what_fits_from_what_is_too_short_and_what_is_taken():
         ("fits", NOW + 6 * HOUR, NOW + 40 * HOUR, 2),
         ("taken", NOW + 40 * HOUR, NOW + 60 * HOUR, 0),
     ]
-    assert row.segments[2].last_start == NOW + 36 * HOUR
+    assert row.segments[2].starts == ((NOW + 6 * HOUR, NOW + 36 * HOUR),)
     assert row.segments[0].at == 0
     assert sum(one.width for one in row.segments) == pytest.approx(100)
 

@@ -21,12 +21,13 @@ function said(form) {
 /** The start that a click at this place of a stretch means. */
 function startAt(event, link) {
   const box = link.ownerSVGElement.getBoundingClientRect();
-  const first = Number(link.dataset.start);
   const window_ = Number(link.closest("#strip").dataset.length) || 2 * 86400000;
   const from = Number(document.getElementById("mlmp").dataset.now);
   const at = from + ((event.clientX - box.left) / box.width) * window_;
   const quarter = Math.round(at / STEP) * STEP;
-  return Math.min(Math.max(quarter, first), Number(link.dataset.last));
+  const spans = link.dataset.starts.trim().split(" ").map((span) => span.split("-").map(Number));
+  const nearest = spans.map(([first, last]) => Math.min(Math.max(quarter, first), last));
+  return nearest.sort((one, other) => Math.abs(one - quarter) - Math.abs(other - quarter))[0];
 }
 
 export function book() {
@@ -48,7 +49,7 @@ export function book() {
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const url = new URL(link.getAttribute("href"), location.href);
-    if (link.dataset.start && event.clientX) url.searchParams.set("at", new Date(startAt(event, link)).toISOString());
+    if (link.dataset.starts && event.clientX) url.searchParams.set("at", new Date(startAt(event, link)).toISOString());
     go(url.href);
     choose(form, url.searchParams);
   });
@@ -56,6 +57,8 @@ export function book() {
 
 /** The sentence says what was clicked. */
 function choose(form, query) {
+  for (const name of ["units", "duration"]) if (query.has(name)) form[name].value = query.get(name);
+  if (!query.has("at")) return;
   const at = new Date(query.get("at"));
   const local = new Date(at.getTime() - at.getTimezoneOffset() * 60000);
   form.when.value = "at";
