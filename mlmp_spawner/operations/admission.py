@@ -124,7 +124,8 @@ def walk_up(site: Site, *, actor: Actor, server: str | None, options: StartOptio
             hint="Choose what to start, or book first.",
         )
     profile = usable_profile(site, options.profile, actor.groups)
-    rules = limits.of(site, actor.name, actor.groups, profile)
+    with read(site.engine) as connection:
+        rules = limits.of(limits.rules(connection, site), actor.name, actor.groups, profile)
     longest = min(profile.max_duration, rules.max_duration or profile.max_duration)
     length = min(profile.default_duration, longest) if options.duration is None else options.duration
     units = profile.units if options.units is None else options.units
@@ -152,8 +153,9 @@ def _claim(site: Site, actor: Actor, seen: Reservation, now: int) -> Admission:
         node = reservation.nodes[0]
         units = _take_units(connection, site, reservation, node, now)
         store.update_reservation(
-            connection, reservation, starting_at=now, started_at=None, stopped_at=None, continues=None
-        )
+            connection, reservation, starting_at=now, started_at=None, stopped_at=None, continues=None,
+            idle_since=None, idle_warned_at=None,
+        )  # fmt: skip
         history.record(connection, "starting", actor=actor.name, at=now, reservation=reservation, node=node,
                        units=list(units))  # fmt: skip
         admitted = store.find(connection, seen.id) or reservation

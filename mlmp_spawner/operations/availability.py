@@ -10,7 +10,7 @@ from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations import limits, planning
 from mlmp_spawner.operations.requests import usable_profile
 from mlmp_spawner.operations.site import Actor, Site
-from mlmp_spawner.rules.catalog import Profile
+from mlmp_spawner.rules.catalog import Limits, Profile
 from mlmp_spawner.rules.placement import Board, Wanted, longest_from
 from mlmp_spawner.rules.reservations import Interval, Reservation, Step, first_free
 from mlmp_spawner.store import reservations as store
@@ -119,8 +119,9 @@ def offer(site: Site, *, actor: Actor, now: int) -> Offer:
     """What one person can do now. Short enough for the hub's spawn page: two reads, no lock."""
     with read(site.engine) as connection:
         mine = [row for row in store.of_owner(connection, actor.name, since=now) if row.state(now) != "ended"]
+        holding = limits.rules(connection, site)
         profiles = tuple(
-            _profile_offer(connection, site, actor, profile, now)
+            _profile_offer(connection, site, limits.of(holding, actor.name, actor.groups, profile), profile, now)
             for profile in site.catalog.profiles_for(actor.groups)
         )
     return Offer(now, tuple(sorted(mine, key=lambda row: (row.start, row.id))), profiles)
@@ -130,7 +131,9 @@ def longest_end(site: Site, found: Reservation, *, groups: frozenset[str], now: 
     """Until when a booking could be extended as things lie, without others being moved; in ms UTC."""
     if not found.allocations or found.profile not in site.catalog.profiles:
         return found.end
-    rules = limits.of(site, found.owner, groups, site.catalog.profiles[found.profile])
+    with read(site.engine) as connection:
+        holding = limits.rules(connection, site)
+    rules = limits.of(holding, found.owner, groups, site.catalog.profiles[found.profile])
     ways = [LOOK_AHEAD]
     if rules.extension is not None:
         ways.append(rules.extension)
@@ -144,12 +147,11 @@ def longest_end(site: Site, found: Reservation, *, groups: frozenset[str], now: 
     return found.end + longest_from(boards, Wanted(found.units, more, found.node_count, frozenset(found.nodes)))
 
 
-def _profile_offer(connection: Connection, site: Site, actor: Actor, profile: Profile, now: int) -> ProfileOffer:
+def _profile_offer(connection: Connection, site: Site, rules: Limits, profile: Profile, now: int) -> ProfileOffer:
     window = Interval(now, now + max(LOOK_AHEAD, profile.default_duration * 2))
     boards = planning.view(connection, profile.resource, planning.nodes_of(site, profile.name), window).boards
     rooms = [board.steps(window)[0].free for board in boards]
     until = max((_free_until(board, profile.units, window) for board in boards), default=now)
-    rules = limits.of(site, actor.name, actor.groups, profile)
     shortest = rules.min_duration or MINUTE
     longest = min(profile.max_duration, rules.max_duration or profile.max_duration)
     possible = until - now >= shortest

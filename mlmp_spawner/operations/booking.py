@@ -81,7 +81,7 @@ def book(
                 if planned.plan is None and not request.waitlist:
                     raise no_capacity(site, planned.view, drafted, request, now)
                 limits.check(connection, site, drafted, now)
-                booked = _write(connection, drafted, planned.plan, request, actor, now)
+                booked = _write(connection, site, drafted, planned.plan, request, actor, now)
                 if remembered:
                     _remember(connection, actor, remembered, booked, now)
                 return booked
@@ -116,9 +116,16 @@ def _still_holds(connection: Connection, planned: _Planned, resource: str, attem
 
 
 def _write(
-    connection: Connection, drafted: Draft, plan: Plan | None, request: BookingRequest, actor: Actor, now: int
+    connection: Connection,
+    site: Site,
+    drafted: Draft,
+    plan: Plan | None,
+    request: BookingRequest,
+    actor: Actor,
+    now: int,
 ) -> Reservation:
     new = choose_server(connection, drafted, request.server).reservation
+    new = replace(new, no_show_grace=limits.for_owner(connection, site, drafted).no_show_grace)
     if plan is None:
         position = store.next_waitlist_position(connection)
         new = replace(new, waiting_reason="requested", waitlist_position=position)
@@ -138,7 +145,7 @@ def no_capacity(
     """The refusal, with what could be had instead: ready to POST, or with ``change`` to PATCH."""
     new = drafted.reservation
     with read(site.engine) as connection:
-        rules = limits.for_owner(site, drafted)
+        rules = limits.for_owner(connection, site, drafted)
         horizon = new.start + min(rules.ahead or LOOK_AHEAD, LOOK_AHEAD)
         wide = planning.view(connection, new.resource, planning.nodes_of(site, new.profile),
                              Interval(new.start, horizon + new.interval.length), without=new.id)  # fmt: skip

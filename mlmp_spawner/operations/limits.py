@@ -1,33 +1,73 @@
-"""The rules of sharing, applied: which hold for an owner, and what the owner has already."""
+"""The rules of sharing, applied: which hold for an owner, and what the owner has already.
+
+The catalog's limits hold, with what an admin set meanwhile in place of the catalog's entry for the same. Both are read
+anew for each question, in the connection of the question, so that hub and service never go by different ones.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
+from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from mlmp_spawner.errors import OverLimit
 from mlmp_spawner.operations.requests import Draft
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import policy
-from mlmp_spawner.rules.catalog import Limits, Profile
+from mlmp_spawner.rules.catalog import LimitRules, Limits, Profile
 from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.rules.values import AS_WRITTEN
+from mlmp_spawner.store import limits as entries
 from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store.transaction import read
+
+log = logging.getLogger(__name__)
 
 
-def of(site: Site, owner: str, groups: Iterable[str], profile: Profile | None) -> Limits:
-    """The limits that hold for an owner, with the profile's own shortest and longest booking."""
-    rules = site.catalog.limits_for(owner, groups)
+def rules(connection: Connection, site: Site) -> LimitRules:
+    """The limits that hold now. An entry that can't be read is left out: the catalog's holds in its place."""
+    known = site.catalog.limits
+    everybody, groups, users = known.everybody, dict(known.groups), dict(known.users)
+    for entry in entries.entries(connection):
+        try:
+            said = parse(entry.limits)
+        except ValidationError:
+            log.warning("the limits that were set for %s %r can't be read; the catalog's hold", entry.kind, entry.name)
+            continue
+        if entry.kind == "everybody":
+            everybody = said
+        else:
+            (groups if entry.kind == "group" else users)[entry.name] = said
+    return LimitRules(everybody=everybody, groups=groups, users=users)
+
+
+def parse(stored: object) -> Limits:
+    """What an entry says. :raises ValidationError: it is of another release, or was written by hand."""
+    return Limits.model_validate(stored, context=AS_WRITTEN)
+
+
+def of_person(site: Site, name: str, groups: Iterable[str]) -> Limits:
+    """The limits that hold for somebody just now."""
+    with read(site.engine) as connection:
+        return rules(connection, site).of(name, groups)
+
+
+def of(holding: LimitRules, owner: str, groups: Iterable[str], profile: Profile | None) -> Limits:
+    """Of the limits that hold (:func:`rules`) those for an owner, with the profile's own shortest and longest
+    booking."""
+    found = holding.of(owner, groups)
     if profile is None:
-        return rules
-    shortest, longest = policy.durations(profile, rules)
-    return rules.model_copy(update={"min_duration": shortest, "max_duration": longest})
+        return found
+    shortest, longest = policy.durations(profile, found)
+    return found.model_copy(update={"min_duration": shortest, "max_duration": longest})
 
 
-def for_owner(site: Site, drafted: Draft) -> Limits:
+def for_owner(connection: Connection, site: Site, drafted: Draft) -> Limits:
     """The limits that hold for a draft."""
     new = drafted.reservation
-    return of(site, new.owner, drafted.groups, site.catalog.profiles.get(new.profile))
+    return of(rules(connection, site), new.owner, drafted.groups, site.catalog.profiles.get(new.profile))
 
 
 def check(connection: Connection, site: Site, drafted: Draft, now: int, *, changed: Reservation | None = None) -> None:
@@ -50,12 +90,6 @@ def allows(connection: Connection, site: Site, drafted: Draft, now: int) -> bool
     return True
 
 
-def no_show_grace(site: Site, rows: Iterable[Reservation]) -> dict[str, int]:
-    """How long (ms) after its start nobody may come, for each booking that has such a limit."""
-    graces = {row.id: site.catalog.limits_for(row.owner, ()).no_show_grace for row in rows}
-    return {reservation_id: grace for reservation_id, grace in graces.items() if grace is not None}
-
-
 def measure(
     connection: Connection, site: Site, drafted: Draft, now: int, *, changed: Reservation | None = None
 ) -> tuple[Limits, policy.Ask, policy.Usage]:
@@ -75,7 +109,7 @@ def measure(
     )
     since = min(now, new.start) - policy.WEEK
     others = [row for row in store.of_owner(connection, new.owner, since=since) if row.id != new.id]
-    return for_owner(site, drafted), ask, policy.usage(ask, others, uncounted=uncounted)
+    return for_owner(connection, site, drafted), ask, policy.usage(ask, others, uncounted=uncounted)
 
 
 def _violations(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlmp_spawner.operations import availability as free
-from mlmp_spawner.operations import listing
+from mlmp_spawner.operations import limits, listing
 from mlmp_spawner.operations.requests import usable_profile
 from mlmp_spawner.units import DAY
 from mlmp_spawner.web import answers, models
@@ -14,7 +14,7 @@ from mlmp_spawner.web.routes import Answer, Call, Route
 async def me(call: Call) -> Answer:
     """Who asks, what holds for them, and what they use of it."""
     caller, context, now = call.handler.me, call.handler.context, call.handler.now
-    rules = context.site.catalog.limits_for(caller.name, caller.groups)
+    rules = await context.run(limits.of_person, context.site, caller.name, caller.groups)
     used = await context.run(listing.used, context.site, caller.name, now=now)
     return Answer(
         models.Me(

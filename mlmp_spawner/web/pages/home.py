@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlmp_spawner.errors import MLMPError
-from mlmp_spawner.operations import admission, listing, start_options
+from mlmp_spawner.operations import admission, limits, listing, start_options
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.web import views
 from mlmp_spawner.web.api.common import tell
@@ -27,7 +27,7 @@ class Home(Page):
     async def show(self, *, problem: MLMPError | None = None) -> None:
         """Home, also with what was just done or refused."""
         live = await self.live()
-        rules = self.site.catalog.limits_for(self.me.name, self.me.groups)
+        rules = await self.context.run(limits.of_person, self.site, self.me.name, self.me.groups)
         used = await self.context.run(listing.used, self.site, self.me.name, now=self.now)
         hour = local(self.now, self.zone).hour
         self.render_page(
