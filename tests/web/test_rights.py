@@ -44,6 +44,7 @@ EXPECTED = {
     "POST reservations/{id}/start": OWNERS,
     "POST reservations/{id}/stop": OWNERS,
     "GET reservations/{id}/history": SEERS,
+    "GET timeline": LET_IN,
     "GET stream": LET_IN,
     "GET health": ANYBODY,
     "GET metrics": ANYBODY,
