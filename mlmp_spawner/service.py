@@ -32,7 +32,7 @@ from mlmp_spawner.operations import catalog_sync
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.local_servers import LocalServers
 from mlmp_spawner.operations.one_machine import one_machine_catalog
-from mlmp_spawner.operations.site import Site
+from mlmp_spawner.operations.site import Site, make_site
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.settings import MLMP, load_config
 from mlmp_spawner.store import schema
@@ -133,8 +133,7 @@ class Service:
         return catalog
 
     def _make_site(self, catalog: Catalog) -> Site:
-        settings = self.settings
-        return Site(self.engine, catalog, stop_lead=settings.stop_lead_ms, warn_before=settings.warn_before_ms)
+        return make_site(self.engine, catalog, self.settings)
 
     def _make_context(self) -> Context:
         where, settings = self.where, self.settings

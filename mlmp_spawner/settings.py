@@ -36,6 +36,29 @@ class MLMP(Configurable):
     warn_before = List(Float(min=0), [600.0, 120.0], help="Seconds before the end at which the owner is told.").tag(
         config=True
     )
+    announce_before = Float(
+        900, min=0, allow_none=True, help="Seconds before the start at which the owner is told; None: never."
+    ).tag(config=True)
+    offer_before = Float(
+        1800,
+        min=0,
+        allow_none=True,
+        help="""Seconds before the end at which the owner is told how far the booking can be extended, if nobody waits
+        for the units. Never before half of the booking is over; None: never.""",
+    ).tag(config=True)
+    idle_after = Float(
+        3600,
+        min=0,
+        allow_none=True,
+        help="After how many seconds in which a server did nothing its owner is told; None: never.",
+    ).tag(config=True)
+    idle_release = Float(
+        None,
+        min=0,
+        allow_none=True,
+        help="""How many seconds after that, if the server still does nothing, the rest of the booking is given back
+        and the server is stopped; None: never.""",
+    ).tag(config=True)
     tick = Float(5, min=0.05, help="The longest that the clock waits between two looks, in seconds.").tag(config=True)
     hub_silent_after = Float(
         10, min=0.1, help="After how many seconds without an answer the service stops servers past the hub."

@@ -67,6 +67,8 @@ def change(
         store.update_reservation(
             connection, old, start=new.start, end=new.end, server=new.server, units=new.units, title=new.title,
             pinned=new.pinned, warned_at=None if new.end > old.end else old.warned_at,
+            announced_at=None if new.start != old.start else old.announced_at,
+            offered_at=None if new.end > old.end else old.offered_at,
             waiting_reason=None if placed else old.waiting_reason,
             waitlist_position=None if placed else old.waitlist_position,
         )  # fmt: skip
@@ -120,7 +122,7 @@ def give_back(
     connection: Connection,
     old: Reservation,
     *,
-    reason: Literal["released", "cancelled", "no_show", "capacity_lost"],
+    reason: Literal["released", "cancelled", "no_show", "idle", "capacity_lost"],
     actor: str,
     now: int,
 ) -> None:

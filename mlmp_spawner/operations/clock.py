@@ -13,18 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import delete, select
 
 from mlmp_spawner.deadlines import Deadline
-from mlmp_spawner.errors import Changed, MLMPError
-from mlmp_spawner.operations import admission, history, limits, waitlist
-from mlmp_spawner.operations.changes import give_back
-from mlmp_spawner.operations.site import CLOCK, Site
-from mlmp_spawner.rules.due import Action, Continue, NoShow, Promote, Stop, Warn, due, following_of, is_live, next_due
+from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.operations import admission, waitlist
+from mlmp_spawner.operations.claims import claim
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.due import Action, IdleRelease, Stop, due, next_due
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import unit_in_use
-from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
+from mlmp_spawner.store.transaction import read, transaction
 from mlmp_spawner.units import MINUTE, SECOND
 
 log = logging.getLogger(__name__)
@@ -80,15 +80,13 @@ class Clock:
         """Does all that is due at ``now``; returns when to come again, in ms UTC."""
         site = self.site()
         rows = await asyncio.to_thread(_open, site, now)
-        grace = limits.no_show_grace(site, rows)
-        actions = due(now, rows, stop_lead=site.stop_lead, warn_before=site.warn_before, no_show_grace=grace)
         running = await self.servers.running()
-        await asyncio.gather(*(self._carry_out(site, a, running, now) for a in actions if not isinstance(a, Promote)))
-        for action in sorted((a for a in actions if isinstance(a, Promote)), key=_waiting_order):
-            await self._carry_out(site, action, running, now)
+        actions = due(now, rows, site)
+        await asyncio.gather(*(self._carry_out(site, action, running, now) for action in actions))
+        await self._promote(site, now)
         await self._reconcile(site, running, now)
         self.last_tick = now
-        following = next_due(now, rows, stop_lead=site.stop_lead, warn_before=site.warn_before, no_show_grace=grace)
+        following = next_due(now, rows, site)
         return min(now + self.interval, following or now + self.interval)
 
     async def published(self, reservation: Reservation) -> bool:
@@ -110,15 +108,29 @@ class Clock:
     async def _carry_out(self, site: Site, action: Action, running: dict[str, RunningServer], now: int) -> None:
         """One action; a failure is logged and tried again at the next tick, and keeps no other from being done."""
         try:
-            if not await asyncio.to_thread(_claim, site, action, now):
+            if not await asyncio.to_thread(claim, site, action, now):
                 return
             if isinstance(action, Stop):
                 await self._stop(site, action.reservation, running)
+            elif isinstance(action, IdleRelease):  # its end is now, so its stop is due as well
+                await self._carry_out(site, Stop(action.reservation, first=True), running, now)
+        except MLMPError as error:
+            log.warning("%s of %s: %s", type(action).__name__, action.reservation.id, error.detail)
         except Exception:
             self.failures += 1
             log.exception(
                 "%s of %s failed; tried again at the next tick", type(action).__name__, action.reservation.id
             )
+
+    async def _promote(self, site: Site, now: int) -> None:
+        """Who waits gets what is free by now; a failure is logged and keeps nothing else from being done."""
+        try:
+            await asyncio.to_thread(waitlist.promote, site, now=now)
+        except MLMPError as error:
+            log.warning("the waitlist: %s", error.detail)
+        except Exception:
+            self.failures += 1
+            log.exception("the waitlist failed; tried again at the next tick")
 
     async def _stop(self, site: Site, reservation: Reservation, running: dict[str, RunningServer]) -> None:
         seen = running.get(reservation.server_id)
@@ -142,10 +154,6 @@ class Clock:
         await self.servers.forget(known | set(running))
 
 
-def _waiting_order(action: Promote) -> tuple[int, str]:
-    return action.reservation.waitlist_position or 0, action.reservation.id
-
-
 def _open(site: Site, now: int) -> list[Reservation]:
     with read(site.engine) as connection:
         return store.open_at(connection, now)
@@ -159,7 +167,8 @@ def _live(site: Site, owner: str | None) -> list[tuple[Reservation, Deadline]]:
 
 def _deadline(site: Site, reservation: Reservation) -> Deadline:
     with read(site.engine) as connection:
-        return admission.deadline_of(connection, site, reservation)
+        current = store.find(connection, reservation.id)
+        return admission.deadline_of(connection, site, current or reservation)
 
 
 def _is_over(site: Site, server_id: str, now: int) -> bool:
@@ -178,60 +187,3 @@ def _free_units(site: Site, known: set[str], now: int) -> None:
     if orphans:
         with transaction(site.engine) as connection:
             connection.execute(delete(unit_in_use).where(unit_in_use.c.holder.in_(orphans)))
-
-
-def _claim(site: Site, action: Action, now: int) -> bool:
-    """Claims an action; False where it is not due any more."""
-    try:
-        if isinstance(action, Promote):
-            return waitlist.promote(site, action.reservation, now=now)
-        locks = [(node, action.reservation.resource) for node in action.reservation.nodes]
-        with transaction(site.engine, lock=locks) as connection:
-            current = store.find(connection, action.reservation.id)
-            if current is None:
-                return False
-            if isinstance(action, Stop):
-                return not action.first or _claim_stop(connection, site, current, now)
-            if isinstance(action, Continue):
-                return _hand_on(connection, current, now)
-            if isinstance(action, NoShow):
-                if current.starting_at is not None or current.state(now) != "active":
-                    return False
-                give_back(connection, current, reason="no_show", actor=CLOCK.name, now=now)
-                return True
-            if isinstance(action, Warn):
-                store.update_reservation(connection, current, warned_at=now)
-                history.record(connection, "warned", actor=CLOCK.name, at=now, reservation=current, end=current.end)
-            return True
-    except (Refused, Busy, Changed):
-        return False
-    except MLMPError as error:
-        log.warning("%s of %s: %s", type(action).__name__, action.reservation.id, error.detail)
-        return False
-
-
-def _claim_stop(connection: Connection, site: Site, current: Reservation, now: int) -> bool:
-    mine = store.of_owner(connection, current.owner, since=current.start)
-    due_now = now >= current.stop_at(site.stop_lead) and following_of(current, mine) is None
-    if current.stopping_at is not None or not is_live(current) or not due_now:
-        return False
-    store.update_reservation(connection, current, stopping_at=now)
-    history.record(connection, "stopping", actor=CLOCK.name, at=now, reservation=current, end=current.end)
-    return True
-
-
-def _hand_on(connection: Connection, current: Reservation, now: int) -> bool:
-    """The owner's next booking takes over the running server and the units it holds."""
-    following = following_of(current, store.of_owner(connection, current.owner, since=current.start))
-    if following is None or not is_live(current) or following.start > now:
-        return False
-    store.update_reservation(
-        connection, following, starting_at=current.starting_at, started_at=current.started_at, stopped_at=None,
-        continues=current.server_id,
-    )  # fmt: skip
-    store.update_reservation(connection, current, stopped_at=now, end_reason="continued")
-    connection.execute(
-        unit_in_use.update().where(unit_in_use.c.holder == current.id).values(holder=following.id, since=now)
-    )
-    history.record(connection, "continued", actor=CLOCK.name, at=now, reservation=following, previous=current.id)
-    return True

@@ -8,18 +8,44 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 
 from mlmp_spawner.rules.catalog import Catalog
-from mlmp_spawner.rules.due import WARN_BEFORE
+from mlmp_spawner.rules.due import ANNOUNCE_BEFORE, IDLE_AFTER, OFFER_BEFORE, WARN_BEFORE
 from mlmp_spawner.rules.reservations import DEFAULT_STOP_LEAD
+from mlmp_spawner.settings import MLMP
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A site as it is now; a changed catalog makes a new one. ``stop_lead`` and ``warn_before`` in ms."""
+    """A site as it is now; a changed catalog makes a new one.
+
+    The times of the house are in ms; None: never. What each means: :class:`mlmp_spawner.rules.due.Times`.
+    """
 
     engine: Engine
     catalog: Catalog
     stop_lead: int = DEFAULT_STOP_LEAD
     warn_before: tuple[int, ...] = WARN_BEFORE
+    announce_before: int | None = ANNOUNCE_BEFORE
+    offer_before: int | None = OFFER_BEFORE
+    idle_after: int | None = IDLE_AFTER
+    idle_release: int | None = None
+
+
+def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
+    """The site by its settings: the same for hub and service."""
+    return Site(
+        engine,
+        catalog,
+        stop_lead=settings.stop_lead_ms,
+        warn_before=settings.warn_before_ms,
+        announce_before=_ms(settings.announce_before),
+        offer_before=_ms(settings.offer_before),
+        idle_after=_ms(settings.idle_after),
+        idle_release=_ms(settings.idle_release),
+    )
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,46 +1,124 @@
-"""The waitlist: bookings without a place, promoted in their order when something becomes free."""
+"""The waitlist: bookings without a place, promoted in their fair order when something becomes free.
+
+Nobody is overtaken by what would have fitted: the first that fits is found in one view of the database, and gets its
+place only where no node changed since. What can't be placed keeps nobody behind it waiting, since it would otherwise
+keep units idle that somebody else could use until there is room for it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from mlmp_spawner.operations import history, planning
+from sqlalchemy import Connection
+
+from mlmp_spawner.errors import Changed, OverLimit
+from mlmp_spawner.operations import history, limits, planning
+from mlmp_spawner.operations.requests import Draft
 from mlmp_spawner.operations.site import CLOCK, Site
-from mlmp_spawner.rules.placement import Wanted
-from mlmp_spawner.rules.reservations import Interval, Reservation
+from mlmp_spawner.rules.placement import Plan, Wanted
+from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.rules.waitlist import fair_order
+from mlmp_spawner.store import people
 from mlmp_spawner.store import reservations as store
-from mlmp_spawner.store.transaction import read, transaction
+from mlmp_spawner.store.transaction import Busy, Refused, lock_owner, read, transaction
+
+TRIES = 5
+"""How often somebody else may be quicker before the rest is left to the next tick."""
 
 
-def promote(site: Site, waiting: Reservation, *, now: int) -> bool:
-    """Places a booking that waits, if there is room for what is left of it; it keeps its end.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    waiting: Reservation
+    placed: Reservation
+    plan: Plan
+    versions: dict[str, int]
 
-    The clock asks in the order of the waitlist, so whoever waits longer goes first.
-    """
-    if waiting.profile not in site.catalog.profiles:
-        return False
-    profile = site.catalog.profiles[waiting.profile]
-    start = max(waiting.start, now)
-    if waiting.end - start < min(profile.min_duration, waiting.interval.length):
-        return False
-    nodes = planning.nodes_of(site, waiting.profile)
+
+def places(site: Site, *, now: int) -> dict[str, int]:
+    """The place of each booking that waits, in the fair order; 1 is the next."""
     with read(site.engine) as connection:
-        window = Interval(start, waiting.end)
-        boards = planning.view(connection, waiting.resource, nodes, window).boards
-        wanted = Wanted(waiting.units, window, waiting.node_count)
-        if planning.plan(connection, site, waiting.resource, boards, wanted, now) is None:
-            return False
-    with transaction(site.engine, lock=[(node, waiting.resource) for node in nodes]) as connection:
-        current = store.find(connection, waiting.id)
-        if current is None or current.state(now) != "waiting":
-            return False
-        boards = planning.view(connection, waiting.resource, nodes, window).boards
-        plan = planning.plan(connection, site, waiting.resource, boards, wanted, now)
+        order = fair_order(store.waiting(connection, now))
+    return {row.id: place for place, row in enumerate(order, 1)}
+
+
+def promote(site: Site, *, now: int) -> list[str]:
+    """Gives places to those that wait, as far as there is room; returns the ids of the promoted.
+
+    A promoted booking keeps its end; what of its window is past is cut off.
+    """
+    promoted: list[str] = []
+    failed = 0
+    while failed < TRIES:
+        with read(site.engine) as connection:
+            found = _first_that_fits(connection, site, now)
+        if found is None:
+            break
+        try:
+            _write(site, found, now)
+        except (Refused, Busy, Changed):
+            failed += 1  # nobody behind it is asked before it was
+        else:
+            promoted.append(found.waiting.id)
+            failed = 0
+    return promoted
+
+
+def _first_that_fits(connection: Connection, site: Site, now: int) -> _Found | None:
+    hopeless: set[tuple[object, ...]] = set()
+    for row in fair_order(store.waiting(connection, now)):
+        start = max(row.start, now)
+        asked = (row.profile, row.units, row.node_count, start, row.end)
+        profile = site.catalog.profiles.get(row.profile)
+        if profile is None or asked in hopeless or row.end - start < min(profile.min_duration, row.interval.length):
+            continue
+        placed = _with_own_server(connection, replace(row, start=start))
+        nodes = planning.nodes_of(site, row.profile)
+        view = planning.view(connection, row.resource, nodes, placed.interval)
+        wanted = Wanted(row.units, placed.interval, row.node_count)
+        plan = planning.plan(connection, site, row.resource, view.boards, wanted, now)
         if plan is None:
-            return False
-        planning.carry_out_moves(connection, plan.moves, actor=CLOCK.name, now=now)
-        placed = replace(current, start=start)
-        store.insert_allocations(connection, planning.allocations(placed, plan.nodes))
-        store.update_reservation(connection, current, start=start, waiting_reason=None, waitlist_position=None)
-        history.record(connection, "promoted", actor=CLOCK.name, at=now, reservation=current, nodes=list(plan.nodes))
+            hopeless.add(asked)
+        elif _allowed(connection, site, row, placed, now):
+            versions = {node: version for node, (_, version) in store.capacities(connection, row.resource).items()}
+            return _Found(row, placed, plan, versions)
+    return None
+
+
+def _write(site: Site, found: _Found, now: int) -> None:
+    """:raises Refused, Busy, Changed: somebody was quicker; nothing was written."""
+    row, placed = found.waiting, found.placed
+    locks = [(node, row.resource) for node in found.versions]
+    with transaction(site.engine, lock=locks) as connection:
+        lock_owner(connection, row.owner)
+        there = {node: version for node, (_, version) in store.capacities(connection, row.resource).items()}
+        if there != found.versions or not _allowed(connection, site, row, placed, now):
+            raise Changed("Somebody was quicker.")
+        planning.carry_out_moves(connection, found.plan.moves, actor=CLOCK.name, now=now)
+        placed = _with_own_server(connection, placed)
+        store.insert_allocations(connection, planning.allocations(placed, found.plan.nodes))
+        soon = site.announce_before is not None and now >= placed.start - site.announce_before
+        store.update_reservation(
+            connection, row, start=placed.start, server=placed.server, waiting_reason=None, waitlist_position=None,
+            announced_at=now if soon else row.announced_at,
+        )  # fmt: skip
+        history.record(connection, "promoted", actor=CLOCK.name, at=now, reservation=row, start=placed.start,
+                       end=placed.end, nodes=list(found.plan.nodes))  # fmt: skip
+
+
+def _allowed(connection: Connection, site: Site, row: Reservation, placed: Reservation, now: int) -> bool:
+    """Whether it breaks no limit of its owner: what waits takes nothing, so others may have been booked meanwhile."""
+    groups = people.groups_of(connection, row.owner_id)
+    try:
+        limits.check(connection, site, Draft(placed, frozenset(), groups), now, changed=row)
+    except OverLimit:
+        return False
     return True
+
+
+def _with_own_server(connection: Connection, placed: Reservation) -> Reservation:
+    """The booking with a server that no other one of its owner uses by then."""
+    others = store.select_where(
+        connection, store.owned_by(placed.owner), store.overlapping(placed.interval), store.not_given_back()
+    )
+    taken = any(other.server == placed.server for other in others if other.id != placed.id)
+    return replace(placed, server=placed.id) if taken else placed

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.operations.one_machine import one_machine_catalog
-from mlmp_spawner.operations.site import Site
+from mlmp_spawner.operations.site import Site, make_site
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.store.engine import make_engine
@@ -50,9 +50,7 @@ class SiteSource:
                 self._catalog = self._load()
                 self._looked = time.monotonic()
             catalog = self._catalog
-        return Site(
-            self.engine, catalog, stop_lead=self.settings.stop_lead_ms, warn_before=self.settings.warn_before_ms
-        )
+        return make_site(self.engine, catalog, self.settings)
 
     def _load(self) -> Catalog:
         directory = Path(self.settings.catalog)

@@ -89,6 +89,20 @@ def open_at(connection: Connection, now: int) -> list[Reservation]:
     return select_where(connection, or_(live, soon))
 
 
+def waiting(connection: Connection, now: int) -> list[Reservation]:
+    """The bookings that wait for a place, by the partial index; those whose window is over are left out."""
+    return select_where(
+        connection, reservation.c.waiting_reason.is_not(None), not_given_back(), reservation.c.end > now
+    )
+
+
+def turned(connection: Connection, after: int, until: int) -> list[Reservation]:
+    """The bookings that began or ended by the time alone in ``(after, until]``."""
+    c = reservation.c
+    times = or_(and_(c.start > after, c.start <= until), and_(c.end > after, c.end <= until))
+    return select_where(connection, times, not_given_back())
+
+
 def live(connection: Connection) -> list[Reservation]:
     """The bookings whose server may be running, by the partial index."""
     return select_where(connection, reservation.c.starting_at.is_not(None), reservation.c.stopped_at.is_(None))
