@@ -10,13 +10,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mlmp_spawner.errors import Invalid, NotAllowed
 from mlmp_spawner.rules import notices as rules
-from mlmp_spawner.rules.notices import CHANNELS, KINDS, Channel, Kind, channels_of
+from mlmp_spawner.rules.notices import CHANNELS, KINDS, Channel, Kind, Shape, channels_of
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import person, users
 from mlmp_spawner.store.transaction import read, transaction
@@ -130,6 +131,14 @@ def with_calendar_token(connection: Connection, token: str) -> Person | None:
     query = select(users.c.id, users.c.name, person).join(person, person.c.user_id == users.c.id)
     row = connection.execute(query.where(person.c.calendar_token == hash_of(token))).one_or_none()
     return None if row is None else _person(row._mapping)
+
+
+def shape_of(url: str, ways: Ways) -> Shape:
+    """The shape that a webhook of a person's own takes, by its host."""
+    found = urlsplit(url)
+    host = (found.hostname or "").lower()
+    shape = ways.webhook_hosts.get(f"{host}:{found.port}", ways.webhook_hosts.get(host))
+    return "teams" if shape == "teams" else "slack"
 
 
 def hash_of(token: str) -> str:
