@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 from traitlets import Bool, Float, Integer, List, Unicode
-from traitlets.config import Config, Configurable
+from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from mlmp_spawner.notice_settings import NoticeSettings
 
-class MLMP(Configurable):
+
+class MLMP(NoticeSettings):
     """What the hub, the service and the commands share: ``c.MLMP.* = …``."""
 
     db_url = Unicode(
