@@ -26,8 +26,11 @@ IN_ALL = 300.0
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """Where mail goes. ``security``: starttls, ssl, none; ``port`` 0: the usual one for that. The password is read from its file when it is needed, so that it
-    can be changed. ``sender``: an address, or ``Name <address>``."""
+    """Where mail goes.
+
+    ``security``: starttls, ssl, none; ``port`` 0: the usual one for that. The password is read from its file when it
+    is needed, so that it can be changed. ``sender``: an address, or ``Name <address>``.
+    """
 
     host: str
     sender: str
