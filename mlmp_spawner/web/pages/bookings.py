@@ -95,7 +95,7 @@ class Action(One):
         self._wanted = wanted
         found = await self.own(wanted)
         back = self.field("back")
-        back = back if back in ("", "bookings") else f"bookings/{wanted}"
+        back = back if back in ("", "bookings", "timeline") else f"bookings/{wanted}"
         try:
             if action == "start":
                 await self.start(found)

@@ -7,6 +7,7 @@ from typing import Any
 from mlmp_spawner.web.pages.book import Book
 from mlmp_spawner.web.pages.bookings import Action, Bookings, One
 from mlmp_spawner.web.pages.home import Home, StartNow
+from mlmp_spawner.web.pages.timeline import Timeline
 
 
 def routes() -> list[tuple[Any, ...]]:
@@ -15,6 +16,7 @@ def routes() -> list[tuple[Any, ...]]:
         (r"", Home),
         (r"start", StartNow),
         (r"book", Book),
+        (r"timeline", Timeline),
         (r"bookings", Bookings),
         (r"bookings/([a-z0-9]+)", One),
         (r"bookings/([a-z0-9]+)/(start|extend|cancel|stop)", Action),
