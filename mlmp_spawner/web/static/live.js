@@ -33,8 +33,8 @@ function open() {
     first = false;
     root.dataset.live = "yes";
   });
-  source.addEventListener("reservation", () => refreshSoon());
-  source.addEventListener("availability", () => refreshSoon());
+  source.addEventListener("reservation", told);
+  source.addEventListener("availability", told);
   source.onerror = () => {
     delete root.dataset.live;
     if (source && source.readyState === EventSource.CLOSED) {
@@ -42,6 +42,12 @@ function open() {
       setTimeout(open, 5000 + Math.random() * 5000);
     }
   };
+}
+
+/** A page that draws changes by itself prevents that it is fetched anew. */
+function told(event) {
+  const change = new CustomEvent(`mlmp:${event.type}`, { cancelable: true, detail: JSON.parse(event.data) });
+  if (document.getElementById("mlmp").dispatchEvent(change)) refreshSoon();
 }
 
 function close() {

@@ -3,13 +3,13 @@
 import { book } from "./book.js";
 import { keepRight, refreshSoon } from "./live.js";
 import { listen } from "./swap.js";
-import { countDown, localise, setNow, zone } from "./times.js";
+import { browserZone, countDown, localise, setNow, zone } from "./times.js";
 
 const root = document.getElementById("mlmp");
 
 if (root) {
   setNow(Number(root.dataset.now));
-  document.cookie = `mlmp-zone=${zone}; path=${root.dataset.root}; max-age=31536000; samesite=lax`;
+  document.cookie = `mlmp-zone=${browserZone}; path=${root.dataset.root}; max-age=31536000; samesite=lax`;
   localise();
   countDown();
   if (document.getElementById("live")) {
@@ -17,6 +17,7 @@ if (root) {
     listen();
     book();
     keepRight();
+    moveAlong();
     if (root.dataset.zoneKnown !== zone) refreshSoon(0); // the server says times in our zone from now on
   }
   // One menu at a time; Escape and a click elsewhere close it.
@@ -39,4 +40,19 @@ function settleAddress() {
   if (root.dataset.self && url.pathname !== root.dataset.self) url.pathname = root.dataset.self;
   for (const name of ["did", "id"]) url.searchParams.delete(name);
   if (url.href !== location.href) history.replaceState(null, "", url);
+}
+
+/** A start that is moved takes the end with it, so that the length stays; the end can then be moved by itself. */
+function moveAlong() {
+  const known = new WeakMap();
+  document.addEventListener("focusin", ({ target }) => {
+    if (target.dataset.moves) known.set(target, target.valueAsNumber);
+  });
+  document.addEventListener("change", ({ target }) => {
+    const end = target.dataset.moves && document.getElementById(target.dataset.moves);
+    const moved = target.valueAsNumber - known.get(target);
+    if (!end || Number.isNaN(moved)) return;
+    end.valueAsNumber += moved;
+    known.set(target, target.valueAsNumber);
+  });
 }

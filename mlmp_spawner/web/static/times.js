@@ -1,6 +1,9 @@
 // Times as people say them, in the browser's zone; the same words as web/times.py.
 
-export const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+export const browserZone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+
+/** The zone of this page: the browser's, unless the page names another. */
+export const zone = document.getElementById("mlmp")?.dataset.zoneFixed || browserZone;
 
 let ahead = 0; // how far the server's clock is ahead of this one, ms
 
