@@ -86,6 +86,22 @@ def used(site: Site, owner: str, *, now: int) -> policy.Usage:
     it, bookings that are not over."""
     with read(site.engine) as connection:
         mine = store.of_owner(connection, owner, since=now - policy.WEEK)
+    return _used(site, mine, now)
+
+
+def used_by_all(site: Site, *, now: int) -> dict[str, policy.Usage]:
+    """The same for everybody who had a booking in the last seven days, or has one."""
+    with read(site.engine) as connection:
+        rows = store.select_where(
+            connection, table.c.owner_id.is_not(None), table.c.end > now - policy.WEEK, table.c.cancelled_at.is_(None)
+        )
+    theirs: dict[str, list[Reservation]] = {}
+    for row in rows:
+        theirs.setdefault(row.owner, []).append(row)
+    return {owner: _used(site, mine, now) for owner, mine in theirs.items()}
+
+
+def _used(site: Site, mine: Iterable[Reservation], now: int) -> policy.Usage:
     nothing = policy.Ask(units_total=0, start=now, end=now + 1, now=now)
     return policy.usage(nothing, mine, uncounted=site.catalog.uncounted())
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlmp_spawner.errors import Changed, Invalid
 from mlmp_spawner.rules import catalog as rules
+from mlmp_spawner.rules.policy import Usage
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.web import models
 
@@ -76,15 +77,24 @@ def version_of(if_match: str | None) -> int | None:
 
     :raises Changed: it names no version that there ever was. :raises Invalid: several tags.
     """
+    version = tag_of(if_match)
+    if version is None:
+        return None
+    if not version.isascii() or not version.isdigit() or len(version) > 9:
+        raise Changed("If-Match names no version of this booking.", hint="Look at it as it is now and try again.")
+    return int(version)
+
+
+def tag_of(if_match: str | None) -> str | None:
+    """The part of the etag in ``If-Match`` that changes with what was written alone; None: any will do.
+
+    :raises Invalid: several tags.
+    """
     if if_match is None or if_match.strip() == "*":
         return None
     if "," in if_match:
         raise Invalid.field("If-Match", "name one etag")
-    tag = if_match.strip().removeprefix("W/").strip('"')
-    version = tag.partition("-")[0]
-    if not version.isascii() or not version.isdigit() or len(version) > 9:
-        raise Changed("If-Match names no version of this booking.", hint="Look at it as it is now and try again.")
-    return int(version)
+    return if_match.strip().removeprefix("W/").strip('"').partition("-")[0]
 
 
 def entry(found: Entry) -> models.Entry:
@@ -159,4 +169,13 @@ def limits(found: rules.Limits) -> models.Limits:
         open_bookings=found.open_bookings,
         no_show_grace=found.no_show_grace,
         extension=found.extension,
+    )
+
+
+def used(found: Usage) -> models.Used:
+    """What is used of them."""
+    return models.Used(
+        units_at_once=found.units_at_peak,
+        hours_per_week=round(found.hours_in_week, 2),
+        open_bookings=found.open_bookings,
     )

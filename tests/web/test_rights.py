@@ -29,6 +29,7 @@ ANYBODY = dict.fromkeys(CALLERS, "in")
 LET_IN = ANYBODY | {"nobody": 401, "unknown token": 401, "outsider": 403}
 BOOKERS = LET_IN | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 OWNERS = BOOKERS | {"other": 403}
+ADMINS = dict.fromkeys(LET_IN, 403) | {"nobody": 401, "unknown token": 401, "admin": "in", "hub admin": "in"}
 SEERS = LET_IN | {"other": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 
 EXPECTED = {
@@ -44,6 +45,10 @@ EXPECTED = {
     "POST reservations/{id}/start": OWNERS,
     "POST reservations/{id}/stop": OWNERS,
     "GET reservations/{id}/history": SEERS,
+    "GET limits": LET_IN,
+    "GET limits/{name}": SEERS,
+    "PUT limits/{name}": ADMINS,
+    "DELETE limits/{name}": ADMINS,
     "GET timeline": LET_IN,
     "GET stream": LET_IN,
     "GET health": ANYBODY,
@@ -52,7 +57,9 @@ EXPECTED = {
     "GET docs": ANYBODY,
 }
 QUERIES = {"GET availability": {"profile": "gpu"}}
+NAMES = {"limits/{name}": "limits/user:ann"}
 BODIES = {
+    "PUT limits/{name}": {"units_at_once": 3},
     "POST reservations": {"profile": "gpu", "start": to_iso(NOW + 9 * HOUR), "duration": "1h"},
     "PATCH reservations/{id}": {"title": "changed"},
     "POST reservations/{id}/extend": {"duration": "10m"},
@@ -62,6 +69,10 @@ BODIES = {
 @pytest.fixture
 def booked(ann: httpx.Client) -> str:
     return ann.post("reservations", json={"profile": "gpu", "duration": "1h", "title": "ann's"}).json()["id"]
+
+
+def _address(path: str, booked: str) -> str:
+    return NAMES.get(path, path).replace("{id}", booked)
 
 
 def test_every_call_has_its_row_here():
@@ -74,7 +85,7 @@ def test_who_may(call: str, app: RunningApp, booked: str):
     for caller, token in CALLERS.items():
         with app.client(token) as client:
             request = client.build_request(
-                method, path.replace("{id}", booked), params=QUERIES.get(call), json=BODIES.get(call)
+                method, _address(path, booked), params=QUERIES.get(call), json=BODIES.get(call)
             )
             answer = client.send(request, stream=True)
             answer.close()
@@ -94,7 +105,7 @@ def test_a_refused_call_changes_nothing(app: RunningApp, booked: str, ann: httpx
             if method == "GET" or outcome[caller] == "in":
                 continue
             with app.client(token) as client:
-                client.request(method, path.replace("{id}", booked), json=BODIES.get(call))
+                client.request(method, _address(path, booked), json=BODIES.get(call))
     assert ann.get(f"reservations/{booked}").json() == before
     assert app.hub.asked == []
 

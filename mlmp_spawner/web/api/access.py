@@ -26,11 +26,7 @@ async def me(call: Call) -> Answer:
             zone=context.settings.zone,
             now=now,
             limits=answers.limits(rules),
-            used=models.Used(
-                units_at_once=used.units_at_peak,
-                hours_per_week=round(used.hours_in_week, 2),
-                open_bookings=used.open_bookings,
-            ),
+            used=answers.used(used),
         )
     )
 

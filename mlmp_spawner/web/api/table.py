@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from mlmp_spawner.web import openapi
-from mlmp_spawner.web.api import access, bookings, own, stream, timeline
+from mlmp_spawner.web.api import access, bookings, limits, own, stream, timeline
 from mlmp_spawner.web.routes import Route, handlers
 
-TABLE: tuple[Route, ...] = (*access.TABLE, *bookings.TABLE, *timeline.TABLE, *stream.TABLE, *own.TABLE)
+TABLE: tuple[Route, ...] = (*access.TABLE, *bookings.TABLE, *limits.TABLE, *timeline.TABLE, *stream.TABLE, *own.TABLE)
 
 
 def document(prefix: str) -> dict[str, Any]:
