@@ -9,7 +9,7 @@ import pkgutil
 import benchmarks
 from benchmarks.common import Report, note
 
-HELPERS = {"__main__", "common"}
+HELPERS = {"__main__", "common", "demand"}
 
 
 def main() -> None:

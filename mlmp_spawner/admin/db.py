@@ -1,34 +1,36 @@
-"""``mlmp db``: MLMP's tables in the hub's database, and their version."""
+"""``mlmp db``: MLMP's tables in the hub's database, their version, and copies of it."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from jupyterhub import orm
+from rich.progress import Progress
 from sqlalchemy import URL
 
+from mlmp_spawner.admin import backup as copies
 from mlmp_spawner.client import show
 from mlmp_spawner.client.session import Session, command
 from mlmp_spawner.errors import ConfigurationError
+from mlmp_spawner.spawners.hub import database_file
 from mlmp_spawner.store import schema
 from mlmp_spawner.store.engine import database_url, set_wal
 from mlmp_spawner.store.transaction import translated
-
-DATABASE_FILE = "mlmp.sqlite"
-"""The database of one machine, in the data directory."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def file_url(data: Path) -> str:
     """The URL of the database in a data directory."""
-    return f"sqlite:///{data.resolve() / DATABASE_FILE}"
+    return f"sqlite:///{database_file(data.resolve())}"
 
 
 def prepare(db_url: str | URL, revision: str = "head") -> str | None:
@@ -101,7 +103,7 @@ def _answer(session: Session, version: str | None) -> None:
 
 @click.group()
 def db() -> None:
-    """Upgrade or inspect MLMP's tables in the hub's database."""
+    """Upgrade, inspect, back up or restore the hub's database with MLMP's tables."""
 
 
 @command(name="upgrade")
@@ -127,5 +129,71 @@ def downgrade(session: Session, db_url: str | None, data: Path | None, revision:
     _answer(session, schema.downgrade(_existing(_place(db_url, data)), revision))
 
 
-for _command in (upgrade, current, downgrade):
+@command(name="backup")
+@_database
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(session: Session, db_url: str | None, data: Path | None, file: Path) -> None:
+    """Copy the SQLite database to FILE while everything runs: one instant of it, checked, mode 0600."""
+    source = _sqlite(_place(db_url, data), "pg_dump --format=custom --file=FILE NAME")
+    with _progress(session, "copying") as progress:
+        found = copies.backup(source, file, progress)
+    _tell(session, found, file=str(file))
+
+
+@command(name="restore")
+@_database
+@click.argument("file", type=click.Path(path_type=Path))
+def restore(session: Session, db_url: str | None, data: Path | None, file: Path) -> None:
+    """Make FILE, which `mlmp db backup` wrote, the database; the one before is kept beside it.
+
+    Refused while MLMP runs. Bookings that were made after the backup are gone.
+    """
+    target = _sqlite(_place(db_url, data), "pg_restore --clean --if-exists --dbname=NAME FILE")
+    with _up_lock(target.parent), _progress(session, "restoring") as progress:
+        found, kept = copies.restore(file, target, progress)
+    _tell(session, found, file=str(target), kept=str(kept) if kept else None)
+
+
+def _sqlite(url: URL, instead: str) -> Path:
+    """The file of a SQLite database. :raises ConfigurationError: it is PostgreSQL, which has tools of its own."""
+    if url.get_backend_name() != "sqlite":
+        raise ConfigurationError([f"db_url: this is for SQLite; PostgreSQL has its own way: {instead}"])
+    assert url.database is not None
+    return Path(url.database)
+
+
+@contextmanager
+def _up_lock(directory: Path) -> Iterator[None]:
+    """Keeps `mlmp up` from starting. :raises ConfigurationError: it runs, or the directory is not there."""
+    try:
+        handle = os.open(directory / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError([f"can't write in {directory}: {error}"]) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigurationError([f"`mlmp up` runs with {directory}; end it first, then restore again"]) from None
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _progress(session: Session, what: str) -> Iterator[copies.Progress]:
+    """A bar on stderr, where that is a terminal."""
+    with Progress(console=session.err, transient=True, disable=session.json or not session.err.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _tell(session: Session, found: copies.Contents, **files: str | None) -> None:
+    if session.json:
+        show.print_json({**files, **asdict(found)})
+        return
+    session.say(f"{files['file']}: {found.bookings} bookings, version {found.version}, {found.size / 2**20:.1f} MiB")
+    if kept := files.get("kept"):
+        session.say(f"The database before is kept as {kept}.")
+
+
+for _command in (upgrade, current, downgrade, backup, restore):
     db.add_command(_command)

@@ -55,6 +55,11 @@ def head() -> str:
     return found
 
 
+def revisions() -> list[str]:
+    """The versions that this release knows, the oldest first."""
+    return [found.revision for found in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
+
+
 def _migrate(db_url: str | URL, revision: str, step: Callable[[Config, str], None]) -> str | None:
     with _connection(db_url) as connection:
         connection.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
