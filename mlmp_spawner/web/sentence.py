@@ -103,7 +103,7 @@ class Tick:
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What would come of a sentence. ``wanted`` is what would be booked (None: nothing fits in what was looked at),
-    ``fits`` whether that is free as things lie, ``most`` how many units are free all that time on each of the nodes."""
+    ``fits`` whether that is free as things lie, ``most`` how many units are free all that time on each node."""
 
     wanted: Interval | None
     fits: bool

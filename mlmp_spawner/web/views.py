@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
-from mlmp_spawner.operations import availability, listing
+from mlmp_spawner.operations import availability, listing, planning, waitlist
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.catalog import Limits
 from mlmp_spawner.rules.policy import Usage
@@ -23,7 +24,7 @@ AHEAD = 6 * 366 * DAY
 """Further ahead than anybody can book."""
 
 WAITING = {
-    "requested": "on the waitlist: it is booked as soon as something is free",
+    "requested": "it is booked as soon as something is free",
     "capacity_lost": "its place was lost, since a machine left; it is booked again as soon as something is free",
 }
 ENDED = {
@@ -33,6 +34,7 @@ ENDED = {
     "no_show": "given back: nobody came",
     "capacity_lost": "ended: the machine was lost",
     "preempted": "ended: it gave way",
+    "idle": "given back: nothing was done on it",
 }
 
 
@@ -42,7 +44,8 @@ class Shown:
 
     ``stops_at`` is when its server begins to stop, at the end of the unbroken chain of bookings that it begins;
     ``goes_on`` tells that this is not its own end. ``longest_end`` is how far it could be extended.
-    ``warn`` is how near the end is: the last warning that is due (ms before the end), None for none.
+    ``warn`` is how near the end is: the last warning that is due (ms before the end), None for none. ``place`` is
+    its place on the waitlist.
     """
 
     booking: Reservation
@@ -56,6 +59,7 @@ class Shown:
     warn: int | None
     url: str
     pending_url: str
+    place: int | None
 
     @property
     def state(self) -> str:
@@ -94,7 +98,8 @@ class Shown:
     def note(self) -> str:
         """Why it waits, or why it is over."""
         if self.state == "waiting":
-            return WAITING.get(self.booking.waiting_reason or "", "")
+            place = f"number {self.place} on the waitlist; " if self.place else ""
+            return place + WAITING.get(self.booking.waiting_reason or "", "")
         if self.state == "ended":
             return ENDED.get(self.booking.end_reason or "expired", (self.booking.end_reason or "").replace("_", " "))
         return ""
@@ -129,6 +134,7 @@ def shown(
     :param extend: whether to look up how far each could be extended.
     """
     stops = listing.stops(site, bookings, now=now)
+    places = waitlist.places(site, now=now) if any(row.state(now) == "waiting" for row in bookings) else {}
     found = []
     for row in bookings:
         profile = site.catalog.profiles.get(row.profile)
@@ -147,9 +153,25 @@ def shown(
                 warn=_warning(site, row, stop > row.end, now) if active else None,
                 url=url.server(row),
                 pending_url=url.pending(row),
+                place=places.get(row.id),
             )
         )
     return found
+
+
+def choices(site: Site, row: Reservation) -> dict[str, Any]:
+    """What the form that changes a booking offers: nodes, how many units, and the node that is chosen."""
+    profile = site.catalog.profiles.get(row.profile)
+    return {
+        "nodes": planning.nodes_of(site, row.profile) if profile else [],
+        "most": profile.max_units if profile else row.units,
+        "node": chosen_node(row),
+    }
+
+
+def chosen_node(row: Reservation) -> str:
+    """The node that its owner chose; "" for any."""
+    return row.nodes[0] if row.pinned and len(row.nodes) == 1 else ""
 
 
 def next_change(views: Iterable[Shown], site: Site, now: int) -> int | None:

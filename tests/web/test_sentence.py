@@ -129,3 +129,21 @@ def test_the_scale_has_the_viewers_midnights_also_when_clocks_change():
     assert [tick.label for tick in ticks if tick.midnight] == ["Sun 25", "Mon 26"]
     first, second = (tick.at for tick in ticks if tick.midnight)
     assert (second - first) * 48 / 100 == pytest.approx(25, abs=0.01)
+
+
+def test_several_nodes_are_a_choice_where_a_node_could_stand():
+    assert [read(node=node).node_count for node in ("*2", "*3", "*0", "*x", "gpu-1", "")] == [2, 1, 1, 1, 1, 1]
+    assert read(node="*2").query()["node_count"] == "2"
+    assert read(node_count="2", node="gpu-1").node_count == 1
+
+
+def test_several_nodes_must_be_free_together():
+    said = read(units="2", duration="4h", node="*2", when="first")
+    one, other = node((0, 6, 2), (6, 9, 0), (9, 60, 4)), node((0, 3, 0), (3, 60, 2), name="gpu-2")
+    found = outlook(said, one, other)
+    assert found.first == NOW + 9 * HOUR
+    assert [(one.kind, one.starts[:1]) for one in found.rows[1].segments] == [
+        ("taken", ()), ("fits", ((NOW + 9 * HOUR, NOW + 48 * HOUR),)),
+    ]  # fmt: skip
+    assert [one.kind for one in found.rows[0].segments] == ["short", "taken", "fits"]
+    assert sentence.request_of(said, Interval(NOW, NOW + HOUR))["node_count"] == "2"

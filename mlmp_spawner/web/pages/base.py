@@ -97,7 +97,7 @@ class Page(PageHandler):
     async def did(self) -> dict[str, Any] | None:
         """What was done just now, from the redirect's query: its name and the booking."""
         action, wanted = self.get_query_argument("did", ""), self.get_query_argument("id", "")
-        if action not in ("booked", "waitlisted", "cancelled", "released", "extended", "stopped"):
+        if action not in ("booked", "waitlisted", "cancelled", "released", "extended", "stopped", "changed"):
             return None
         if not _ID.fullmatch(wanted):
             return None
@@ -105,13 +105,17 @@ class Page(PageHandler):
             found = await self.context.run(changes.get, self.site, wanted)
         except NotFound:
             return None
-        if found.owner != self.me.name:
+        if found.owner != self.me.name and not self.me.is_admin:
             return None
-        end = None
+        end, before = None, None
+        if action == "changed":
+            entries = await self.context.run(history.of, self.site.engine, found.id)
+            placed = [entry.details for entry in entries if entry.details.get("start") and entry.details.get("units")]
+            before = placed[-2] if len(placed) > 1 and entries[-1].action == "changed" else None
         if action == "released":  # the row says when it was given back; until when it was, the history knows
             entries = await self.context.run(history.of, self.site.engine, found.id)
             end = next((entry.details.get("end") for entry in reversed(entries) if entry.action == "released"), None)
-        return {"action": action, "view": (await self.shown([found], extend=False))[0], "end": end}
+        return {"action": action, "view": (await self.shown([found], extend=False))[0], "end": end, "before": before}
 
     async def live(self) -> dict[str, Any]:
         """The caller's bookings that are not over, in two lists, and what every page shows of them."""

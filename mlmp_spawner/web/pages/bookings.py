@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError
@@ -13,6 +14,10 @@ from mlmp_spawner.web import views
 from mlmp_spawner.web.api.common import tell
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.pages.base import Page
+from mlmp_spawner.web.times import to_input
+
+SHOWN = {"": "All", "upcoming": "Upcoming", "past": "Past"}
+"""Which bookings the page can be narrowed to."""
 
 
 class Bookings(Page):
@@ -26,6 +31,23 @@ class Bookings(Page):
 
     async def show(self, *, problem: MLMPError | None = None) -> None:
         """Active, coming, past."""
+        shown = self.query().get("show", "")
+        shown = shown if shown in SHOWN else ""
+        past, older, before = await self._past() if shown != "upcoming" else ([], self.now, None)
+        live = await self.live()
+        self.render_page(
+            "bookings.html",
+            past=past,
+            older=older,
+            before=before,
+            show=shown,
+            tabs=SHOWN,
+            problem=problem.problem() if problem else None,
+            **live | {"did": await self.did()},
+        )
+
+    async def _past(self) -> tuple[list[views.Shown], int, int | None]:
+        """What is over, newest first; how far back that goes; before when it is, where that is not now."""
         before = self.now
         with suppress(ValueError):
             before = min(self.now, from_iso(self.get_query_argument("before", units.to_iso(self.now))))
@@ -41,15 +63,7 @@ class Bookings(Page):
             if cursor is None:
                 break
         past.sort(key=lambda row: (row.start, row.id), reverse=True)
-        live = await self.live()
-        self.render_page(
-            "bookings.html",
-            past=await self.shown(past, extend=False),
-            older=window.start,
-            before=before if before < self.now else None,
-            problem=problem.problem() if problem else None,
-            **live | {"did": await self.did()},
-        )
+        return await self.shown(past, extend=False), window.start, before if before < self.now else None
 
 
 class One(Page):
@@ -76,6 +90,9 @@ class One(Page):
             "booking.html",
             one=(await self.shown([found]))[0],
             entries=entries,
+            choices=views.choices(self.site, found),
+            as_input=partial(to_input, zone=self.zone),
+            problem_of=found,
             problem=problem.problem() if problem else None,
             **live | {"did": await self.did()},
         )

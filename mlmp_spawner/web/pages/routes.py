@@ -6,6 +6,7 @@ from typing import Any
 
 from mlmp_spawner.web.pages.book import Book
 from mlmp_spawner.web.pages.bookings import Action, Bookings, One
+from mlmp_spawner.web.pages.change import Change
 from mlmp_spawner.web.pages.home import Home, StartNow
 from mlmp_spawner.web.pages.timeline import Timeline
 
@@ -19,5 +20,6 @@ def routes() -> list[tuple[Any, ...]]:
         (r"timeline", Timeline),
         (r"bookings", Bookings),
         (r"bookings/([a-z0-9]+)", One),
+        (r"bookings/([a-z0-9]+)/change", Change),
         (r"bookings/([a-z0-9]+)/(start|extend|cancel|stop)", Action),
     ]

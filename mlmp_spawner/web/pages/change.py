@@ -1,0 +1,75 @@
+"""The form that moves, resizes or renames a booking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from mlmp_spawner.errors import Invalid, MLMPError
+from mlmp_spawner.operations import changes
+from mlmp_spawner.operations.changes import Changes
+from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.units import to_iso
+from mlmp_spawner.web import answers, models, views
+from mlmp_spawner.web.api.common import tell
+from mlmp_spawner.web.auth import Right
+from mlmp_spawner.web.pages.bookings import One
+from mlmp_spawner.web.problems import as_error
+from mlmp_spawner.web.times import from_input, to_input
+
+
+class Change(One):
+    """What the form sends: only what differs from what it showed is changed, and only if nobody else was quicker."""
+
+    right: Right = "book"
+
+    async def get(self, wanted: str) -> None:
+        """There is nothing to see here: a reload after a refusal leads to the booking."""
+        self.go(f"bookings/{wanted}")
+
+    async def post(self, wanted: str) -> None:
+        """Changes it."""
+        self._wanted = wanted
+        found = await self.own(wanted)
+        try:
+            changed = await self.context.run(
+                changes.change, self.site, found.id, self._changes(found), actor=self.me.actor(), now=self.now,
+                if_match=answers.version_of(self.field("version") or None),
+            )  # fmt: skip
+            await tell(self.context, changed)
+        except (MLMPError, ValidationError) as error:
+            await self.refuse(as_error(error))
+            return
+        self.go(f"bookings/{wanted}", did="changed", id=found.id)
+
+    def _changes(self, found: Reservation) -> Changes:
+        """What the form says beyond what is.
+
+        :raises Invalid: something is not what its field takes. :raises ValidationError: see the API's model.
+        """
+        given: dict[str, Any] = {}
+        for name, is_now in (("start", found.start), ("end", found.end)):
+            text = self.field(name)
+            if text and text != to_input(is_now, self.zone):  # the field knows no seconds
+                given[name] = self._instant(name, text)
+        if "start" in given and "end" not in given and self.field("end"):
+            given["end"] = found.end
+        units = self.field("units")
+        if units:
+            whole = units.isascii() and units.isdigit() and len(units) < 10
+            given["units"] = int(units) if whole else units
+        given |= {name: self.field(name) for name in ("title", "node") if name in self.request.body_arguments}
+        node = given.pop("node", None)
+        checked = models.Change.model_validate({**given, "node": node or None} if node is not None else given)
+        said = {name: getattr(checked, name) for name in checked.model_fields_set - {"node"}}
+        if node is not None and node != views.chosen_node(found):
+            said["node"] = node
+        return Changes(**said)
+
+    def _instant(self, name: str, text: str) -> str:
+        """As the API writes it."""
+        try:
+            return to_iso(from_input(text, self.zone))
+        except (ValueError, OverflowError) as error:
+            raise Invalid.field(name, "it is not a time") from error
