@@ -1,24 +1,23 @@
 """Bring the capacity table in line with the catalog, and see to bookings that lost their place by it.
 
-Nothing is dropped silently. What does not run is moved where it fits, else it goes back to waiting with
-``waiting_reason: capacity_lost``; what runs on units that are really gone ends with ``end_reason: capacity_lost``.
+Nothing is dropped silently. What does not run is moved or goes back to waiting (:mod:`.relocating`); what runs on
+units that are really gone ends with ``end_reason: capacity_lost``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from sqlalchemy import Connection, insert, select, update
 
 from mlmp_spawner.errors import Changed
 from mlmp_spawner.operations import history, planning
 from mlmp_spawner.operations.changes import give_back
+from mlmp_spawner.operations.relocating import Lost, relocate
 from mlmp_spawner.operations.requests import HORIZON
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.due import is_live
-from mlmp_spawner.rules.placement import Wanted, place
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import capacity, unit_in_use
@@ -26,16 +25,6 @@ from mlmp_spawner.store.tables import reservation as reservation_table
 from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
 
 TRIES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """What became of a booking that lost its place."""
-
-    reservation: str
-    owner: str
-    outcome: Literal["moved", "waiting", "ended"]
-    node: str
 
 
 def sync(site: Site, *, now: int) -> list[Lost]:
@@ -86,8 +75,11 @@ def _resolve(site: Site, node: str, resource: str, now: int) -> list[Lost]:
             rest = Interval(max(now, row.start), row.end)
             if row.id not in gone and not _over(connection, node, resource, rest):
                 continue
-            outcome = _end(connection, row, now) if is_live(row) else _relocate(connection, site, row, nodes, now)
-            found.append(Lost(row.id, row.owner, outcome, node))
+            if is_live(row):
+                give_back(connection, row, reason="capacity_lost", actor=CLOCK.name, now=now)
+                found.append(Lost(row.id, row.owner, "ended", node))
+            else:
+                found.append(Lost(row.id, row.owner, relocate(connection, site, row, now), node))
         return found
 
 
@@ -113,32 +105,3 @@ def _running_on_lost_units(connection: Connection, site: Site, node: str, resour
 def _order(row: Reservation, gone: Collection[str]) -> tuple[bool, bool, int]:
     """First what runs on a unit that is gone, then what does not run, the youngest booking first."""
     return row.id not in gone, is_live(row), -row.created_at
-
-
-def _relocate(
-    connection: Connection, site: Site, row: Reservation, nodes: list[str], now: int
-) -> Literal["moved", "waiting"]:
-    allowed = set(nodes)
-    if row.profile in site.catalog.profiles:
-        allowed &= set(planning.nodes_of(site, row.profile))
-    left = Interval(max(row.start, now), row.end)
-    boards = planning.view(connection, row.resource, sorted(allowed), left, without=row.id).boards
-    plan = place(boards, Wanted(row.units, left, row.node_count), repack=False)
-    source = list(row.nodes)
-    store.delete_allocations(connection, row.id)  # no server ran on them
-    if plan is not None:
-        moved = planning.allocations(row, plan.nodes)
-        store.insert_allocations(connection, [planning.from_now(a, left.start) for a in moved])
-        store.update_reservation(connection, row, pinned=row.pinned and plan.nodes == row.nodes)
-        history.record(connection, "moved", actor=CLOCK.name, at=now, reservation=row, source=source,
-                       target=list(plan.nodes), reason="capacity_lost")  # fmt: skip
-        return "moved"
-    position = store.next_waitlist_position(connection)
-    store.update_reservation(connection, row, waiting_reason="capacity_lost", waitlist_position=position)
-    history.record(connection, "capacity_lost", actor=CLOCK.name, at=now, reservation=row, source=source)
-    return "waiting"
-
-
-def _end(connection: Connection, row: Reservation, now: int) -> Literal["ended"]:
-    give_back(connection, row, reason="capacity_lost", actor=CLOCK.name, now=now)
-    return "ended"

@@ -8,10 +8,10 @@ from pathlib import Path
 from mlmp_spawner.operations import catalog_sync, history
 from mlmp_spawner.operations.admission import StartOptions, admit, started
 from mlmp_spawner.operations.booking import book
-from mlmp_spawner.operations.catalog_sync import Lost
 from mlmp_spawner.operations.changes import Changes, change, get
 from mlmp_spawner.operations.check import ToCheck, lost_places
 from mlmp_spawner.operations.clock import Clock
+from mlmp_spawner.operations.relocating import Lost
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.reservations import Reservation
