@@ -19,7 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
+from zoneinfo import ZoneInfo
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -30,8 +31,10 @@ from mlmp_spawner.errors import ConfigurationError, MLMPError
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.operations import catalog_sync
 from mlmp_spawner.operations.clock import Clock
+from mlmp_spawner.operations.delivery import outbox_of
 from mlmp_spawner.operations.local_servers import LocalServers
 from mlmp_spawner.operations.one_machine import one_machine_catalog
+from mlmp_spawner.operations.postman import Postman
 from mlmp_spawner.operations.site import Site, make_site
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.settings import MLMP, load_config
@@ -118,6 +121,9 @@ class Service:
         self.clock = Clock(lambda: self.site, servers, interval=round(settings.tick * 1000))
         self.metrics = Metrics()
         self.feed = Feed(lambda: self.site)
+        self.zone = settings.zone or _zone()
+        pages = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
+        self.postman = Postman(lambda: self.site, outbox_of(settings, pages, ZoneInfo(self.zone)))
         self.context = self._make_context()
         secret = hmac.new(where.api_token.encode(), b"mlmp cookies", hashlib.sha256).digest()
         self.app = make_app(self.context, pages=pages.routes(), cookie_secret=secret)
@@ -141,6 +147,9 @@ class Service:
             rate=settings.requests_per_minute / 60,
             burst=settings.requests_per_minute,
             show_owners=settings.show_owners,
+            zone=self.zone,
+            ways=self.postman.outbox.ways,
+            pages=self.postman.outbox.pages,
         )
         return Context(
             site=self.site,
@@ -160,6 +169,7 @@ class Service:
     def wake(self) -> None:
         """Something changed: the clock looks at once."""
         self._due.set()
+        self.postman.wake()
 
     def state(self) -> State:
         """How it is, for ``GET health``."""
@@ -189,6 +199,7 @@ class Service:
         self._server.add_sockets(sockets)
         log.info("serving %s at %s:%d", self.where.prefix, *sockets[0].getsockname()[:2])
         loops: list[Coroutine[Any, Any, None]] = [self._clock_loop(), self._hub_loop(), self.feed.run()]
+        loops.append(self.postman.run())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             await stop.wait()

@@ -100,7 +100,9 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMach
         raise ConfigurationError(["MLMP_UP is not set: this configuration is for `mlmp up`"])
     up = OneMachine.load(Path(environment["MLMP_UP"]))
     data = Path(up.data)
-    c.MLMP.update(db_url=up.db_url, catalog=up.catalog, data=up.data, simulate=up.simulate)
+    c.MLMP.update(
+        db_url=up.db_url, catalog=up.catalog, data=up.data, simulate=up.simulate, public_url=up.local_url
+    )
     _configure_hub(c, up, data)
     _configure_login(c, up)
     _configure_service(c, up)

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from mlmp_spawner import units
+from mlmp_spawner.operations.people import Ways
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.reservations import Reservation
+
+from mlmp_spawner.web.throttle import Throttle
 
 if TYPE_CHECKING:
     from tornado.web import RequestHandler
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from mlmp_spawner.web.auth import HubAuthentication
     from mlmp_spawner.web.feed import Feed
     from mlmp_spawner.web.metrics import Metrics
-    from mlmp_spawner.web.throttle import Throttle
 
 T = TypeVar("T")
 
@@ -37,6 +39,9 @@ class WebSettings:
     poll: float = 0.5
     show_owners: bool = True
     zone: str = "UTC"
+    ways: Ways = field(default_factory=Ways)
+    pages: str = ""
+    """Where the pages are for those who come from a mail or a calendar, with a slash at the end; "": not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,8 @@ class Context:
     """Tells the enforcers of a changed booking; False where they may have acted before they knew."""
     state: Callable[[], State] = State
     under_way: UnderWay = field(default_factory=UnderWay)
+    seldom: Throttle = field(default_factory=lambda: Throttle(1 / 300, 5))
+    """For what a person does a few times an hour at most."""
 
     @property
     def hub_prefix(self) -> str:

@@ -51,6 +51,14 @@ EXPECTED = {
     "DELETE limits/{name}": ADMINS,
     "GET timeline": LET_IN,
     "GET stream": LET_IN,
+    "GET me/notices": LET_IN,
+    "POST me/notices/read": LET_IN,
+    "GET me/preferences": LET_IN,
+    "PUT me/preferences": BOOKERS,
+    "POST me/preferences/test": BOOKERS,
+    "POST calendar-token": BOOKERS,
+    "DELETE calendar-token": BOOKERS,
+    "GET calendar.ics": dict.fromkeys(CALLERS, 404),  # the token of the address is the right
     "GET health": ANYBODY,
     "GET metrics": ANYBODY,
     "GET openapi.json": ANYBODY,
@@ -63,6 +71,8 @@ BODIES = {
     "POST reservations": {"profile": "gpu", "start": to_iso(NOW + 9 * HOUR), "duration": "1h"},
     "PATCH reservations/{id}": {"title": "changed"},
     "POST reservations/{id}/extend": {"duration": "10m"},
+    "POST me/notices/read": {"up_to": 1},
+    "PUT me/preferences": {},
 }
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from mlmp_spawner.web import openapi
-from mlmp_spawner.web.api import access, bookings, limits, own, stream, timeline
+from mlmp_spawner.web.api import access, bookings, calendar, limits, notices, own, stream, timeline
 from mlmp_spawner.web.routes import Route, handlers
 
-TABLE: tuple[Route, ...] = (*access.TABLE, *bookings.TABLE, *limits.TABLE, *timeline.TABLE, *stream.TABLE, *own.TABLE)
+TABLE: tuple[Route, ...] = (
+    *access.TABLE, *bookings.TABLE, *limits.TABLE, *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE,
+    *own.TABLE,
+)  # fmt: skip
 
 
 def document(prefix: str) -> dict[str, Any]:
