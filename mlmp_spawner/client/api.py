@@ -93,6 +93,14 @@ class Client:
         body = self._http.json("GET", f"{_path(id)}/history")
         return self._parse(lambda found: [dict(item) for item in found["items"]], body)
 
+    def all_limits(self) -> list[dict[str, Any]]:
+        """The limits that concern the caller; all of them for an admin."""
+        return self._parse(lambda found: [dict(item) for item in found["items"]], self._http.json("GET", "limits"))
+
+    def limits(self, subject: str) -> dict[str, Any]:
+        """Limits of ``everybody``, ``group:NAME`` or ``user:NAME``: what is said, what holds, what is used."""
+        return self._parse(dict, self._http.json("GET", _limits(subject)))
+
     # -- changes -----------------------------------------------------------------------------------------------
 
     def book(self, **request: Any) -> Reservation:
@@ -121,6 +129,15 @@ class Client:
         """Stops the server of a booking and keeps the booking."""
         return self._reservation("POST", f"{_path(id)}/stop", repeatable=True)
 
+    def set_limits(self, subject: str, said: dict[str, Any], *, etag: str | None = None) -> dict[str, Any]:
+        """Sets limits (admins). :raises Changed: they are not as ``etag`` says any more."""
+        headers = {"If-Match": etag} if etag else None
+        return self._parse(dict, self._http.json("PUT", _limits(subject), body=said, headers=headers))
+
+    def reset_limits(self, subject: str) -> dict[str, Any]:
+        """Back to the catalog's limits (admins)."""
+        return self._parse(dict, self._http.json("DELETE", _limits(subject)))
+
     def server_url(self, found: Reservation) -> str | None:
         """Where the server of a booking answers, whole; None while there is none.
 
@@ -147,3 +164,7 @@ class Client:
 def _path(id: str) -> str:
     """The path of a booking; whatever was typed stays one component."""
     return f"reservations/{quote(id, safe='').replace('.', '%2E')}"
+
+
+def _limits(subject: str) -> str:
+    return f"limits/{quote(subject, safe=':').replace('.', '%2E')}"

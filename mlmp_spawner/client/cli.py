@@ -31,6 +31,7 @@ OWN = {
     "extend": ("book", "End a booking later."),
     "cancel": ("book", "Cancel a booking that has not begun."),
     "release": ("book", "Give back a booking that has begun."),
+    "limits": ("limits", "How much you may take, and what of it you use."),
     "start": ("server", "Start the server of a booking."),
     "stop": ("server", "Stop the server and keep the booking."),
     "open": ("server", "Open JupyterLab in the browser."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shlex
 import socket
 import stat
 import sys
@@ -11,25 +12,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 from packaging.requirements import Requirement
+from pydantic import ValidationError
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from traitlets import TraitError
 from traitlets.config import Config, Configurable
 
 from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError
+from mlmp_spawner.operations import limits
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.rules.values import choices, quoted
 from mlmp_spawner.settings import load_config
+from mlmp_spawner.store import limits as limit_entries
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store import schema
 from mlmp_spawner.store.engine import database_url, make_engine
 from mlmp_spawner.store.tables import reservation
 from mlmp_spawner.store.transaction import Busy, read
 from mlmp_spawner.units import format_size, to_iso
+
+T = TypeVar("T")
 
 GIB = 1 << 30
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "fuse.sshfs", "ceph", "lustre", "gpfs", "9p", "afs")
@@ -70,7 +78,7 @@ class ToCheck:
 def check(what: ToCheck) -> list[Finding]:
     """All findings, those that are wrong first."""
     parts: tuple[Callable[[ToCheck], Iterator[Finding]], ...] = (
-        packages, python, programs, configuration, data_directory, database, lost_places, address, catalog,
+        packages, python, programs, configuration, data_directory, database, lost_places, set_limits, address, catalog,
     )  # fmt: skip
     found = [finding for part in parts for finding in part(what)]
     return sorted(found, key=lambda finding: not finding.wrong)
@@ -197,25 +205,45 @@ def database(what: ToCheck) -> Iterator[Finding]:
 
 def lost_places(what: ToCheck) -> Iterator[Finding]:
     """Which bookings lost their place when the catalog changed, and still wait for another."""
+    lost = (reservation.c.waiting_reason == "capacity_lost", reservation.c.end > units.now())
+    for row in _of_database(what, lambda connection: store.select_where(connection, *lost)):
+        asked = f"{row.units} × {quoted(row.profile)} from {to_iso(row.start)} until {to_iso(row.end)}"
+        message = f"booking {row.id} of {quoted(row.owner)} lost its place and waits: {asked}"
+        yield Finding("bookings", message, "it gets a place when one is free; or cancel it", wrong=False)
+
+
+def set_limits(what: ToCheck) -> Iterator[Finding]:
+    """Whether the limits that were set in the database can be read."""
+    for entry in _of_database(what, limit_entries.entries):
+        try:
+            limits.parse(entry.limits)
+        except ValidationError as error:
+            subject = f"{entry.kind}:{entry.name}" if entry.name else entry.kind
+            wrong = "; ".join(f"{_where(one['loc'])}{one['msg']}" for one in error.errors(include_url=False)[:3])
+            message = f"what was set for {quoted(subject)} can't be read, so the catalog's limits hold: {wrong}"
+            yield Finding("limits", message, f"mlmp limits reset {shlex.quote(subject)}; or set them anew")
+
+
+def _where(path: tuple[int | str, ...]) -> str:
+    return "".join(f"{part}: " for part in path)
+
+
+def _of_database(what: ToCheck, question: Callable[[Connection], list[T]]) -> list[T]:
+    """What the database answers; nothing where something is wrong with it, which is said elsewhere."""
     try:
         url = database_url(what.db_url)
         if (url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()) or (
             schema.current(url) != schema.head()
         ):
-            return
+            return []
         engine = make_engine(url, pool_size=1)
         try:
             with read(engine) as connection:
-                lost = reservation.c.waiting_reason == "capacity_lost"
-                waiting = store.select_where(connection, lost, reservation.c.end > units.now())
+                return question(connection)
         finally:
             engine.dispose()
     except (MLMPError, Busy, SQLAlchemyError, OSError):
-        return  # what is wrong with the database is said elsewhere
-    for row in waiting:
-        asked = f"{row.units} × {quoted(row.profile)} from {to_iso(row.start)} until {to_iso(row.end)}"
-        message = f"booking {row.id} of {quoted(row.owner)} lost its place and waits: {asked}"
-        yield Finding("bookings", message, "it gets a place when one is free; or cancel it", wrong=False)
+        return []
 
 
 def address(what: ToCheck) -> Iterator[Finding]:

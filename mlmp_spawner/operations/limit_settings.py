@@ -120,15 +120,14 @@ def _put(
     else:
         entries.put(connection, Entry(subject.kind, subject.name, as_written(said), now, actor.name))
     after = _current(connection, site, subject)
-    if after.set != before.set or after.unreadable != before.unreadable:
+    if _told(after.set) != _told(before.set) or after.unreadable != before.unreadable:
         history.record(connection, "limits", actor=actor.name, at=now, kind=subject.kind, name=subject.name,
-                       old=_told(before), new=_told(after))  # fmt: skip
+                       old=_told(before.set or before.catalog), new=_told(after.set or after.catalog))  # fmt: skip
     return after
 
 
-def _told(setting: Setting) -> Mapping[str, Any] | None:
-    holding = setting.set or setting.catalog
-    return None if holding is None else as_written(holding)
+def _told(said: Limits | None) -> Mapping[str, Any] | None:
+    return None if said is None else as_written(said)
 
 
 def _current(connection: Connection, site: Site, subject: Subject) -> Setting:

@@ -169,3 +169,28 @@ def test_a_listing_longer_than_a_page_is_whole(ann: CommandLine, app: RunningApp
                 api.post("reservations", json={"profile": "gpu", "start": start, "duration": "1h"}).status_code == 201
             )
     assert len(done(ann("ls", "--json")).json["items"]) == 103
+
+
+def test_an_admin_sets_limits_and_whom_they_are_for_reads_them(app: RunningApp, ann: CommandLine, tmp_path: Path):
+    admin = of(app, "admin", tmp_path)
+    limits = ("hours_per_week=40", "max-duration=8h", "units_at_once=none")
+    said = done(admin("limits", "set", "user:ann", *limits, "--json"))
+    assert said.json["set"] == {"hours_per_week": 40, "max_duration": "8h", "units_at_once": None}
+    added = done(admin("limits", "set", "user:ann", "ahead=14d", "max_duration=default", "--json")).json
+    assert added["set"] == {"hours_per_week": 40, "units_at_once": None, "ahead": "14d"}
+    assert "14d" in done(ann("limits", "user:ann")).out
+    listed = done(ann("limits")).out
+    assert "everybody" in listed and "set by root" in listed
+    assert [one["name"] for one in done(ann("limits", "--json")).json["items"]] == ["everybody", "user:ann"]
+    assert done(admin("limits", "set", "user:ann", "ahead=1d", "--only", "--json")).json["set"] == {"ahead": "1d"}
+    refused = ann("book", "-p", "gpu", "--for", "1h", "--start", "in 3d")
+    assert refused.status == 1 and "at most 24 h ahead" in refused.err
+    assert done(admin("limits", "reset", "user:ann", "--json")).json["set"] is None
+    assert ann("limits", "set", "user:ann", "ahead=30d").status == 3
+    assert ann("limits", "user:ben").status == 1
+
+
+@pytest.mark.parametrize("wrong", ["ahead", "ahead=soon", "hours=4", "units_at_once=many"])
+def test_limits_that_make_no_sense_are_refused_before_anything_is_asked(nobody: CommandLine, wrong: str) -> None:
+    ran = nobody("limits", "set", "everybody", wrong)
+    assert (ran.status == 2 and "valid" in ran.err) or "none (no limit)" in ran.err
