@@ -155,6 +155,11 @@ history = Table(
     Column("action", String(40), nullable=False),
     Column("details", JSON, nullable=False),
     Index("mlmp_history_reservation", "reservation", "id"),
+    # For the audit log: the newest lines, of a person, of an actor, of a kind.
+    Index("mlmp_history_at", "at", "id"),
+    Index("mlmp_history_owner", "owner", "at", "id"),
+    Index("mlmp_history_actor", "actor", "at", "id"),
+    Index("mlmp_history_action", "action", "at", "id"),
 )
 
 idempotency = Table(

@@ -16,6 +16,10 @@ BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 FACTS = ("no_show_grace", "occurrence", "announced_at", "offered_at", "idle_since", "idle_warned_at")
 TABLES = ("mlmp_use", "mlmp_delivery", "mlmp_notice", "mlmp_person", "mlmp_limits", "mlmp_series")
 
+AUDIT = {"mlmp_history_at": ["at", "id"]} | {
+    f"mlmp_history_{column}": [column, "at", "id"] for column in ("owner", "actor", "action")
+}
+
 
 def _name(length: int = 255) -> sa.String:
     return sa.String(length)
@@ -40,6 +44,8 @@ def upgrade() -> None:
     op.add_column("mlmp_reservation", sa.Column("series", _name(30)))
     columns = ["series", "occurrence"]
     op.create_index("mlmp_reservation_series", "mlmp_reservation", columns, **_partial("series IS NOT NULL"))
+    for name, columns in AUDIT.items():
+        op.create_index(name, "mlmp_history", columns)
     _create_rules()
     _create_notices()
     _create_use()
@@ -49,6 +55,8 @@ def downgrade() -> None:
     """Removes them."""
     for table in TABLES:
         op.drop_table(table)
+    for name in AUDIT:
+        op.drop_index(name, "mlmp_history")
     op.drop_index("mlmp_reservation_series", "mlmp_reservation")
     for column in ("series", *FACTS):
         op.drop_column("mlmp_reservation", column)
