@@ -35,7 +35,9 @@ class Deadline:
 def write(directory: Path, server_id: str, deadline: Deadline) -> None:
     """Publishes a deadline; when this returns, every reader sees it."""
     temporary = directory / f".{server_id}.{os.getpid()}.{time.monotonic_ns()}"
-    temporary.write_text(json.dumps(asdict(deadline)))
+    # Root writes it where the service reads it; who else may is a matter of the directory.
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
+        json.dump(asdict(deadline), file)
     os.replace(temporary, directory / server_id)
 
 

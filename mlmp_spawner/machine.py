@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -11,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.rules.catalog import Accelerator, Node
 
 GIB = 1 << 30
@@ -19,7 +21,9 @@ SLOT = "mlmp.dev/slot"
 """CPU cores as something to book."""
 SIMULATED_UNITS = 4
 
-_MIG_PROFILE = re.compile(r"MIG ([0-9]+g\.[0-9]+gb\S*)")
+_MIG_PROFILE = re.compile(r"MIG ((?:[0-9]+c\.)?[0-9]+g\.[0-9]+gb\S*)")
+_PCI = Path("/sys/bus/pci/devices")
+_NVIDIA, _DISPLAY = "0x10de", "0x03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +38,11 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """What there is, and if it is nothing, why."""
+    """What there is, and if it is nothing, why. ``lost``: one sentence for each that is there but does not answer."""
 
     found: tuple[Gpu, ...] = ()
     why_none: str = ""
+    lost: tuple[str, ...] = ()
 
 
 class GpuReader:
@@ -53,9 +58,15 @@ class GpuReader:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
             return Gpus(why_none=f"no NVIDIA driver answers ({error})")
+        found: list[Gpu] = []
+        lost: list[str] = []
         try:
-            found = [gpu for number in range(pynvml.nvmlDeviceGetCount()) for gpu in _nvml_units(pynvml, number)]
-            return Gpus(tuple(found), "" if found else "the NVIDIA driver knows no GPU")
+            for number in range(pynvml.nvmlDeviceGetCount()):
+                try:
+                    found += _nvml_units(pynvml, number)
+                except pynvml.NVMLError as error:  # one that fell off the bus takes the others not with it
+                    lost.append(f"GPU {number} does not answer ({error}) and is not offered")
+            return Gpus(tuple(found), "" if found else "the NVIDIA driver knows no GPU", tuple(lost))
         except pynvml.NVMLError as error:
             return Gpus(why_none=f"the NVIDIA driver does not tell its GPUs ({error})")
         finally:
@@ -65,38 +76,73 @@ class GpuReader:
 def _nvml_units(nvml: Any, number: int) -> list[Gpu]:
     """GPU ``number`` as it can be used: whole, or as its MIG slices where it is cut into them."""
     handle = nvml.nvmlDeviceGetHandleByIndex(number)
+    slices = mig_handles(nvml, handle)
+    if slices is None:
+        return [_nvml_unit(nvml, handle, GPU)]
+    return [_nvml_unit(nvml, each, f"nvidia.com/mig-{_mig_profile(nvml, handle, each)}") for each in slices]
+
+
+def mig_handles(nvml: Any, gpu: Any) -> list[Any] | None:
+    """The MIG slices of a GPU; None where it is not cut into any. What is only pending counts after a reset."""
     try:
-        cut = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
-    except nvml.NVMLError:  # a GPU without MIG
-        cut = False
-    if not cut:
-        return [_nvml_unit(nvml, handle)]
-    slices = []
-    for position in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        if nvml.nvmlDeviceGetMigMode(gpu)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+            return None
+    except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):  # a GPU, or a driver, without MIG
+        return None
+    found = []
+    for position in range(nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
         try:
-            slices.append(_nvml_unit(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, position)))
-        except nvml.NVMLError_NotFound:  # a position that holds no slice
+            found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, position))
+        except (nvml.NVMLError_NotFound, nvml.NVMLError_InvalidArgument):  # a position that holds no slice
             continue
-    return slices
+    return found
 
 
-def _nvml_unit(nvml: Any, handle: Any) -> Gpu:
+def _mig_profile(nvml: Any, gpu: Any, handle: Any) -> str:
+    """``1g.10gb``, ``1c.3g.40gb``: by the name where the driver says it, else made as NVIDIA's own tools make it."""
+    named = _MIG_PROFILE.search(nvml.nvmlDeviceGetName(handle))
+    if named:
+        return named[1].replace("+", ".")  # as the names of resources allow it; Kubernetes has the same
+    size = nvml.nvmlDeviceGetAttributes(handle)
+    total = int(nvml.nvmlDeviceGetMemoryInfo(gpu).total)
+    eighths = math.ceil(8 * size.memorySizeMB * (1 << 20) / total)
+    memory = round(eighths / 8 * math.ceil(total / GIB))
+    part = f"{size.gpuInstanceSliceCount}g.{memory}gb"
+    whole = size.computeInstanceSliceCount == size.gpuInstanceSliceCount
+    return part if whole else f"{size.computeInstanceSliceCount}c.{part}"
+
+
+def _nvml_unit(nvml: Any, handle: Any, resource: str) -> Gpu:
     name = nvml.nvmlDeviceGetName(handle)
     try:
         memory = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
     except nvml.NVMLError_NotSupported:  # it shares the machine's memory
         memory = None
-    mig = _MIG_PROFILE.search(name)
-    resource = f"nvidia.com/mig-{mig[1]}" if mig else GPU
     return Gpu(nvml.nvmlDeviceGetUUID(handle), name.removeprefix("NVIDIA "), memory, resource)
+
+
+def has_gpu(pci: Path = _PCI) -> bool:
+    """Whether an NVIDIA GPU is plugged in, whatever its driver says."""
+    for device in pci.glob("*"):
+        try:
+            if (device / "vendor").read_text().strip() == _NVIDIA and (device / "class").read_text()[:4] == _DISPLAY:
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def node(gpus: Gpus, *, simulate: bool = False) -> tuple[Node, list[str]]:
     """This machine as a node of the catalog, and what people should know about it, one sentence each.
 
     Without a GPU, or with ``simulate``, it has four simulated ones.
+
+    :raises ConfigurationError: it has GPUs, but none that answers: nobody shall work on simulated ones by mistake.
     """
-    notes: list[str] = []
+    notes: list[str] = [] if simulate else list(gpus.lost)
+    if not simulate and not gpus.found and (gpus.lost or has_gpu()):
+        problem = f"this machine has NVIDIA GPUs, but none can be used: {gpus.why_none}"
+        raise ConfigurationError([problem, *gpus.lost])
     if simulate or not gpus.found:
         why = "asked for with --simulate" if simulate else gpus.why_none
         notes.append(f"{SIMULATED_UNITS} simulated GPUs, labelled so wherever they appear: {why}")

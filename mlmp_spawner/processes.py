@@ -11,7 +11,8 @@ import json
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 
@@ -75,6 +76,7 @@ class Record:
     """A user's server as its ``mlmp run`` records it. ``id``: the reservation that it was started under.
 
     ``pid`` and ``identity`` are those of ``mlmp run`` itself; ``stopping`` is when it began to stop, in ms UTC.
+    ``not_enforced``: what of its share could not be limited, each with the reason.
     """
 
     id: str
@@ -84,6 +86,7 @@ class Record:
     identity: str
     port: int = 0
     stopping: int | None = None
+    not_enforced: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
@@ -92,9 +95,9 @@ class Record:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Writes a record, in one step as far as readers can see."""
+    """Writes a record, in one step as far as readers can see. The service may have an account of its own."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w") as file:
         json.dump(asdict(record), file)
     os.replace(temporary, path)
 
@@ -103,7 +106,7 @@ def read_record(path: Path) -> Record | None:
     """The record in a file; None where there is none (or none that can be read)."""
     try:
         content = json.loads(path.read_text())
-        return Record(**{field.name: content[field.name] for field in fields(Record) if field.name in content})
+        return Record(**{each.name: content[each.name] for each in fields(Record) if each.name in content})
     except (OSError, ValueError, TypeError):
         return None
 

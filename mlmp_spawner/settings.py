@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from traitlets import Bool, Float, Integer, List, Unicode
+from traitlets import Bool, Dict, Float, Integer, List, Unicode
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -68,6 +68,13 @@ class MLMP(NoticeSettings):
     show_owners = Bool(True, help="Whether users see by whom the bookings of others are.").tag(config=True)
     requests_per_minute = Integer(
         600, min=1, help="How many requests to the API one user may make in a minute; a burst of as many is fine."
+    ).tag(config=True)
+
+    not_enforced = Dict(
+        value_trait=Unicode(),
+        key_trait=Unicode(),
+        help="""What of a booking's share (``memory``, ``cpu``, ``processes``, ``devices``) can't be enforced on this
+        machine, each with the reason. ``mlmp up`` finds it out by trying; pages and API say it.""",
     ).tag(config=True)
 
     @property

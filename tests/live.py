@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -74,11 +74,14 @@ class Site:
     :param lab: whether servers are real JupyterLabs; else something that starts at once.
     :param simulate: whether it has the four simulated units, or what its catalog says.
     :param settings: lines of an admin's jupyterhub_config.py.
+    :param wrapper: command that starts it, where that is not done directly.
     """
 
     def __init__(
-        self, root: Path, *, lab: bool = False, settings: str = "", auth: str = "dummy", simulate: bool = True
-    ) -> None:
+        self, root: Path, *, lab: bool = False, settings: str = "", auth: str = "dummy", simulate: bool = True,
+        wrapper: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.wrapper = wrapper
         self.simulate = simulate
         self.data = root / "data"
         self.data.mkdir(parents=True)
@@ -97,6 +100,7 @@ class Site:
         """Starts it and waits until it is ready."""
         command = [sys.executable, "-m", "mlmp_spawner.client.cli", "up", "--port", "0", "--data", str(self.data),
                    "--catalog", str(self.catalog), "--auth", self.auth, *options]  # fmt: skip
+        command = [*self.wrapper, *command]
         command += ["--simulate"] * self.simulate
         before = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as output:

@@ -25,18 +25,23 @@ LAST_WORDS = 15.0
 LOG_LIMIT = 20 << 20
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
 _libc = ctypes.CDLL(None)
 
 
 @dataclass
 class Child:
-    """One process to keep running. ``environment`` comes on top of the supervisor's own."""
+    """One process to keep running. ``environment`` comes on top of the supervisor's own.
+
+    ``runs_as``: uid and gid of an account that it runs as, without any way to more rights; None: as we do.
+    """
 
     name: str
     command: Sequence[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    runs_as: tuple[int, int] | None = None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     pause: float = FIRST_PAUSE
@@ -46,8 +51,12 @@ class Child:
         """Starts it; its output is added to its log."""
         parent = os.getpid()
 
+        uid, gid = self.runs_as or (None, None)
+
         def die_with_parent() -> None:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if uid is not None:
+                _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(1)
 
@@ -62,6 +71,10 @@ class Child:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervisor
                 preexec_fn=die_with_parent,
+                user=uid,
+                group=gid,
+                extra_groups=None if uid is None else [],
+                umask=-1 if uid is None else 0o077,
             )
         self.started, self.due = time.monotonic(), None
 

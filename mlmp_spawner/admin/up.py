@@ -15,20 +15,22 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 from platformdirs import user_data_path
 from rich.console import Console
 
-from mlmp_spawner import processes
-from mlmp_spawner.admin import db, ports
+from mlmp_spawner import cgroups, processes
+from mlmp_spawner.admin import accounts, db, ports
 from mlmp_spawner.admin import node as nodes
+from mlmp_spawner.admin.accounts import Account
 from mlmp_spawner.admin.node import Node
 from mlmp_spawner.admin.supervisor import Child, Supervisor
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.settings import load_config, private_directory, shared_file
-from mlmp_spawner.spawners.hub import OneMachine, environment_of_service
+from mlmp_spawner.spawners.hub import OneMachine, database_file, environment_of_service
 from mlmp_spawner.spawners.sites import changed_at
 
 READY_WITHIN = 60.0
@@ -47,7 +49,8 @@ ISOLATES_NOBODY = (
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option(
     "--data", type=click.Path(file_okay=False, path_type=Path), envvar="MLMP_DATA",
-    help="Where all is kept: database, homes, logs, secrets.  [default: MLMP's place among the user's data]",
+    help="Where all is kept: database, homes, logs, secrets.  [default: MLMP's place among the user's data; "
+    "/var/lib/mlmp with --auth pam]",
 )  # fmt: skip
 @click.option(
     "--catalog", type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -55,40 +58,80 @@ ISOLATES_NOBODY = (
 )  # fmt: skip
 @click.option(
     "--auth", default="shared-password", show_default=True, type=click.Choice(["shared-password", "dummy", "pam"]),
-    help="How people log in. dummy: any name, any password.",
+    help="How people log in. dummy: any name, any password. pam: as users of this machine, whose servers run as them.",
+)  # fmt: skip
+@click.option("--account", default=accounts.NAME, show_default=True, help="With pam: runs proxy and service.")
+@click.option(
+    "--admin-group", "admin_groups", multiple=True, metavar="GROUP",
+    help="With pam: its members are admins; may be repeated.  [default: sudo, wheel]",
+)  # fmt: skip
+@click.option(
+    "--allowed-group", "allowed_groups", multiple=True, metavar="GROUP",
+    help="With pam: only its members may log in; may be repeated.  [default: all users of this machine]",
 )  # fmt: skip
 @click.option("--simulate", is_flag=True, help="Four simulated GPUs, bookings from a minute, no limits.")
 @click.option("--force", is_flag=True, help="Listen at an address that others reach, although nobody is isolated.")
 @click.option("--stop-servers", is_flag=True, help="At the end, end the users' servers too.")
 def up(
-    port: int, host: str, data: Path | None, catalog: Path | None, auth: str, simulate: bool, force: bool,
-    stop_servers: bool,
+    port: int, host: str, data: Path | None, catalog: Path | None, auth: str, account: str,
+    admin_groups: Sequence[str], allowed_groups: Sequence[str], simulate: bool, force: bool, stop_servers: bool,
 ) -> None:  # fmt: skip
     """Run MLMP on this machine: hub, proxy and service, until Ctrl-C."""
     console = Console(highlight=False, soft_wrap=True)
     try:
-        _check_choices(auth, host, force)
-        root = private_directory((data or user_data_path("mlmp", appauthor=False)).absolute())
+        where = str((catalog or shared_file("profiles")).absolute())
+        chosen: dict[str, Any] = {"host": host, "port": port, "auth": auth, "simulate": simulate, "catalog": where}
+        own: Account | None = None
+        if auth == "pam":
+            chosen |= _system_users(account, admin_groups, allowed_groups)
+            own = accounts.find(account)
+            root = (data or accounts.DATA).absolute()
+            _check_same_kind(root, auth)
+            accounts.prepare(root, own)
+        else:
+            _check_reach(host, force)
+            root = (data or user_data_path("mlmp", appauthor=False)).absolute()
+            _check_same_kind(root, auth)
+            private_directory(root)
         with _lock(root):
-            chosen = {"host": host, "port": port, "auth": auth, "simulate": simulate}
-            where = str((catalog or shared_file("profiles")).absolute())
-            machine, first = _machine(root, chosen | {"catalog": where}, console)
-            _run(machine, first, console, stop_servers=stop_servers)
+            machine, first = _machine(root, chosen, console)
+            _run(machine, own, first, console, stop_servers=stop_servers)
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(f"mlmp up: {problem}", err=True)
         sys.exit(2)
 
 
-def _check_choices(auth: str, host: str, force: bool) -> None:
-    if auth == "pam":
-        raise ConfigurationError(["--auth pam (users of the system) comes with a later version; valid now: "
-                                  "shared-password, dummy"])  # fmt: skip
+def _system_users(account: str, admin_groups: Sequence[str], allowed_groups: Sequence[str]) -> dict[str, Any]:
+    """What ``--auth pam`` wants to be known.
+
+    :raises ConfigurationError: this is not root, or a group is missing.
+    """
+    accounts.check_root()
+    os.umask(0o027)  # what root makes here, the account may read by its group
+    return {
+        "account": account,
+        "admin_groups": accounts.admin_groups(admin_groups),
+        "allowed_groups": accounts.admin_groups(allowed_groups) if allowed_groups else [],
+        "not_enforced": cgroups.not_enforced(),
+    }
+
+
+def _check_reach(host: str, force: bool) -> None:
     if not _is_loopback(host) and not force:
         raise ConfigurationError(
             [f"--host {host} can be reached by others, and in this mode nobody is isolated from anybody: whoever "
              "logs in can read and change all that your account can. Listen at 127.0.0.1, or add --force."]
         )  # fmt: skip
+
+
+def _check_same_kind(root: Path, auth: str) -> None:
+    """:raises ConfigurationError: the data are of servers that run as others."""
+    if (root / "up.json").exists():
+        kept = OneMachine.load(root / "up.json").auth
+        if (kept == "pam") != (auth == "pam"):
+            raise ConfigurationError([f"{root} was made with --auth {kept}, and its servers run as others than with "
+                                      f"--auth {auth}; choose another --data"])  # fmt: skip
 
 
 def _is_loopback(host: str) -> bool:
@@ -152,13 +195,18 @@ def _public_port(port: int, host: str, kept: OneMachine, taken: Sequence[int]) -
     return port
 
 
-def _run(machine: OneMachine, first: bool, console: Console, *, stop_servers: bool) -> None:
+def _run(machine: OneMachine, own: Account | None, first: bool, console: Console, *, stop_servers: bool) -> None:
     root = Path(machine.data)
     os.environ.update(MLMP_UP=str(root / "up.json"), MLMP_DATA=machine.data)
-    for name in ("deadlines", "servers", "homes", "logs", "logs/servers"):
-        private_directory(root / name)
-    _forget_old_logs(root / "logs" / "servers")
     config = shared_file("hub_config") / "jupyterhub_config.py"
+    if own is None:
+        for name in ("deadlines", "servers", "homes", "logs", "logs/servers"):
+            private_directory(root / name)
+    else:
+        accounts.make_database(database_file(root), own)
+        needed = [root / "up.json", root / "jupyterhub_config.py", config, *Path(machine.catalog).glob("*.y*ml")]
+        accounts.check_reach(own, [path for path in needed if path.exists()])
+    _forget_old_logs(root / "logs" / "servers")
     load_config(config)  # a mistake in it is told before anything starts
     _, notes = one_machine_catalog(Path(machine.catalog), simulate=machine.simulate)
     for note in notes:
@@ -171,7 +219,9 @@ def _run(machine: OneMachine, first: bool, console: Console, *, stop_servers: bo
     if proxy is None:
         with console.status("Installing the proxy with npm, once …"):
             proxy = nodes.install_proxy(node, root)
-    supervisor = Supervisor(_children(machine, config, node, proxy), lambda text: console.print(text, style="yellow"))
+    supervisor = Supervisor(
+        _children(machine, own, config, node, proxy), lambda text: console.print(text, style="yellow")
+    )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.stop())
     try:
@@ -184,8 +234,9 @@ def _run(machine: OneMachine, first: bool, console: Console, *, stop_servers: bo
         _end(root, supervisor, console, stop_servers=stop_servers)
 
 
-def _children(machine: OneMachine, config: Path, node: Node, proxy: Path) -> list[Child]:
+def _children(machine: OneMachine, own: Account | None, config: Path, node: Node, proxy: Path) -> list[Child]:
     root = Path(machine.data)
+    runs_as, of_account = ((own.uid, own.gid), own.environment) if own else (None, {})
     logs = root / "logs"
     hub_url = f"http://127.0.0.1:{machine.hub_port}"
     # Users' servers get the hub's PATH: our own python, jupyter and mlmp come first.
@@ -195,11 +246,14 @@ def _children(machine: OneMachine, config: Path, node: Node, proxy: Path) -> lis
         "--api-port", str(machine.proxy_api_port), "--error-target", f"{hub_url}/hub/error",
     ]  # fmt: skip
     return [
-        Child("proxy", proxy_command, logs / "proxy.log", {"CONFIGPROXY_AUTH_TOKEN": machine.proxy_token}, root),
+        Child(
+            "proxy", proxy_command, logs / "proxy.log", {"CONFIGPROXY_AUTH_TOKEN": machine.proxy_token} | of_account,
+            root, runs_as,
+        ),
         Child("hub", [sys.executable, "-m", "jupyterhub", "-f", str(config)], logs / "hub.log", path, root),
         Child(
             "service", [sys.executable, "-m", "mlmp_spawner.service", "--config", str(config)], logs / "service.log",
-            environment_of_service(machine), root,
+            environment_of_service(machine) | of_account, root, runs_as,
         ),
     ]  # fmt: skip
 
@@ -232,6 +286,9 @@ def _answers(url: str) -> bool:
 
 def _greet(machine: OneMachine, first: bool, console: Console) -> None:
     console.print(f"\nMLMP is ready: [bold]{machine.local_url}[/]\n")
+    if machine.auth == "pam":
+        _greet_system_users(machine, console)
+        return
     if machine.auth == "dummy":
         console.print(f"Log in with any name and any password; [bold]{machine.admin}[/] is the admin.")
     elif first:
@@ -241,6 +298,18 @@ def _greet(machine: OneMachine, first: bool, console: Console) -> None:
     else:
         console.print("The passwords are as they were; they are kept in", f"{machine.data}/up.json")
     console.print(f"\n{ISOLATES_NOBODY}", style="yellow")
+    console.print("Ctrl-C ends it; users' servers run on until their bookings end.\n")
+
+
+def _greet_system_users(machine: OneMachine, console: Console) -> None:
+    who = f"members of {', '.join(machine.allowed_groups)}" if machine.allowed_groups else "all users of this machine"
+    admins = ", ".join(machine.admin_groups) or "none: name one with --admin-group"
+    console.print(f"Log in: {who}, with their passwords. Admins: the members of [bold]{admins}[/].")
+    console.print("Servers run as their users; proxy and service as", machine.account)
+    for kind, why in machine.not_enforced.items():
+        console.print(f"Not enforced: {kind}: {why}.", style="yellow")
+    if not _is_loopback(machine.host):
+        console.print("Passwords cross the network as they are: put TLS before it (nginx).", style="yellow")
     console.print("Ctrl-C ends it; users' servers run on until their bookings end.\n")
 
 

@@ -4,6 +4,9 @@ It knows nothing but a file with the deadline. It is the subreaper of all that i
 detached with ``setsid``, ``nohup`` or a double fork stays below it and ends with it. It is never to be killed with
 SIGKILL: SIGTERM begins a polite stop, a second one ends it at once.
 
+Started by root for a user of the system, it stays root, so that the user can't signal it; only its child becomes the
+user. Nothing of the user's is touched before that.
+
 It starts with every server, so it imports no more than it needs and takes its arguments by the standard library.
 """
 
@@ -14,15 +17,16 @@ import ctypes
 import fcntl
 import json
 import os
+import pwd
 import signal
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
-from mlmp_spawner import deadlines, processes
+from mlmp_spawner import cgroups, deadlines, processes
 from mlmp_spawner.processes import Record
 
 LOOK = 0.5
@@ -37,6 +41,12 @@ IMPATIENT = 1_000
 USAGE, BUSY, NOT_EXECUTABLE, NOT_FOUND = 2, 75, 126, 127
 """Exit statuses of its own; else it is the child's, or 128 + the signal that ended the child."""
 
+SHARED = "shared"
+"""Name of the link in a home to what all share."""
+
+_SPARED = "-900"
+# What the kernel ends last when memory runs out: without its parent nobody would end the server on time.
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -50,6 +60,21 @@ class Refused(Exception):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is started, and as whom: ``user`` is one of the system's, None the one who starts it.
+
+    ``group``: the control group that it runs in, with ``limits``; ``shared``: what ``~/shared`` shall lead to.
+    """
+
+    command: list[str]
+    cwd: str | None = None
+    user: str | None = None
+    shared: str | None = None
+    group: cgroups.Group | None = None
+    limits: cgroups.Limits = field(default_factory=cgroups.Limits)
+
+
 class Guard:
     """Runs one command until it ends or its time is over.
 
@@ -58,6 +83,7 @@ class Guard:
     """
 
     def __init__(self, deadline: Path, record: Path, about: Record, *, grace: int = GRACE) -> None:
+        self.group: cgroups.Group | None = None
         self.deadline_file = deadline
         self.record_file = record
         self.about = about
@@ -73,19 +99,27 @@ class Guard:
             raise Refused("the booking is over, or too near its end", USAGE)
         self.deadline = found
 
-    def run(self, command: list[str], *, cwd: str | None = None) -> int:
-        """Runs ``command``, returns the exit status once nothing of it is left."""
+    def run(self, start: Start) -> int:
+        """Runs the command, returns the exit status once nothing of it is left."""
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self.group = start.group
+        if start.group is not None:
+            missing = start.group.make(start.limits)
+            self.about = replace(self.about, not_enforced=missing)
+            for kind, why in missing.items():
+                _say(f"{kind} is not limited: {why}")
         processes.write_record(self.record_file, self.about)
         try:
-            self.child = _start(command, cwd, before)
+            self.child = _start(start, before)
             while self._reap():
                 self._look()
                 received = signal.sigtimedwait(_SIGNALS, self._patience())
                 if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
                     self._asked_to_stop()
         finally:
+            if self.group is not None and not self.group.end():
+                _say(f"could not remove the control group {self.group.name}")
             self.record_file.unlink(missing_ok=True)
         return self.status if self.status is not None else 1
 
@@ -157,6 +191,8 @@ class Guard:
             _say(f"could not write {self.record_file}: {error}")
 
     def _signal_all(self, number: signal.Signals) -> None:
+        if number == signal.SIGKILL and self.group is not None:
+            self.group.kill()
         for pid in processes.below(os.getpid()):
             try:
                 os.kill(pid, number)
@@ -164,33 +200,67 @@ class Guard:
                 continue
 
 
-def _start(command: list[str], cwd: str | None, mask: Iterable[int]) -> int:
+def _start(start: Start, mask: Iterable[int]) -> int:
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        _become(command, cwd, mask, parent)
+        _become(start, mask, parent)
     return child
 
 
-def _become(command: list[str], cwd: str | None, mask: Iterable[int], parent: int) -> NoReturn:
+def _become(start: Start, mask: Iterable[int], parent: int) -> NoReturn:
     """In the child: a session of its own, gone with its parent, as if started by nobody in particular."""
     status = NOT_EXECUTABLE
+    command = start.command
     try:
         os.setsid()
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if start.group is not None:
+            start.group.enter()
+        if start.user is not None:
+            become_user(start.user)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # another user's process would lose it
         if os.getppid() != parent:  # it died before that took hold
             os._exit(status)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if cwd is not None:
-            os.chdir(cwd)
+        if start.cwd is not None:
+            os.chdir(start.cwd)
+            if start.shared is not None:
+                _link(start.shared)
         os.execvp(command[0], command)  # noqa: S606 -- without a shell is what is meant
     except FileNotFoundError as error:
         _say(f"can't start {command[0]}: {error}")
         status = NOT_FOUND
-    except OSError as error:
+    except (OSError, KeyError) as error:
         _say(f"can't start {command[0]}: {error}")
     os._exit(status)
+
+
+def become_user(name: str) -> None:
+    """Turns this process, which is root's, into one of user ``name``, for good.
+
+    :raises KeyError: there is no such user. :raises PermissionError: it would stay root.
+    """
+    user = pwd.getpwnam(name)
+    if user.pw_uid == 0:
+        raise PermissionError(f"{name} is root, and servers of root are not started")
+    Path("/proc/self/oom_score_adj").write_text("0")
+    os.initgroups(name, user.pw_gid)
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    os.umask(0o077)
+
+
+def _link(target: str) -> None:
+    """``~/shared``, unless the user has something of that name."""
+    try:
+        if os.path.islink(SHARED) and os.readlink(SHARED) != target and not os.path.exists(SHARED):
+            os.unlink(SHARED)  # it led to where the shared files were before
+        os.symlink(target, SHARED)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        _say(f"can't make ~/{SHARED}: {error}")
 
 
 def take_lock(path: Path) -> int:
@@ -220,13 +290,23 @@ def main(argv: list[str] | None = None) -> int:
         lock = take_lock(arguments.lock)
         try:
             guard = Guard(arguments.deadline, arguments.record, about, grace=round(arguments.grace * 1000))
-            return guard.run(arguments.command, cwd=arguments.cwd)
+            return guard.run(_what(arguments, about.id))
         finally:
             arguments.lock.unlink(missing_ok=True)
             os.close(lock)
     except Refused as refused:
         _say(str(refused))
         return refused.status
+
+
+def _what(arguments: argparse.Namespace, server_id: str) -> Start:
+    if arguments.user is not None:
+        Path("/proc/self/oom_score_adj").write_text(_SPARED)
+    group = cgroups.Group(server_id, base=arguments.group) if arguments.group else None
+    given = json.loads(arguments.limits)
+    denied = tuple((int(major), int(minor)) for major, minor in given.pop("denied", ()))
+    limits = cgroups.Limits(**given, denied=denied)
+    return Start(arguments.command, arguments.cwd, arguments.user, arguments.shared, group, limits)
 
 
 def _about(arguments: argparse.Namespace) -> Record:
@@ -252,6 +332,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--id", help="id of the server (default: the name of the record)")
     parser.add_argument("--about", default="{}", help="JSON for the record: owner, server, port")
     parser.add_argument("--cwd", help="directory to start in")
+    parser.add_argument("--user", help="user of the system that the command runs as; needs root")
+    parser.add_argument("--shared", help="what a link 'shared' in the directory shall lead to")
+    parser.add_argument("--group", help="control group around those of all servers; without it none is made")
+    parser.add_argument("--limits", default="{}", help="JSON for the control group: memory, cpus, processes, denied")
     parser.add_argument("--grace", type=float, default=GRACE / 1000, help="seconds between SIGTERM and SIGKILL")
     parser.add_argument("command", nargs="+", metavar="CMD", help="after --")
     return parser

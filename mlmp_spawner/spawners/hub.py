@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -49,6 +50,12 @@ class OneMachine:
     hub_port: int = 0
     proxy_api_port: int = 0
     service_port: int = 0
+    account: str = ""
+    """Under pam: the account of proxy and service, whose group may read this."""
+    admin_groups: list[str] = field(default_factory=list)
+    allowed_groups: list[str] = field(default_factory=list)
+    not_enforced: dict[str, str] = field(default_factory=dict)
+    """What of a booking's share can't be enforced on this machine, each with the reason."""
     admin: str = "admin"
     # shared-password wants 32 characters of an admin
     admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(24))
@@ -59,7 +66,7 @@ class OneMachine:
     @property
     def db_url(self) -> str:
         """The hub's database."""
-        return f"sqlite:///{Path(self.data) / 'mlmp.sqlite'}"
+        return f"sqlite:///{database_file(Path(self.data))}"
 
     @property
     def local_url(self) -> str:
@@ -68,12 +75,15 @@ class OneMachine:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     def save(self) -> Path:
-        """Writes it where hub and service find it (``MLMP_UP``), for its owner's eyes only."""
+        """Writes it where hub and service find it (``MLMP_UP``), for their eyes only."""
         path = Path(self.data) / "up.json"
         temporary = path.with_suffix(".new")
         temporary.unlink(missing_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(asdict(self), file, indent=2)
+        if self.account:
+            os.chown(temporary, -1, pwd.getpwnam(self.account).pw_gid)
+            os.chmod(temporary, 0o640)
         os.replace(temporary, path)
         return path
 
@@ -91,6 +101,13 @@ class OneMachine:
             raise ConfigurationError([f"{path}: {error}"]) from error
 
 
+def database_file(data: Path) -> Path:
+    """The file of the database in a data directory. Where root's hub shares it with an account, its folder is that
+    account's."""
+    own = data / "db"
+    return own / "mlmp.sqlite" if own.is_dir() else data / "mlmp.sqlite"
+
+
 def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMachine:
     """Configures JupyterHub and MLMP for one machine, from the file that ``mlmp up`` names in ``MLMP_UP``.
 
@@ -101,13 +118,17 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMach
     up = OneMachine.load(Path(environment["MLMP_UP"]))
     data = Path(up.data)
     c.MLMP.update(
-        db_url=up.db_url, catalog=up.catalog, data=up.data, simulate=up.simulate, public_url=up.local_url
-    )
+        db_url=up.db_url, catalog=up.catalog, data=up.data, simulate=up.simulate, not_enforced=up.not_enforced,
+        public_url=up.local_url,
+    )  # fmt: skip
     _configure_hub(c, up, data)
     _configure_login(c, up)
     _configure_service(c, up)
-    c.JupyterHub.spawner_class = "mlmp_spawner.spawners.local.MLMPLocalSpawner"
     c.MLMPLocalSpawner.update(mlmp_url=up.local_url)
+    if up.auth == "pam":
+        c.JupyterHub.spawner_class = "mlmp_spawner.spawners.system_users.SystemUserSpawner"
+        return up
+    c.JupyterHub.spawner_class = "mlmp_spawner.spawners.local.MLMPLocalSpawner"
     if os.geteuid() == 0:
         c.Spawner.args = ["--allow-root"]  # in same-user mode the servers run as whoever started all this
     return up
@@ -133,6 +154,12 @@ def _configure_hub(c: Config, up: OneMachine, data: Path) -> None:
 
 def _configure_login(c: Config, up: OneMachine) -> None:
     c.JupyterHub.authenticator_class = up.auth
+    if up.auth == "pam":
+        c.Authenticator.update(
+            allow_all=not up.allowed_groups, username_pattern=USERNAMES, blocked_users={"root", up.account}
+        )
+        c.PAMAuthenticator.update(admin_groups=set(up.admin_groups), allowed_groups=set(up.allowed_groups))
+        return
     c.Authenticator.update(allow_all=True, admin_users={up.admin}, username_pattern=USERNAMES)
     if up.auth == "shared-password":
         c.SharedPasswordAuthenticator.update(user_password=up.user_password, admin_password=up.admin_password)

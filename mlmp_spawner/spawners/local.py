@@ -14,6 +14,7 @@ from typing import Any
 
 from jupyterhub.spawner import LocalProcessSpawner
 from jupyterhub.utils import random_port, url_path_join
+from traitlets import Unicode
 
 from mlmp_spawner import deadlines, processes, units
 from mlmp_spawner.deadlines import Deadline
@@ -40,6 +41,14 @@ class GuardedProcessSpawner(LocalProcessSpawner):
     def deadline_of_start(self) -> Deadline:
         """Until when the server that starts now may run."""
         raise NotImplementedError
+
+    async def prepare_home(self) -> None:
+        """Makes the user's home where it is not there."""
+        private_directory(self.home)
+
+    async def guard_options(self) -> list[str]:
+        """Further options for ``mlmp run``."""
+        return []
 
     @property
     def data(self) -> Path:
@@ -69,10 +78,11 @@ class GuardedProcessSpawner(LocalProcessSpawner):
         """Starts the server; returns where it listens, once it does."""
         await self._end_former()
         self.port = random_port()
-        private_directory(self.home)
+        await self.prepare_home()
         deadlines.write(self.data / "deadlines", self.server_id, self.deadline_of_start())
+        options = await self.guard_options()
         environment = self.get_env()
-        self.proc = self._launch([*self._guard_command(), "--", *self.cmd, *self.get_args()], environment)
+        self.proc = self._launch([*self._guard_command(), *options, "--", *self.cmd, *self.get_args()], environment)
         self.pid = self.proc.pid
         self.log.info("started %s under %s (pid %d)", self._log_name, self.server_id, self.pid)
         await self._until_it_listens()
@@ -229,6 +239,16 @@ class GuardedProcessSpawner(LocalProcessSpawner):
 
 class MLMPLocalSpawner(ReservationMixin, GuardedProcessSpawner):
     """The spawner of one machine, in same-user mode: everybody's server runs as the account that runs the hub."""
+
+    shared = Unicode(
+        help="""Directory that all share, such as data sets and models: ``~/shared`` leads there. Who may write in it
+        is a matter of its own permissions: for users of the system, ``chown -R root DIR && chmod -R go-w DIR`` makes
+        it read-only."""
+    ).tag(config=True)
+
+    async def guard_options(self) -> list[str]:
+        """The link to what all share."""
+        return ["--shared", self.shared] if self.shared else []
 
     def deadline_of_start(self) -> Deadline:
         """The end of the booking, or of the unbroken chain that it begins."""

@@ -22,6 +22,7 @@ from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.operations import admission, availability, start_options
 from mlmp_spawner.operations.admission import Admission, StartOptions, WaitingForUnits
 from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules.catalog import Share
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.spawners import sites
 from mlmp_spawner.spawners.hub import FOR_EVERYBODY, SERVICE
@@ -68,11 +69,10 @@ def _titles(site: Site) -> dict[str, str]:
     return {name: profile.title for name, profile in site.catalog.profiles.items()}
 
 
-def _cores(site: Site, admitted: Admission) -> int:
-    """CPU cores that go with the booked units; at least one."""
+def _share(site: Site, admitted: Admission) -> Share:
+    """What of the node goes with the booked units."""
     profile = site.catalog.profiles.get(admitted.reservation.profile)
-    share = site.catalog.share(profile, admitted.node, admitted.reservation.units) if profile else None
-    return max(1, int(share.cpus)) if share and share.cpus else 1
+    return site.catalog.share(profile, admitted.node, admitted.reservation.units) if profile else Share(None, None)
 
 
 class ReservationMixin(Spawner):
@@ -90,7 +90,7 @@ class ReservationMixin(Spawner):
     server_id = ""
     _admitted: Admission | None = None
     _start_options = StartOptions()
-    _cores = 1
+    _share = Share(None, None)
     _told_started = False
 
     @default("poll_interval")
@@ -162,7 +162,7 @@ class ReservationMixin(Spawner):
         admitted = await self._admit()
         self._admitted = admitted
         self.reservation_id, self.server_id = admitted.reservation.id, admitted.reservation.server_id
-        self._cores = await self._ask(lambda site: _cores(site, admitted))
+        self._share = await self._ask(lambda site: _share(site, admitted))
         self._told_started = True  # below, as soon as it is
         self._tell(40, f"Starting on {admitted.node}")
         address = await super().start()
@@ -269,7 +269,7 @@ class ReservationMixin(Spawner):
         reservation = admitted.reservation
         for name in THREADS:
             if name not in self.environment:
-                env[name] = str(self._cores)
+                env[name] = str(max(1, int(self._share.cpus or 1)))
         return env | {
             "MLMP_URL": self.mlmp_url or str(self.public_hub_url).removesuffix("hub/"),
             "MLMP_TOKEN": self.api_token,

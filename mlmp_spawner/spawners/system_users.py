@@ -1,0 +1,114 @@
+"""Servers that run as users of the system, each in its own account: ``mlmp up --auth pam``.
+
+The hub is root's, and so is ``mlmp run``, which the users can't signal; what it starts is the user's. Nothing in a
+home is touched with root's rights: a user could have put a link there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+from pathlib import Path
+
+from traitlets import Integer, Unicode
+
+from mlmp_spawner import cgroups, gpu_devices
+from mlmp_spawner.errors import NotAllowed
+from mlmp_spawner.spawners.local import MLMPLocalSpawner
+
+
+class SystemUserSpawner(MLMPLocalSpawner):
+    """The spawner of a lab machine: ``c.MLMPLocalSpawner.*`` configures it too."""
+
+    cgroup = Unicode(
+        cgroups.NAME,
+        help="""Name of the control group at the top of ``/sys/fs/cgroup`` below which each server gets its own, with
+        the share of cores and memory that goes with what is booked, and without the GPUs that are not. Empty: none
+        is made, nothing is limited.""",
+    ).tag(config=True)
+    processes = Integer(
+        8192, min=16, help="How many processes and threads one server may have, where a control group can be made."
+    ).tag(config=True)
+
+    @property
+    def account(self) -> pwd.struct_passwd:
+        """The user's account on this machine.
+
+        :raises NotAllowed: there is none, or it is root's.
+        """
+        try:
+            found = pwd.getpwnam(self.user.name)
+        except KeyError:
+            raise NotAllowed(
+                f"This machine has no account {self.user.name!r}.", hint="Ask the people who run it for one."
+            ) from None
+        if found.pw_uid == 0:
+            raise NotAllowed(
+                f"{self.user.name!r} is the machine's administrator, and its servers are never started.",
+                hint="Log in as yourself.",
+            )
+        return found
+
+    @property
+    def home(self) -> Path:
+        """The home of the account."""
+        return Path(self.account.pw_dir)
+
+    def user_env(self, env: dict[str, str]) -> dict[str, str]:
+        """As the account has it."""
+        account = self.account
+        named = {"USER": account.pw_name, "LOGNAME": account.pw_name, "HOME": account.pw_dir}
+        return env | named | {"SHELL": account.pw_shell or "/bin/sh"}
+
+    async def start(self) -> tuple[str, int]:
+        """Starts nothing for who has no account here, before anything is booked."""
+        try:
+            _ = self.account
+        except NotAllowed as error:
+            raise self.explain(error) from None
+        return await super().start()
+
+    async def prepare_home(self) -> None:
+        """Makes a home where the account has none, for its user's eyes only.
+
+        :raises NotAllowed: it can't be made here.
+        """
+        try:
+            await asyncio.to_thread(make_home, self.account)
+        except OSError as error:
+            problem = f"Your home {self.home} is not there and can't be made: {error.strerror}."
+            raise self.explain(NotAllowed(problem, hint="Ask the people who run this machine to make it.")) from None
+        except NotAllowed as error:
+            raise self.explain(error) from None
+
+    async def guard_options(self) -> list[str]:
+        """Who the server runs as, and what it may take."""
+        options = [*await super().guard_options(), "--user", self.account.pw_name]
+        if not self.cgroup:
+            return options
+        unit_ids = self._admitted.unit_ids if self._admitted is not None else ()
+        denied = await asyncio.to_thread(gpu_devices.not_booked, unit_ids)
+        limits = {
+            "memory": self._share.memory, "cpus": self._share.cpus, "processes": self.processes, "denied": denied,
+        }  # fmt: skip
+        return [*options, "--group", self.cgroup, "--limits", json.dumps(limits)]
+
+
+def make_home(account: pwd.struct_passwd) -> None:
+    """Makes the home of an account, 0700, if it is not there.
+
+    :raises OSError: it can't be made. :raises NotAllowed: somebody else could put a link in its place.
+    """
+    home = Path(account.pw_dir)
+    if os.path.lexists(home):
+        return
+    around = home.parent.stat()
+    if around.st_uid != 0 or around.st_mode & 0o022:
+        raise NotAllowed(
+            f"Your home {home} is not there, and {home.parent} is not root's alone.",
+            hint="Ask the people who run this machine to make it.",
+        )
+    os.mkdir(home, 0o700)
+    os.chown(home, account.pw_uid, account.pw_gid, follow_symlinks=False)
