@@ -6,13 +6,14 @@ import base64
 import binascii
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, or_, select
 
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import policy
-from mlmp_spawner.rules.reservations import Interval, Reservation, State, chain_end
+from mlmp_spawner.rules.reservations import Interval, Outage, Reservation, State, chain_end
 from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store.tables import allocation
 from mlmp_spawner.store.tables import reservation as table
 from mlmp_spawner.store.transaction import read
 
@@ -27,12 +28,14 @@ def listing(
     window: Interval | None = None,
     owner: str | None = None,
     state: State | None = None,
+    node: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> tuple[list[Reservation], str | None]:
     """One page of bookings, by start and id, and the cursor of the next page, None behind the last.
 
     :param window: only those that overlap it. :param state: only those in this state at ``now``.
+    :param node: only those with a place on this node.
     :raises Invalid: the cursor is not one that this function gave.
     """
     conditions: list[ColumnElement[bool]] = []
@@ -42,6 +45,8 @@ def listing(
         conditions.append(table.c.owner == owner)
     if state is not None:
         conditions.append(_in_state(state, now))
+    if node is not None:
+        conditions.append(table.c.id.in_(select(allocation.c.reservation).where(allocation.c.node == node)))
     if cursor is not None:
         start, last = _read_cursor(cursor)
         conditions.append(or_(table.c.start > start, and_(table.c.start == start, table.c.id > last)))
@@ -62,6 +67,17 @@ def by_ids(site: Site, ids: Collection[str]) -> dict[str, Reservation]:
             for at in range(0, len(wanted), MANY):
                 found += store.select_where(connection, table.c.id.in_(wanted[at : at + MANY]))
     return {row.id: row for row in found}
+
+
+def turned(site: Site, after: int, until: int) -> tuple[list[Reservation], list[Outage]]:
+    """The bookings and outages that began or ended by the time alone in ``(after, until]``."""
+    with read(site.engine) as connection:
+        away = [
+            outage
+            for outage in store.outages(connection, Interval(after, until + 1))
+            if after < outage.start <= until or after < outage.end <= until
+        ]
+        return store.turned(connection, after, until), away
 
 
 def stops(site: Site, bookings: Iterable[Reservation], *, now: int) -> dict[str, int]:

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 
 def reservation(
-    found: Reservation, *, context: Context, caller: Caller, now: int, stops_at: int | None = None
+    found: Reservation,
+    *,
+    context: Context,
+    caller: Caller,
+    now: int,
+    stops_at: int | None = None,
+    place: int | None = None,
 ) -> models.Reservation:
     """A booking as ``caller`` may see it.
 
+    :param place: in the order of the waitlist, where it waits.
     :param stops_at: when its server begins to stop (ms); None: reckoned from the booking alone.
     """
     mine = found.owner == caller.name
@@ -46,7 +53,7 @@ def reservation(
         waiting_reason=found.waiting_reason if state == "waiting" else None,
         server_state=server_state if whole else "none",
         end_reason=end_reason(found, now) if whole else None,
-        waitlist_position=found.waitlist_position if state == "waiting" else None,
+        waitlist_position=place if state == "waiting" else None,
         allocations=[models.Place(node=node, resource=resource, units=units) for node, resource, units in places],
         pinned=found.pinned,
         server=found.server if whole else None,

@@ -1,4 +1,7 @@
-"""Follows the history table, where every change of every process leaves a line, and hands it to open streams."""
+"""Follows the history table, where every change of every process leaves a line, and hands it to open streams.
+
+What happens by the time alone leaves no line: bookings and outages that begin or end. It is told like a change.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from mlmp_spawner import units
 from mlmp_spawner.errors import TooManyRequests
-from mlmp_spawner.operations import history, listing
+from mlmp_spawner.operations import history, listing, waitlist
 from mlmp_spawner.operations.history import Entry
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.reservations import Reservation
@@ -30,10 +34,14 @@ AT_ONCE = 5000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A line of the history, with the booking as it is now."""
+    """A line of the history, with the booking as it is now and, while it waits, its place in the waitlist.
+
+    The line has the id 0 where the time alone changed something: ``begun`` or ``over``.
+    """
 
     entry: Entry
     reservation: Reservation | None
+    place: int | None = None
 
 
 Queue = asyncio.Queue["Change | None"]
@@ -43,11 +51,14 @@ class Feed:
     """Follows the history and hands its lines to whoever listens.
 
     :param poll: seconds between two looks; a change made by this process is seen at once (:meth:`wake`).
+    :param now: gives the time in ms UTC.
     """
 
-    def __init__(self, site: Callable[[], Site], *, poll: float = 0.5) -> None:
+    def __init__(self, site: Callable[[], Site], *, poll: float = 0.5, now: Callable[[], int] = units.now) -> None:
         self._site = site
         self._poll = poll
+        self._now = now
+        self._told_until = 0
         self._listeners: set[Queue] = set()
         self._by_user: Counter[str] = Counter()
         self._woken = asyncio.Event()
@@ -71,7 +82,7 @@ class Feed:
         if self._floor is None:
             latest = await asyncio.to_thread(history.latest, self._site().engine)
             if self._floor is None:
-                self._floor = latest
+                self._floor, self._told_until = latest, self._now()
         return queue
 
     def close(self, user: str, queue: Queue) -> None:
@@ -113,13 +124,33 @@ class Feed:
 
     def _read(self, floor: int) -> list[Change]:
         site, now = self._site(), time.monotonic()
+        turned = self._turned(site)
         entries = history.since(site.engine, floor, limit=AT_ONCE)
         new = [entry for entry in entries if entry.id not in self._seen]
         self._seen.update((entry.id, now) for entry in new)
         self._floor = max((i for i, at in self._seen.items() if now - at > SETTLED), default=floor)
         self._seen = {i: at for i, at in self._seen.items() if i > (self._floor or 0)}
         found = listing.by_ids(site, {entry.reservation for entry in new if entry.reservation})
-        return [Change(entry, found.get(entry.reservation or "")) for entry in new]
+        waits = any(row.waiting_reason is not None for row in found.values())
+        places = waitlist.places(site, now=self._now()) if waits else {}
+        return turned + [
+            Change(entry, found.get(entry.reservation or ""), places.get(entry.reservation or "")) for entry in new
+        ]
+
+    def _turned(self, site: Site) -> list[Change]:
+        """What began or ended by the time alone since the last look."""
+        after, until = self._told_until, self._now()
+        if until <= after:
+            return []
+        bookings, outages = listing.turned(site, after, until)
+        self._told_until = until
+
+        def entry(start: int, nodes: Iterable[str], row: Reservation | None = None) -> Entry:
+            action = "begun" if after < start <= until else "over"
+            return Entry(0, until, row.id if row else None, None, "time", action, {"nodes": list(nodes)})
+
+        told = [Change(entry(row.start, row.nodes, row), row) for row in bookings]
+        return told + [Change(entry(outage.start, [outage.node]), None) for outage in outages]
 
     def end_one(self, queue: Queue) -> None:
         """Ends one stream."""

@@ -138,7 +138,7 @@ class Reservation(BaseModel):
     waiting_reason: str | None = Field(description="requested or capacity_lost, while it waits")
     server_state: Literal["none", "starting", "running", "stopping"]
     end_reason: str | None
-    waitlist_position: int | None
+    waitlist_position: int | None = Field(description="its place in the order of the waitlist, 1 is the next")
     allocations: list[Place]
     pinned: bool
     server: str | None = Field(description='name of its server, "" for the default one')

@@ -123,7 +123,7 @@ class RunningApp:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _begin(self) -> None:
-        self.feed = Feed(lambda: self.site, poll=self.settings.poll)
+        self.feed = Feed(lambda: self.site, poll=self.settings.poll, now=lambda: self.now)
         self.auth = KnownTokens(
             api_url="http://127.0.0.1:1/hub/api",
             api_token="none",

@@ -45,11 +45,15 @@ EXPECTED = {
     "POST reservations/{id}/start": OWNERS,
     "POST reservations/{id}/stop": OWNERS,
     "GET reservations/{id}/history": SEERS,
+    "GET nodes": LET_IN,
+    "GET nodes/{name}/outages": LET_IN,
+    "PUT nodes/{name}/outages": ADMINS,
     "GET limits": LET_IN,
     "GET limits/{name}": SEERS,
     "PUT limits/{name}": ADMINS,
     "DELETE limits/{name}": ADMINS,
     "GET timeline": LET_IN,
+    "GET audit": ADMINS,
     "GET stream": LET_IN,
     "GET me/notices": LET_IN,
     "POST me/notices/read": LET_IN,
@@ -65,8 +69,9 @@ EXPECTED = {
     "GET docs": ANYBODY,
 }
 QUERIES = {"GET availability": {"profile": "gpu"}}
-NAMES = {"limits/{name}": "limits/user:ann"}
+NAMES = {"limits/{name}": "limits/user:ann", "nodes/{name}/outages": "nodes/gpu-a/outages"}
 BODIES = {
+    "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
     "PUT limits/{name}": {"units_at_once": 3},
     "POST reservations": {"profile": "gpu", "start": to_iso(NOW + 9 * HOUR), "duration": "1h"},
     "PATCH reservations/{id}": {"title": "changed"},

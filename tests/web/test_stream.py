@@ -16,7 +16,7 @@ import pytest
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
-from mlmp_spawner.units import HOUR
+from mlmp_spawner.units import HOUR, to_iso
 from mlmp_spawner.web.context import WebSettings
 from tests.operations.conftest import NOW
 from tests.web.harness import API, RunningApp, until
@@ -132,3 +132,25 @@ def test_a_burst_of_changes_arrives_whole_and_in_order(app: RunningApp, ann: htt
             ann.patch(f"reservations/{made['id']}", json={"title": str(title)})
         told = [events.next("reservation")["action"] for _ in range(number + 1)]
     assert told == ["booked", *["changed"] * number]
+
+
+def test_what_begins_and_ends_by_the_time_alone_is_told_too(app: RunningApp, ann: httpx.Client):
+    made = ann.post("reservations", json={"profile": "gpu", "start": to_iso(NOW + HOUR), "duration": "1h"}).json()
+    with following(app, "ann-token") as events:
+        for hours, action, state in ((1, "begun", "active"), (2, "over", "ended")):
+            began = time.monotonic()
+            app.now = NOW + hours * HOUR
+            told = events.next("reservation")
+            assert (told["id"], told["action"], told["state"]) == (made["id"], action, state)
+            assert events.next("availability") == {"nodes": [made["allocations"][0]["node"]]}
+            assert time.monotonic() - began < 1
+
+
+def test_maintenance_is_told_as_it_is_made_begins_and_ends(app: RunningApp):
+    window = {"start": to_iso(NOW + HOUR), "end": to_iso(NOW + 2 * HOUR)}
+    with following(app, "ann-token") as events, app.client("admin-token") as admin:
+        assert admin.put("nodes/gpu-b/outages", json={"items": [window]}).status_code == 200
+        assert events.next("availability") == {"nodes": ["gpu-b"]}
+        for hours in (1, 2):
+            app.now = NOW + hours * HOUR
+            assert events.next("availability") == {"nodes": ["gpu-b"]}

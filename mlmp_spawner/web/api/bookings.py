@@ -9,7 +9,7 @@ from mlmp_spawner.errors import Invalid, NotAllowed
 from mlmp_spawner.operations import booking, changes, history, listing
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.web import answers, models
-from mlmp_spawner.web.api.common import answer, change, find, if_match, own, start, tell, window_of
+from mlmp_spawner.web.api.common import answer, change, find, if_match, own, places, start, tell, window_of
 from mlmp_spawner.web.routes import Answer, Call, Route
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -40,8 +40,12 @@ async def list_reservations(call: Call) -> Answer:
     )
     seen = [row for row in found if caller.is_admin or row.owner == caller.name]
     stops = await context.run(listing.stops, context.site, seen, now=now)
+    waiting = await places(context, found, now)
     items = [
-        answers.reservation(row, context=context, caller=caller, now=now, stops_at=stops.get(row.id)) for row in found
+        answers.reservation(
+            row, context=context, caller=caller, now=now, stops_at=stops.get(row.id), place=waiting.get(row.id)
+        )
+        for row in found
     ]
     return Answer(models.Reservations(items=items, next_cursor=cursor))
 

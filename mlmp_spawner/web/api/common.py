@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from mlmp_spawner.errors import Invalid, NotAllowed, NotFound, NotNow, TooLate
-from mlmp_spawner.operations import changes, listing
+from mlmp_spawner.operations import changes, listing, waitlist
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.web import answers, models
 from mlmp_spawner.web.context import Context
@@ -91,10 +92,20 @@ async def start(context: Context, found: Reservation, now: int) -> None:
         context.changed()
 
 
+async def places(context: Context, rows: Iterable[Reservation], now: int) -> dict[str, int]:
+    """The places in the order of the waitlist, by id; only asked where one of ``rows`` waits."""
+    if not any(row.state(now) == "waiting" for row in rows):
+        return {}
+    return await context.run(waitlist.places, context.site, now=now)
+
+
 async def answer(
     call: Call, found: Reservation, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Answer:
     context, caller, now = call.handler.context, call.handler.me, call.handler.now
     stops = await context.run(listing.stops, context.site, [found], now=now)
-    body = answers.reservation(found, context=context, caller=caller, now=now, stops_at=stops.get(found.id))
+    place = (await places(context, [found], now)).get(found.id)
+    body = answers.reservation(
+        found, context=context, caller=caller, now=now, stops_at=stops.get(found.id), place=place
+    )
     return Answer(body, status=status, headers=headers or {}, etag=body.etag)

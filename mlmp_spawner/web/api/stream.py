@@ -20,7 +20,10 @@ from mlmp_spawner.web.feed import Change, Queue
 from mlmp_spawner.web.routes import Route
 
 SLOW_READER = 30.0
-QUIET = {"warned", "starting", "started", "stopping", "stopped", "continued"}
+QUIET = {
+    "announced", "warned", "offered", "idle_warned", "maintenance", "starting", "started", "stopping", "stopped",
+    "continued", "limits", "intruder", "intruder_stopped",
+}  # fmt: skip
 """Actions that change nothing of what is free."""
 
 
@@ -74,7 +77,7 @@ class StreamHandler(Handler):
                 look_again = True
                 nodes |= _nodes(change)
             if change.reservation is not None:
-                text.append(self._event(change.entry, change.reservation))
+                text.append(self._event(change.entry, change.reservation, change.place))
             if queue.empty():
                 break
             change = queue.get_nowait()
@@ -84,10 +87,11 @@ class StreamHandler(Handler):
             await self._send("".join(text))
         return change is not None
 
-    def _event(self, entry: Entry, found: Reservation) -> str:
-        body = answers.reservation(found, context=self.context, caller=self.me, now=self.context.now())
+    def _event(self, entry: Entry, found: Reservation, place: int | None) -> str:
+        body = answers.reservation(found, context=self.context, caller=self.me, now=self.context.now(), place=place)
         data: dict[str, Any] = {"action": entry.action, **body.model_dump(mode="json")}
-        return f"id: {entry.id}\nevent: reservation\ndata: {json.dumps(data)}\n\n"
+        number = f"id: {entry.id}\n" if entry.id else ""
+        return f"{number}event: reservation\ndata: {json.dumps(data)}\n\n"
 
     async def _send(self, text: str) -> None:
         self.write(text)

@@ -1,0 +1,52 @@
+"""The nodes as they are now: what they have, what of it is booked, whether they are away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.reservations import Interval, Outage
+from mlmp_spawner.store import outages
+from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store.transaction import read
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Units of one resource on a node: how many there are, and how many are booked at this moment."""
+
+    resource: str
+    model: str
+    capacity: int
+    taken: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A node; the outage under way, the last to end if there are several, and those to come."""
+
+    name: str
+    units: tuple[Units, ...]
+    outage: Outage | None
+    planned: tuple[Outage, ...]
+
+
+def node_states(site: Site, *, now: int) -> list[NodeState]:
+    """Every node of the catalog, by name."""
+    nodes = site.catalog.nodes
+    taken: dict[tuple[str, str], int] = {}
+    with read(site.engine) as connection:
+        away = outages.current(connection, since=now)
+        for resource in sorted({key[1] for key in site.catalog.capacity()}):
+            for _, node, booked, _, _ in store.taken(connection, resource, nodes, Interval(now, now + 1)):
+                taken[node, resource] = taken.get((node, resource), 0) + booked
+    found = []
+    for name in sorted(nodes):
+        mine = [outage for outage in away if outage.node == name]
+        units = tuple(
+            Units(one.resource, one.model, one.count, taken.get((name, one.resource), 0))
+            for one in nodes[name].accelerators
+        )
+        begun = max((outage for outage in mine if outage.start <= now), key=lambda one: one.end, default=None)
+        found.append(NodeState(name, units, begun, tuple(outage for outage in mine if outage.start > now)))
+    return found
