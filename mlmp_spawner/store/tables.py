@@ -251,9 +251,10 @@ delivery = Table(
 use = Table(
     "mlmp_use",
     metadata,
-    # What was seen of a booking's server during the few minutes that begin at ``at``.
+    # What was seen of a booking's server on a node during the few minutes (of old ones: the hour) that begin at ``at``.
     Column("reservation", String(30), ForeignKey("mlmp_reservation.id", ondelete="CASCADE"), primary_key=True),
     Column("at", BigInteger, primary_key=True),
+    Column("node", String(255), primary_key=True),
     Column("watched", BigInteger, nullable=False),  # unit-ms
     Column("busy", BigInteger, nullable=False),  # unit-ms of it in which something was done
     Column("cpu", BigInteger, nullable=False),  # ms of CPU time

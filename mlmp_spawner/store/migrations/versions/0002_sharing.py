@@ -135,6 +135,7 @@ def _create_use() -> None:
         "mlmp_use",
         sa.Column("reservation", _name(30), reservation, primary_key=True),
         _instant("at", primary_key=True),
+        sa.Column("node", _name(), primary_key=True),
         sa.Column("watched", sa.BigInteger, nullable=False),
         sa.Column("busy", sa.BigInteger, nullable=False),
         sa.Column("cpu", sa.BigInteger, nullable=False),
