@@ -122,8 +122,8 @@ class Service:
         self.metrics = Metrics()
         self.feed = Feed(lambda: self.site)
         self.zone = settings.zone or _zone()
-        pages = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
-        self.postman = Postman(lambda: self.site, outbox_of(settings, pages, ZoneInfo(self.zone)))
+        address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
+        self.postman = Postman(lambda: self.site, outbox_of(settings, address, ZoneInfo(self.zone)))
         self.context = self._make_context()
         secret = hmac.new(where.api_token.encode(), b"mlmp cookies", hashlib.sha256).digest()
         self.app = make_app(self.context, pages=pages.routes(), cookie_secret=secret)
