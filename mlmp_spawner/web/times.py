@@ -8,6 +8,10 @@ from zoneinfo import ZoneInfo
 from mlmp_spawner.units import from_iso
 
 
+ZONE_COOKIE = "mlmp-zone"
+"""The browser's zone; the page's script sets it."""
+
+
 def find_zone(name: str | None) -> ZoneInfo | None:
     """A zone by its IANA name; None for anything that is not one."""
     if not name or len(name) > 60 or not name.isascii() or not name.isprintable():

@@ -8,16 +8,23 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import timezone
+from functools import partial
 from typing import Any
 
 from tornado.iostream import StreamClosedError
 
+from mlmp_spawner.operations import notices, people
 from mlmp_spawner.operations.history import Entry
+from mlmp_spawner.operations.notices import Notice
+from mlmp_spawner.rules.notices import kind_of
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.web import answers
+from mlmp_spawner.web.api.notices import shown
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.feed import Change, Queue
 from mlmp_spawner.web.routes import Route
+from mlmp_spawner.web.times import ZONE_COOKIE, find_zone, said
 
 SLOW_READER = 30.0
 QUIET = {
@@ -78,6 +85,7 @@ class StreamHandler(Handler):
                 nodes |= _nodes(change)
             if change.reservation is not None:
                 text.append(self._event(change.entry, change.reservation, change.place))
+                text.append(await self._notice(change.entry, change.reservation))
             if queue.empty():
                 break
             change = queue.get_nowait()
@@ -92,6 +100,22 @@ class StreamHandler(Handler):
         data: dict[str, Any] = {"action": entry.action, **body.model_dump(mode="json")}
         number = f"id: {entry.id}\n" if entry.id else ""
         return f"{number}event: reservation\ndata: {json.dumps(data)}\n\n"
+
+    async def _notice(self, entry: Entry, found: Reservation) -> str:
+        """What the owner is told of it on the page; "" where that is nothing. Of what one did oneself one knows."""
+        mine = found.owner == self.me.name and found.owner_id is not None and self.me.kind == "user"
+        kind = kind_of(entry.action, actor=entry.actor, owner=found.owner) if mine else None
+        if kind is None or entry.actor == self.me.name:
+            return ""
+        context = self.context
+        person = await context.run(people.find, context.site.engine, self.me.name)
+        if "browser" not in person.channels(kind):
+            return ""
+        zone = find_zone(self.get_cookie(ZONE_COOKIE)) or find_zone(context.settings.zone) or timezone.utc
+        details = notices.details_of(entry.action, entry.actor, found, entry.details)
+        told = Notice(entry.id, person.user_id, kind, entry.at, found.id, details)
+        data = shown(told, context, partial(said, show="clock", now=context.now(), zone=zone)).model_dump(mode="json")
+        return f"event: notice\ndata: {json.dumps(data)}\n\n"
 
     async def _send(self, text: str) -> None:
         self.write(text)
@@ -108,7 +132,7 @@ TABLE: tuple[Route, ...] = (
     Route(
         "GET", "stream", "stream", "what changes, as it changes (server-sent events)", "access", None,
         handler=StreamHandler, media_type="text/event-stream",
-        description="Events `reservation` (as the API shows it, with `action`) and `availability` (`nodes` to look at "
-        "again). With a cookie, send the XSRF token as the argument `_xsrf`.",
+        description="Events `reservation` (as the API shows it, with `action`), `availability` (`nodes` to look at "
+        "again) and `notice` (what the caller is told). With a cookie, send the XSRF token as the argument `_xsrf`.",
     ),
 )  # fmt: skip

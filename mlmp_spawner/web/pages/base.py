@@ -13,21 +13,18 @@ from typing import Any
 from urllib.parse import urlencode
 
 from mlmp_spawner import units
-from mlmp_spawner.errors import MLMPError, NotFound
-from mlmp_spawner.operations import availability, changes, history
+from mlmp_spawner.errors import MLMPError, NotAllowed, NotFound
+from mlmp_spawner.operations import availability, changes, history, notices
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import from_iso
 from mlmp_spawner.web import models, views
 from mlmp_spawner.web.api import common
 from mlmp_spawner.web.base import PageHandler
 from mlmp_spawner.web.routes import check_text
-from mlmp_spawner.web.times import find_zone, said
+from mlmp_spawner.web.times import ZONE_COOKIE, find_zone, said
 from mlmp_spawner.web.views import Shown, Urls
 
 log = logging.getLogger("mlmp.pages")
-
-ZONE_COOKIE = "mlmp-zone"
-"""The browser's zone; the page's script sets it."""
 
 PATIENCE = 1.0
 """How long (seconds) a start is waited for, to show a refusal; then the hub's page shows how it goes on."""
@@ -40,6 +37,23 @@ class Page(PageHandler):
     """What the pages share. ``here`` is the entry of the navigation that is marked."""
 
     here = ""
+    unread = 0
+
+    async def prepare(self) -> None:
+        """Also counts what the caller has not read, for the bell of every page."""
+        await super().prepare()
+        if self.caller is not None and self.caller.kind == "user" and not self._finished:
+            self.unread = await self.context.run(notices.unread, self.site.engine, self.caller.name)
+
+    @property
+    def person(self) -> str:
+        """The caller's name, if it is a person.
+
+        :raises NotAllowed: it is a service.
+        """
+        if self.me.kind != "user":
+            raise NotAllowed("Notices and calendars are for people who are users of the hub.")
+        return self.me.name
 
     @property
     def address(self) -> str:
@@ -77,6 +91,7 @@ class Page(PageHandler):
             "is_admin": self.caller is not None and self.me.is_admin,
             "key": secrets.token_urlsafe(12),
             "problem": None,
+            "unread": self.unread,
             "did": None,
         }
 

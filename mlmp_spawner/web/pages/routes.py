@@ -8,6 +8,8 @@ from mlmp_spawner.web.pages.book import Book
 from mlmp_spawner.web.pages.bookings import Action, Bookings, One
 from mlmp_spawner.web.pages.change import Change
 from mlmp_spawner.web.pages.home import Home, StartNow
+from mlmp_spawner.web.pages.notices import Notices
+from mlmp_spawner.web.pages.preferences import Preferences, PreferencesAction
 from mlmp_spawner.web.pages.timeline import Timeline
 
 
@@ -18,6 +20,9 @@ def routes() -> list[tuple[Any, ...]]:
         (r"start", StartNow),
         (r"book", Book),
         (r"timeline", Timeline),
+        (r"notices", Notices),
+        (r"preferences", Preferences),
+        (r"preferences/(test|calendar|revoke)", PreferencesAction),
         (r"bookings", Bookings),
         (r"bookings/([a-z0-9]+)", One),
         (r"bookings/([a-z0-9]+)/change", Change),

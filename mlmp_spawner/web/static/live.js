@@ -1,5 +1,6 @@
 // Keeps an open page right: it is fetched again when something changes, and when the time alone changes it.
 
+import { mayNotify, tell } from "./notices.js";
 import { swap } from "./swap.js";
 import { left, now } from "./times.js";
 
@@ -35,6 +36,10 @@ function open() {
   });
   source.addEventListener("reservation", told);
   source.addEventListener("availability", told);
+  source.addEventListener("notice", (event) => {
+    tell(JSON.parse(event.data));
+    refreshSoon(); // the bell
+  });
   source.onerror = () => {
     delete root.dataset.live;
     if (source && source.readyState === EventSource.CLOSED) {
@@ -82,7 +87,7 @@ export function keepRight() {
   document.addEventListener("visibilitychange", () => {
     clearTimeout(letGo);
     if (document.hidden) {
-      letGo = setTimeout(close, HIDDEN_FOR);
+      if (!mayNotify()) letGo = setTimeout(close, HIDDEN_FOR);
     } else if (!source) {
       open();
       refreshSoon(0);

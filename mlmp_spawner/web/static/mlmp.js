@@ -2,6 +2,7 @@
 
 import { book } from "./book.js";
 import { keepRight, refreshSoon } from "./live.js";
+import { preferences } from "./notices.js";
 import { listen } from "./swap.js";
 import { browserZone, countDown, localise, setNow, zone } from "./times.js";
 
@@ -17,6 +18,7 @@ if (root) {
     listen();
     book();
     keepRight();
+    preferences();
     moveAlong();
     if (root.dataset.zoneKnown !== zone) refreshSoon(0); // the server says times in our zone from now on
   }
@@ -38,7 +40,7 @@ if (root) {
 function settleAddress() {
   const url = new URL(location.href);
   if (root.dataset.self && url.pathname !== root.dataset.self) url.pathname = root.dataset.self;
-  for (const name of ["did", "id"]) url.searchParams.delete(name);
+  for (const name of ["did", "id", "done"]) url.searchParams.delete(name);
   if (url.href !== location.href) history.replaceState(null, "", url);
 }
 

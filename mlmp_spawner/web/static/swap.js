@@ -3,7 +3,7 @@
 import { morph } from "./morph.js";
 import { localise, setNow } from "./times.js";
 
-const PARTS = ["warnings", "live"];
+const PARTS = ["warnings", "live", "bell"];
 let turn = 0; // only the newest answer counts
 
 /** Fetches a page and puts its parts in place. `flash`: also what was done or refused. */
