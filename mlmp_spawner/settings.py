@@ -11,9 +11,10 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from mlmp_spawner.notice_settings import NoticeSettings
+from mlmp_spawner.use_settings import UseSettings
 
 
-class MLMP(NoticeSettings):
+class MLMP(NoticeSettings, UseSettings):
     """What the hub, the service and the commands share: ``c.MLMP.* = …``."""
 
     db_url = Unicode(
