@@ -10,6 +10,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from mlmp_spawner.operations.changes import Changes, cancel, change, extend, get
 from mlmp_spawner.operations.clock import Clock, RunningServer
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.rules.due import is_live
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.tables import reservation, unit_in_use, users
@@ -56,11 +58,17 @@ class Sharing(RuleBasedStateMachine):
             connection.execute(insert(users), [{"id": n, "name": name} for n, name in enumerate(PEOPLE, 1)])
         self.now = NOW
         self.counts = {"gpu_a": 4, "gpu_b": 2}
-        self.site = Site(self.engine, catalog(**self.counts))
+        self.site = Site(self.engine, self.catalog(**self.counts))
         catalog_sync.sync(self.site, now=self.now)
         self.servers = RememberedServers()
         self.clock = Clock(lambda: self.site, self.servers)
         self.excess: list[str] = []
+
+    def catalog(self, **counts: int) -> Catalog:
+        return catalog(**counts)
+
+    def tick(self) -> None:
+        asyncio.run(self.clock.tick(self.now))
 
     def teardown(self) -> None:
         self.engine.dispose()
@@ -139,16 +147,16 @@ class Sharing(RuleBasedStateMachine):
     def time_passes(self, minutes: int) -> None:
         self.now += minutes * MINUTE
         self.servers.stopped.clear()
-        asyncio.run(self.clock.tick(self.now))
+        self.tick()
         for server_id in self.servers.stopped:
             self.servers.alive.pop(server_id, None)
-        asyncio.run(self.clock.tick(self.now))
+        self.tick()
 
     @rule(a=st.integers(0, 4), b=st.integers(0, 2))
     def capacity_changes(self, a: int, b: int) -> None:
         counts = {name: count for name, count in (("gpu_a", a), ("gpu_b", b)) if count}
         before = {row: get(self.site, row) for row in self.known()}
-        self.site = replace(self.site, catalog=catalog(**counts))
+        self.site = replace(self.site, catalog=self.catalog(**counts))
         lost = {one.reservation: one.outcome for one in catalog_sync.sync(self.site, now=self.now)}
         for row_id, old in before.items():
             new = get(self.site, row_id)
@@ -198,11 +206,12 @@ def run(machine: type[Sharing], rounds: int = ROUNDS) -> None:
     run_state_machine_as_test(machine, settings=quick)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def machine(request: pytest.FixtureRequest) -> Iterator[type[Sharing]]:
+@contextmanager
+def machine_on(backend: str, request: pytest.FixtureRequest, base: type[Sharing]) -> Iterator[type[Sharing]]:
+    """The machine with a fresh database for each of its runs."""
     made: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        if request.param == "sqlite":
+        if backend == "sqlite":
             template: Path = request.getfixturevalue("sqlite_file")
 
             def fresh(_: Sharing) -> str:
@@ -216,10 +225,16 @@ def machine(request: pytest.FixtureRequest) -> Iterator[type[Sharing]]:
                 made.append(server.create())
                 return made[-1]
 
-        yield type("SharingOn", (Sharing,), {"fresh_database": fresh})
-        if request.param == "postgresql":
+        yield type("SharingOn", (base,), {"fresh_database": fresh})
+        if backend == "postgresql":
             for url in made:
                 server.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def machine(request: pytest.FixtureRequest) -> Iterator[type[Sharing]]:
+    with machine_on(request.param, request, Sharing) as made:
+        yield made
 
 
 def test_no_write_raises_what_is_taken_above_what_there_is(machine: type[Sharing]):
