@@ -7,14 +7,14 @@ plan is made inside.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection
 
-from mlmp_spawner.errors import Conflict, NoCapacity, Unavailable
+from mlmp_spawner.errors import NoCapacity, Unavailable
 from mlmp_spawner.operations import history, limits, planning
+from mlmp_spawner.operations.idempotency import Repeatable
 from mlmp_spawner.operations.planning import View
 from mlmp_spawner.operations.requests import BookingRequest, Draft, choose_server, draft
 from mlmp_spawner.operations.site import Actor, Site
@@ -22,7 +22,6 @@ from mlmp_spawner.rules import placement
 from mlmp_spawner.rules.placement import Alternative, Plan, Wanted
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
-from mlmp_spawner.store.tables import idempotency
 from mlmp_spawner.store.transaction import Busy, Refused, lock_owner, read, transaction
 from mlmp_spawner.units import DAY, compact_duration, format_duration, to_iso
 
@@ -35,12 +34,11 @@ ATTEMPTS = 8
 LOOK_AHEAD = 14 * DAY
 """How far ahead alternatives are looked for where no limit says less."""
 
-REMEMBERED = DAY
-"""How long an idempotency key is remembered."""
-
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
+class Planned:
+    """What was planned for a draft, and what was seen for it. ``plan`` is None where nothing fits."""
+
     view: View
     plan: Plan | None
 
@@ -57,14 +55,14 @@ def book(
     :raises NoCapacity: nothing fits; ``alternatives`` can be posted as they are.
     :raises Conflict: the idempotency key was used for another request.
     """
-    remembered = (idempotency_key, _fingerprint(request)) if idempotency_key else None
+    repeatable = Repeatable(actor, request, idempotency_key)
     for attempt in range(ATTEMPTS):
         with read(site.engine) as connection:
-            if remembered and (known := _remembered(connection, actor, remembered, now)):
+            if known := repeatable.known(connection, now):
                 return known
             drafted = draft(connection, site, request, actor, now)
             limits.check(connection, site, drafted, now)
-            planned = _plan(connection, site, drafted, now)
+            planned = plan_for(connection, site, drafted, now)
         if planned.plan is None and not request.waitlist:
             raise no_capacity(site, planned.view, drafted, request, now)
         resource = drafted.reservation.resource
@@ -72,60 +70,66 @@ def book(
             touched = [(node, resource) for node in _touched(planned, attempt)]
             with transaction(site.engine, lock=touched) as connection:
                 lock_owner(connection, drafted.reservation.owner)
-                if remembered and (known := _remembered(connection, actor, remembered, now)):
+                if known := repeatable.known(connection, now):
                     return known
                 if not _still_holds(connection, planned, resource, attempt):
                     if attempt < OPTIMISTIC:
                         continue
-                    planned = _plan(connection, site, drafted, now)
+                    planned = plan_for(connection, site, drafted, now)
                 if planned.plan is None and not request.waitlist:
                     raise no_capacity(site, planned.view, drafted, request, now)
                 limits.check(connection, site, drafted, now)
-                booked = _write(connection, site, drafted, planned.plan, request, actor, now)
-                if remembered:
-                    _remember(connection, actor, remembered, booked, now)
+                grace = limits.for_owner(connection, site, drafted).no_show_grace
+                booked = write(connection, drafted, planned.plan, request, actor, now, grace=grace)
+                repeatable.remember(connection, booked, now)
                 return booked
         except (Refused, Busy):
             continue
     raise Unavailable("The database is too busy to book just now.", hint="Nothing was changed; try again in a moment.")
 
 
-def _plan(connection: Connection, site: Site, drafted: Draft, now: int) -> _Planned:
+def plan_for(connection: Connection, site: Site, drafted: Draft, now: int) -> Planned:
+    """Where a draft could go: where its server already is, else the best fit, else with others moved."""
     new = drafted.reservation
     view = planning.view(connection, new.resource, drafted.nodes, new.interval)
     wanted = Wanted(new.units, new.interval, new.node_count)
     if drafted.preferred and set(drafted.preferred) <= drafted.nodes:
         here = placement.place(view.boards, replace(wanted, nodes=frozenset(drafted.preferred)), repack=False)
         if here is not None:
-            return _Planned(view, here)
-    return _Planned(view, planning.plan(connection, site, new.resource, view.boards, wanted, now))
+            return Planned(view, here)
+    return Planned(view, planning.plan(connection, site, new.resource, view.boards, wanted, now))
 
 
-def _touched(planned: _Planned, attempt: int) -> Collection[str]:
+def _touched(planned: Planned, attempt: int) -> Collection[str]:
     """The nodes to lock: those that the plan books, and all of them where it moves bookings or is made anew inside."""
     if planned.plan is None or planned.plan.moves or attempt >= OPTIMISTIC:
         return planned.view.versions
     return planned.plan.nodes
 
 
-def _still_holds(connection: Connection, planned: _Planned, resource: str, attempt: int) -> bool:
+def _still_holds(connection: Connection, planned: Planned, resource: str, attempt: int) -> bool:
     if planned.plan is not None and not planned.plan.moves and attempt < OPTIMISTIC:
         return True  # whether it does, the database says when it is written
     now = {node: version for node, (_, version) in store.capacities(connection, resource).items()}
     return all(now.get(node) == version for node, version in planned.view.versions.items())
 
 
-def _write(
+def write(
     connection: Connection,
-    site: Site,
     drafted: Draft,
     plan: Plan | None,
     request: BookingRequest,
     actor: Actor,
     now: int,
+    *,
+    grace: int | None,
+    **told: object,
 ) -> Reservation:
-    new = choose_server(connection, drafted, request.server).reservation
-    new = replace(new, no_show_grace=limits.for_owner(connection, site, drafted).no_show_grace)
+    """Writes what was drafted and planned; without a plan, on the waitlist.
+
+    :param grace: how long after its start nobody may come (ms). :param told: more for the history.
+    """
+    new = replace(choose_server(connection, drafted, request.server).reservation, no_show_grace=grace)
     if plan is None:
         position = store.next_waitlist_position(connection)
         new = replace(new, waiting_reason="requested", waitlist_position=position)
@@ -135,7 +139,7 @@ def _write(
     store.insert_reservation(connection, new)
     action = "booked" if plan else "waitlisted"
     history.record(connection, action, actor=actor.name, at=now, reservation=new, start=new.start, end=new.end,
-                   units=new.units, nodes=list(new.nodes), profile=new.profile)  # fmt: skip
+                   units=new.units, nodes=list(new.nodes), profile=new.profile, **told)  # fmt: skip
     return new
 
 
@@ -148,7 +152,7 @@ def no_capacity(
         rules = limits.for_owner(connection, site, drafted)
         horizon = new.start + min(rules.ahead or LOOK_AHEAD, LOOK_AHEAD)
         wide = planning.view(connection, new.resource, planning.nodes_of(site, new.profile),
-                             Interval(new.start, horizon + new.interval.length), without=new.id)  # fmt: skip
+                             Interval(new.start, horizon + new.interval.length), without={new.id})  # fmt: skip
         found = placement.alternatives(
             wide.boards, Wanted(new.units, new.interval, new.node_count),
             horizon=horizon, shortest=rules.min_duration or 1, node=request.node,
@@ -206,32 +210,3 @@ def _to_patch(alternative: Alternative) -> dict[str, object]:
     body: dict[str, object] = {"start": to_iso(interval.start), "end": to_iso(interval.end)}
     body["units"] = alternative.units
     return body if alternative.node is None else body | {"node": alternative.node}
-
-
-def _fingerprint(request: BookingRequest) -> str:
-    fields = asdict(request)
-    fields["owner_groups"] = None
-    return hashlib.sha256(repr(sorted(fields.items())).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _remembered(connection: Connection, actor: Actor, remembered: tuple[str, str], now: int) -> Reservation | None:
-    key, fingerprint = remembered
-    c = idempotency.c
-    row = connection.execute(
-        select(idempotency).where(c.owner == actor.name, c.key == key, c.at > now - REMEMBERED)
-    ).first()
-    if row is None:
-        return None
-    if row.fingerprint != fingerprint:
-        raise Conflict("This idempotency key was used for another request.", hint="Use a new key for a new request.")
-    return store.find(connection, row.reservation)
-
-
-def _remember(
-    connection: Connection, actor: Actor, remembered: tuple[str, str], booked: Reservation, now: int
-) -> None:
-    key, fingerprint = remembered
-    c = idempotency.c
-    connection.execute(delete(idempotency).where(c.owner == actor.name, (c.at <= now - REMEMBERED) | (c.key == key)))
-    row = {"owner": actor.name, "key": key, "at": now, "fingerprint": fingerprint, "reservation": booked.id}
-    connection.execute(insert(idempotency).values(row))

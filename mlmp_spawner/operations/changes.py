@@ -249,7 +249,7 @@ def _replaced(
         allowed = frozenset(old.nodes) or allowed
     drafted = _draft(new, old, actor, allowed)
     limits.check(connection, site, drafted, now, changed=old)
-    view = planning.view(connection, old.resource, allowed, new.interval, without=old.id)
+    view = planning.view(connection, old.resource, allowed, new.interval, without={old.id})
     wanted = Wanted(new.units, new.interval, new.node_count)
     plan: Plan | None = None
     if old.nodes and set(old.nodes) <= allowed:

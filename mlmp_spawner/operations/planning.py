@@ -29,17 +29,17 @@ def nodes_of(site: Site, profile: str) -> list[str]:
 
 
 def view(
-    connection: Connection, resource: str, nodes: Collection[str], window: Interval, *, without: str | None = None
+    connection: Connection, resource: str, nodes: Collection[str], window: Interval, *, without: Collection[str] = ()
 ) -> View:
     """The boards of ``nodes`` over ``window``.
 
-    :param without: a reservation that is left out, as if it had been given back.
+    :param without: ids of reservations that are left out, as if they had been given back.
     """
     capacity = store.capacities(connection, resource)
     known = sorted(node for node in nodes if node in capacity)
     taken: dict[str, list[Taken]] = {node: [] for node in known}
     for reservation, node, units, start, end in store.taken(connection, resource, known, window):
-        if reservation != without:
+        if reservation not in without:
             taken[node].append(Taken(reservation, units, Interval(start, end)))
     away: dict[str, list[Interval]] = {node: [] for node in known}
     for outage in store.outages(connection, window, known):

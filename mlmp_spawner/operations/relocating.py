@@ -44,7 +44,7 @@ def relocate(
     if row.profile in site.catalog.profiles:
         allowed &= set(planning.nodes_of(site, row.profile))
     left = Interval(max(row.start, now), row.end)
-    boards = planning.view(connection, row.resource, sorted(allowed), left, without=row.id).boards
+    boards = planning.view(connection, row.resource, sorted(allowed), left, without={row.id}).boards
     plan = place(boards, Wanted(row.units, left, row.node_count), repack=False)
     source = list(row.nodes)
     store.delete_allocations(connection, row.id)  # no server ran on them

@@ -26,6 +26,15 @@ _SERVER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){0,29}")
 
 
 @dataclass(frozen=True, slots=True)
+class Recurrence:
+    """How often: a rule (RFC 5545) on the clock of a zone (IANA), without some days (``2026-12-25``)."""
+
+    rrule: str
+    zone: str
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BookingRequest:
     """What somebody asks for. Instants and ``duration`` in ms; ``units`` on each node, None for the profile's number.
 
@@ -44,6 +53,7 @@ class BookingRequest:
     server: str | None = None
     owner: str | None = None
     owner_groups: frozenset[str] | None = None
+    recurrence: Recurrence | None = None
 
 
 @dataclass(frozen=True, slots=True)

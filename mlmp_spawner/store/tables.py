@@ -180,9 +180,9 @@ series = Table(
     Column("owner", String(255), nullable=False),
     Column("rrule", Text, nullable=False),  # RFC 5545, without DTSTART
     Column("zone", String(64), nullable=False),  # IANA
-    Column("start", BigInteger, nullable=False),  # of the first occurrence
+    Column("start", BigInteger, nullable=False),  # from which the rule counts
     Column("duration", BigInteger, CheckConstraint("duration > 0"), nullable=False),
-    Column("except", JSON, nullable=False),  # instants that the rule gives and that are left out
+    Column("except", JSON, nullable=False),  # days of the zone that are left out: ["2026-12-25"]
     Column("created_at", BigInteger, nullable=False),
     Column("replaces", String(30)),  # the series that this one carries on from one date on
     Column("version", Integer, nullable=False, server_default=text("1")),
