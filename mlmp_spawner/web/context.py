@@ -12,7 +12,6 @@ from mlmp_spawner import units
 from mlmp_spawner.operations.people import Ways
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.reservations import Reservation
-
 from mlmp_spawner.web.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from mlmp_spawner.web.auth import HubAuthentication
     from mlmp_spawner.web.feed import Feed
     from mlmp_spawner.web.metrics import Metrics
+    from mlmp_spawner.web.throttle import Throttle
 
 T = TypeVar("T")
 
@@ -46,10 +46,12 @@ class WebSettings:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How the service is: whether the hub answered last time, seconds since the clock ticked (None: never)."""
+    """How the service is: whether the hub answered last time, seconds since the clock ticked (None: never), how many
+    of the clock's actions failed."""
 
     hub: bool = True
     clock_age: float | None = None
+    failures: int = 0
 
 
 class UnderWay:

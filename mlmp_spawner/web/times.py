@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from mlmp_spawner.units import from_iso
 
-
 ZONE_COOKIE = "mlmp-zone"
 """The browser's zone; the page's script sets it."""
 
