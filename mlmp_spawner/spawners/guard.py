@@ -22,6 +22,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
@@ -244,11 +245,17 @@ def become_user(name: str) -> None:
     user = pwd.getpwnam(name)
     if user.pw_uid == 0:
         raise PermissionError(f"{name} is root, and servers of root are not started")
-    Path("/proc/self/oom_score_adj").write_text("0")
+    _spare("0")
     os.initgroups(name, user.pw_gid)
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     os.umask(0o077)
+
+
+def _spare(score: str) -> None:
+    """How soon the kernel ends this process when memory runs out; in a container it may not be for us to say."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(score)
 
 
 def _link(target: str) -> None:
@@ -301,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _what(arguments: argparse.Namespace, server_id: str) -> Start:
     if arguments.user is not None:
-        Path("/proc/self/oom_score_adj").write_text(_SPARED)
+        _spare(_SPARED)
     group = cgroups.Group(server_id, base=arguments.group) if arguments.group else None
     given = json.loads(arguments.limits)
     denied = tuple((int(major), int(minor)) for major, minor in given.pop("denied", ()))
