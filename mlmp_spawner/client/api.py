@@ -129,6 +129,19 @@ class Client:
         """Stops the server of a booking and keeps the booking."""
         return self._reservation("POST", f"{_path(id)}/stop", repeatable=True)
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """The state of every node: ``name, units, outage, planned``."""
+        return self._parse(lambda found: [dict(item) for item in found["items"]], self._http.json("GET", "nodes"))
+
+    def outages(self, node: str) -> dict[str, Any]:
+        """When a node takes no bookings: ``items, etag``. :raises NotFound: it names the nodes that there are."""
+        return self._parse(dict, self._http.json("GET", _outages(node)))
+
+    def set_outages(self, node: str, body: dict[str, Any], *, etag: str | None = None) -> dict[str, Any]:
+        """Sets them (admins), or only says whom it would hit. :raises Changed: they are not as ``etag`` says."""
+        headers = {"If-Match": etag} if etag else None
+        return self._parse(dict, self._http.json("PUT", _outages(node), body=body, headers=headers))
+
     def set_limits(self, subject: str, said: dict[str, Any], *, etag: str | None = None) -> dict[str, Any]:
         """Sets limits (admins). :raises Changed: they are not as ``etag`` says any more."""
         headers = {"If-Match": etag} if etag else None
@@ -164,6 +177,10 @@ class Client:
 def _path(id: str) -> str:
     """The path of a booking; whatever was typed stays one component."""
     return f"reservations/{quote(id, safe='').replace('.', '%2E')}"
+
+
+def _outages(node: str) -> str:
+    return f"nodes/{quote(node, safe='').replace('.', '%2E')}/outages"
 
 
 def _limits(subject: str) -> str:

@@ -194,3 +194,35 @@ def test_an_admin_sets_limits_and_whom_they_are_for_reads_them(app: RunningApp, 
 def test_limits_that_make_no_sense_are_refused_before_anything_is_asked(nobody: CommandLine, wrong: str) -> None:
     ran = nobody("limits", "set", "everybody", wrong)
     assert (ran.status == 2 and "valid" in ran.err) or "none (no limit)" in ran.err
+
+
+def test_an_admin_plans_maintenance_sees_whom_it_hits_and_takes_it_back(
+    app: RunningApp, ann: CommandLine, tmp_path: Path
+) -> None:
+    admin = of(app, "admin", tmp_path)
+    booked = done(ann("book", "-p", "gpu", "--for", "4h", "--node", "gpu-a", "--json")).json
+    plan = ("maintenance", "gpu-a", "--from", "in 1h", "--for", "2h", "--reason", "new driver")
+    dry = done(admin(*plan, "--dry-run")).out
+    assert "would be away" in dry and booked["id"] in dry and "goes on" in dry
+    assert done(ann("maintenance", "gpu-a", "--json")).json["items"][0]["planned"] == []
+    (hit,) = done(admin(*plan, "--json")).json["hits"]
+    assert (hit["reservation"], hit["outcome"]) == (booked["id"], "kept")
+    listed = done(ann("maintenance")).out
+    assert "new driver" in listed and "gpu-b" in listed
+    assert "takes bookings" in done(admin("maintenance", "gpu-a", "--clear")).out
+    assert ann(*plan).status == 3, "only admins"
+
+
+def test_a_drained_node_takes_no_bookings_until_it_is_undrained(
+    app: RunningApp, ann: CommandLine, tmp_path: Path
+) -> None:
+    admin = of(app, "admin", tmp_path)
+    assert "further notice" in done(admin("drain", "gpu-a", "--reason", "fan")).out
+    ran = ann("book", "-p", "gpu", "--for", "1h", "--node", "gpu-a")
+    assert ran.status == 1
+    app.now += MINUTE
+    assert "takes bookings" in done(admin("undrain", "gpu-a")).out
+    assert ann("book", "-p", "gpu", "--for", "1h", "--node", "gpu-a").status == 0
+    ran = admin("drain", "gpu-x")
+    assert ran.status != 0 and "gpu-a, gpu-b" in ran.err
+    assert admin("maintenance", "gpu-a", "--reason", "x").status == 2

@@ -60,6 +60,7 @@ class NodeOutages(BaseModel):
     """The outages of a node that are not over, by start."""
 
     items: list[Outage]
+    etag: str = Field(description="for If-Match and If-None-Match")
 
 
 class OutagesSet(NodeOutages):
@@ -101,7 +102,8 @@ async def list_nodes(call: Call) -> Answer:
 async def get_outages(call: Call) -> Answer:
     """The outages of a node."""
     found = await call.handler.context.run(outages.get, call.handler.site, call.path["name"], now=call.handler.now)
-    return Answer(NodeOutages(items=[_outage(one) for one in found.outages]), etag=f'"{found.version}"')
+    tag = f'"{found.version}"'
+    return Answer(NodeOutages(items=[_outage(one) for one in found.outages], etag=tag), etag=tag)
 
 
 async def put_outages(call: Call) -> Answer:
@@ -135,8 +137,8 @@ async def put_outages(call: Call) -> Answer:
         )
         for hit in report.hits
     ]
-    items = [_outage(one) for one in report.outages]
-    return Answer(OutagesSet(items=items, hits=hits), etag=f'"{report.version}"')
+    items, tag = [_outage(one) for one in report.outages], f'"{report.version}"'
+    return Answer(OutagesSet(items=items, etag=tag, hits=hits), etag=tag)
 
 
 def _if_match(call: Call) -> str | None:
