@@ -36,6 +36,7 @@ from mlmp_spawner.operations.local_servers import LocalServers
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.operations.postman import Postman
 from mlmp_spawner.operations.site import Site, make_site
+from mlmp_spawner.operations.watch import Watch
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.settings import MLMP, load_config
 from mlmp_spawner.store import schema
@@ -120,6 +121,7 @@ class Service:
         servers = LocalServers(Path(settings.data), self.hub, silent_after=settings.hub_silent_after)
         self.clock = Clock(lambda: self.site, servers, interval=round(settings.tick * 1000))
         self.metrics = Metrics()
+        self.watch = Watch(lambda: self.site, settings, seen=self.metrics.use)
         self.feed = Feed(lambda: self.site)
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
@@ -164,6 +166,7 @@ class Service:
             changed=self.wake,
             published=self.clock.published,
             state=self.state,
+            activity=lambda: self.watch.last,
         )
 
     def wake(self) -> None:
@@ -174,7 +177,8 @@ class Service:
     def state(self) -> State:
         """How it is, for ``GET health``."""
         last = self.clock.last_tick
-        return State(self._hub_up, None if last is None else round((units.now() - last) / 1000, 1))
+        age = None if last is None else round((units.now() - last) / 1000, 1)
+        return State(self._hub_up, age, self.clock.failures)
 
     async def reload(self) -> None:
         """Reads the catalog again; a wrong one is logged and changes nothing."""
@@ -199,7 +203,7 @@ class Service:
         self._server.add_sockets(sockets)
         log.info("serving %s at %s:%d", self.where.prefix, *sockets[0].getsockname()[:2])
         loops: list[Coroutine[Any, Any, None]] = [self._clock_loop(), self._hub_loop(), self.feed.run()]
-        loops.append(self.postman.run())
+        loops += [self.postman.run(), self.watch.run()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             await stop.wait()

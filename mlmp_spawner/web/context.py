@@ -11,6 +11,7 @@ from urllib.parse import quote
 from mlmp_spawner import units
 from mlmp_spawner.operations.people import Ways
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.operations.watch import Activity
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.web.throttle import Throttle
 
@@ -102,6 +103,7 @@ class Context:
     published: Callable[[Reservation], Awaitable[bool]] = _nobody
     """Tells the enforcers of a changed booking; False where they may have acted before they knew."""
     state: Callable[[], State] = State
+    activity: Callable[[], Activity] = Activity
     under_way: UnderWay = field(default_factory=UnderWay)
     seldom: Throttle = field(default_factory=lambda: Throttle(1 / 300, 5))
     """For what a person does a few times an hour at most."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from mlmp_spawner import __version__
+from mlmp_spawner.operations.watch import Activity
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -29,6 +30,10 @@ class Metrics:
         self.ticks = Counter("mlmp_clock_ticks", "Ticks of the clock", ["outcome"], registry=self.registry)
         self.last_tick = Gauge("mlmp_clock_last_tick_seconds", "Time of the last good tick", registry=self.registry)
         self.hub_up = Gauge("mlmp_hub_up", "Whether the hub answered last time", registry=self.registry)
+        self._units = Gauge("mlmp_units", "Units as the last look saw them", ["state"], registry=self.registry)
+        self._intruders = Gauge(
+            "mlmp_intruders", "Processes on a GPU that belong to nobody's booking", registry=self.registry
+        )
         info = Gauge("mlmp_info", "Version of MLMP", ["version"], registry=self.registry)
         info.labels(__version__).set(1)
 
@@ -37,6 +42,14 @@ class Metrics:
         method = method if method in _METHODS else "other"
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def use(self, seen: Activity) -> None:
+        """Counts what a look saw: units of servers that do something, and that do nothing."""
+        held = sum(booking.units for booking in seen.bookings)
+        busy = sum(booking.busy for booking in seen.bookings)
+        self._units.labels("busy").set(busy)
+        self._units.labels("idle").set(held - busy)
+        self._intruders.set(len(seen.intruders))
 
     def text(self) -> bytes:
         """All figures in Prometheus' text format."""
