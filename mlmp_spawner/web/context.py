@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mlmp_spawner.web.auth import HubAuthentication
     from mlmp_spawner.web.feed import Feed
     from mlmp_spawner.web.metrics import Metrics
-    from mlmp_spawner.web.throttle import Throttle
 
 T = TypeVar("T")
 
