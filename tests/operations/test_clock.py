@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from mlmp_spawner import units
 from mlmp_spawner.deadlines import Deadline
@@ -13,15 +14,17 @@ from mlmp_spawner.hub import HubClient
 from mlmp_spawner.operations import history
 from mlmp_spawner.operations.admission import StartOptions, admit, gone, started
 from mlmp_spawner.operations.booking import book
-from mlmp_spawner.operations.changes import cancel, extend, get
+from mlmp_spawner.operations.changes import Changes, cancel, change, extend, get
 from mlmp_spawner.operations.clock import START_GRACE, Clock, RunningServer
 from mlmp_spawner.operations.local_servers import LocalServers
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules.catalog import LimitRules, Limits
 from mlmp_spawner.rules.reservations import Reservation
-from mlmp_spawner.store.tables import unit_in_use
+from mlmp_spawner.store.tables import reservation, unit_in_use
+from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR, MINUTE
-from tests.operations.conftest import NOW, ann, ben
+from tests.operations.conftest import NOW, ann, ben, eve
 
 
 @dataclass
@@ -209,3 +212,133 @@ async def test_an_extension_that_the_enforcer_could_not_know_in_time_says_so(sit
     assert not await servers.publish("one", Deadline(early, early + 10))
     assert await servers.publish("one", Deadline(early + 1, early + 10))
     await hub.close()
+
+
+def write(site: Site, row: Reservation, **facts: int | None) -> Reservation:
+    with transaction(site.engine) as connection:
+        connection.execute(update(reservation).where(reservation.c.id == row.id).values(**facts))
+    return get(site, row.id)
+
+
+async def test_who_does_not_come_within_the_grace_of_the_booking_gives_it_back(site: Site):
+    house = House(site)
+    row = write(site, house.book(), no_show_grace=20 * MINUTE)
+    await house.clock.tick(NOW + 20 * MINUTE - 1)
+    assert get(site, row.id).state(NOW + 20 * MINUTE) == "active"
+    await house.clock.tick(NOW + 20 * MINUTE)
+    over = get(site, row.id)
+    assert (over.end, over.end_reason, house.actions(row)[-1]) == (NOW + 20 * MINUTE, "no_show", "no_show")
+
+
+async def test_a_start_is_announced_once_to_who_booked_early(site: Site):
+    house = House(site)
+    early, late = house.book(start=NOW + HOUR), house.book(ben, start=NOW + 10 * MINUTE)
+    for minute in (0, 44, 45, 46, 59):
+        await house.clock.tick(NOW + minute * MINUTE)
+    (told,) = [e for e in history.of(site.engine, early.id) if e.action == "announced"]
+    assert (told.at, told.details["start"], told.actor) == (NOW + 45 * MINUTE, early.start, "clock")
+    assert "announced" not in house.actions(late)
+
+
+async def test_a_booking_that_is_moved_is_announced_anew(site: Site):
+    house = House(site)
+    row = house.book(start=NOW + HOUR)
+    await house.clock.tick(NOW + 50 * MINUTE)
+    change(site, row.id, Changes(start=NOW + 5 * HOUR), actor=ann, now=NOW + 50 * MINUTE)
+    await house.clock.tick(NOW + 4 * HOUR + 45 * MINUTE)
+    assert house.actions(row).count("announced") == 2
+
+
+async def offered(house: House, row: Reservation) -> int | None:
+    await house.clock.tick(row.end - 25 * MINUTE)
+    told = [e for e in history.of(house.site.engine, row.id) if e.action == "offered"]
+    return told[-1].details["longest_end"] if told else None
+
+
+async def test_more_time_is_offered_up_to_the_next_booking_once_and_anew_after_an_extension(site: Site):
+    house = House(site)
+    row = house.book(units=4)
+    house.book(ben, units=4, start=row.end + 3 * HOUR)
+    assert await offered(house, row) == row.end + 3 * HOUR
+    await house.clock.tick(row.end - 20 * MINUTE)
+    assert house.actions(row).count("offered") == 1
+    longer = extend(site, row.id, duration=HOUR, actor=ann, now=row.end - 20 * MINUTE)
+    assert await offered(house, longer) == row.end + 3 * HOUR
+    assert house.actions(row).count("offered") == 2
+
+
+async def test_nothing_is_offered_while_somebody_waits_for_the_units(site: Site):
+    house = House(site)
+    row = house.book(units=4)
+    waiting = house.book(ben, units=4, start=row.start, duration=3 * HOUR, waitlist=True)
+    assert waiting.state(NOW) == "waiting"
+    assert await offered(house, row) is None
+    cancel(site, waiting.id, actor=ben, now=row.end - 24 * MINUTE)
+    await house.clock.tick(row.end - 23 * MINUTE)
+    assert "offered" in house.actions(row), "when nobody waits any more"
+
+
+async def test_who_waits_for_later_leaves_the_time_until_then(site: Site):
+    house = House(site)
+    row = house.book(units=4)
+    house.book(ben, units=3, start=row.end + 5 * HOUR)
+    waiting = house.book(eve, units=4, start=row.end + 2 * HOUR, duration=4 * HOUR, waitlist=True)
+    assert waiting.state(NOW) == "waiting"
+    assert await offered(house, row) == row.end + 2 * HOUR
+
+
+async def test_no_more_is_offered_than_the_limits_of_the_owner_allow(site: Site):
+    limited = Limits(max_duration=100 * MINUTE)
+    house = House(replace(site, catalog=site.catalog.model_copy(update={"limits": LimitRules(everybody=limited)})))
+    row = house.book()
+    assert await offered(house, row) == row.start + 100 * MINUTE
+    strict = LimitRules(everybody=Limits(extension=0))
+    house = House(replace(site, catalog=site.catalog.model_copy(update={"limits": strict})))
+    assert await offered(house, house.book(ben)) is None
+
+
+async def test_an_idle_server_is_named_then_stopped_and_its_booking_given_back(site: Site):
+    house = House(replace(site, idle_after=HOUR, idle_release=10 * MINUTE))
+    house.book(duration=9 * HOUR)
+    row = write(site, house.start(), idle_since=NOW + HOUR)
+    await house.clock.tick(NOW + 2 * HOUR)
+    (told,) = [e for e in history.of(site.engine, row.id) if e.action == "idle_warned"]
+    assert told.details == {"idle_since": NOW + HOUR, "release_at": NOW + 2 * HOUR + 10 * MINUTE}
+    assert house.servers.stopped == []
+    at = NOW + 2 * HOUR + 10 * MINUTE
+    await house.clock.tick(at)
+    over = get(site, row.id)
+    assert (over.end, over.end_reason, house.servers.stopped) == (at, "idle", [row.id])
+    assert house.actions(row)[-2:] == ["idle", "stopping"]
+    house.servers.alive.clear()
+    await house.clock.tick(at + MINUTE)
+    with site.engine.connect() as connection:
+        assert connection.execute(select(unit_in_use)).all() == []
+
+
+async def test_use_between_warning_and_release_keeps_the_booking(site: Site):
+    house = House(replace(site, idle_after=HOUR, idle_release=10 * MINUTE))
+    house.book(duration=9 * HOUR)
+    row = write(site, house.start(), idle_since=NOW)
+    await house.clock.tick(NOW + HOUR)
+    write(site, row, idle_since=None, idle_warned_at=None)
+    await house.clock.tick(NOW + 2 * HOUR)
+    assert get(site, row.id).state(NOW + 2 * HOUR) == "active" and house.servers.stopped == []
+
+
+async def test_a_server_that_is_started_again_begins_anew_to_be_idle(site: Site):
+    house = House(site)
+    house.book(duration=9 * HOUR)
+    write(site, house.start(), idle_since=NOW, idle_warned_at=NOW)
+    again = house.start(now=NOW + MINUTE)
+    assert (again.idle_since, again.idle_warned_at) == (None, None)
+
+
+async def test_two_clocks_do_each_thing_once(site: Site):
+    house = House(replace(site, idle_after=HOUR, idle_release=10 * MINUTE))
+    house.book(duration=9 * HOUR)
+    row = write(site, house.start(), idle_since=NOW, idle_warned_at=NOW + HOUR)
+    later = house.book(ben, start=NOW + 2 * HOUR)
+    others = [Clock(lambda: house.site, house.servers) for _ in range(3)]
+    await asyncio.gather(*(clock.tick(NOW + 2 * HOUR - MINUTE) for clock in [house.clock, *others]))
+    assert house.actions(row).count("idle") == house.actions(later).count("announced") == 1
