@@ -1,4 +1,4 @@
-"""The demand that ``benchmarks.admission`` replays: two weeks of a lab's requests, made once from a seed and kept.
+"""The demand that ``benchmarks.admission`` replays: a week of a lab's requests, made once from a seed and kept.
 
 ``python -m benchmarks.demand`` writes ``data/demand.json`` anew; the same seed gives the same file, so that figures of
 different days are about the same people asking for the same things.
@@ -17,7 +17,7 @@ FILE = Path(__file__).with_name("data") / "demand.json"
 SEED = 20_260_105
 NODES = {"node0": 8, "node1": 8, "node2": 8, "node3": 4, "node4": 4}
 """Units of each node."""
-DAYS = 14
+DAYS = 7
 PERIOD = DAYS * 24 * 60
 HIGHEST = 1.3
 STEP = 15
@@ -26,7 +26,7 @@ STEP = 15
 
 @dataclass(frozen=True)
 class Request:
-    """Somebody asks at ``asked`` for ``units`` from ``start`` on; minutes from the begin of the two weeks."""
+    """Somebody asks at ``asked`` for ``units`` from ``start`` on; minutes from the begin of the week."""
 
     asked: int
     start: int
@@ -77,7 +77,7 @@ def _request(chance: random.Random) -> Request:
 
 
 def capacity() -> float:
-    """Unit-hours of all nodes in the two weeks."""
+    """Unit-hours of all nodes in the week."""
     return sum(NODES.values()) * PERIOD / 60
 
 

@@ -155,14 +155,24 @@ def _configure_hub(c: Config, up: OneMachine, data: Path) -> None:
 def _configure_login(c: Config, up: OneMachine) -> None:
     c.JupyterHub.authenticator_class = up.auth
     if up.auth == "pam":
-        c.Authenticator.update(
-            allow_all=not up.allowed_groups, username_pattern=USERNAMES, blocked_users={"root", up.account}
-        )
+        c.Authenticator.update(username_pattern=USERNAMES, blocked_users={"root", up.account})
         c.PAMAuthenticator.update(admin_groups=set(up.admin_groups), allowed_groups=set(up.allowed_groups))
         return
-    c.Authenticator.update(allow_all=True, admin_users={up.admin}, username_pattern=USERNAMES)
+    c.Authenticator.update(admin_users={up.admin}, username_pattern=USERNAMES)
     if up.auth == "shared-password":
         c.SharedPasswordAuthenticator.update(user_password=up.user_password, admin_password=up.admin_password)
+
+
+def let_in(c: Config, up: OneMachine) -> None:
+    """Says who may log in where the admin's own configuration, read before, does not.
+
+    Only for the login that ``mlmp up`` was started with: another one (GitHub …) would let the whole world in, and make
+    whoever is called ``admin`` there an admin.
+    """
+    if c.JupyterHub.authenticator_class == up.auth:
+        c.Authenticator.setdefault("allow_all", not up.allowed_groups)
+    elif c.Authenticator.get("admin_users") == {up.admin}:
+        del c.Authenticator["admin_users"]
 
 
 def _configure_service(c: Config, up: OneMachine) -> None:
