@@ -43,13 +43,20 @@ def get(site: Site, reservation_id: str) -> Reservation:
 
 
 def change(
-    site: Site, reservation_id: str, changes: Changes, *, actor: Actor, now: int, if_match: int | None = None
+    site: Site,
+    reservation_id: str,
+    changes: Changes,
+    *,
+    actor: Actor,
+    now: int,
+    if_match: int | None = None,
+    message: str = "",
 ) -> Reservation:
     """Moves, resizes or renames a booking.
 
     What has begun keeps its start, node and units; its end may be moved as by :func:`extend`.
 
-    :param if_match: the version the caller saw.
+    :param if_match: the version the caller saw. :param message: why, for its owner and the history.
     :raises Changed: it has another version by now.
     :raises NoCapacity, OverLimit, Invalid, NotNow, TooLate, NotAllowed, NotFound: nothing was changed.
     """
@@ -73,7 +80,7 @@ def change(
             waitlist_position=None if placed else old.waitlist_position,
         )  # fmt: skip
         history.record(connection, "changed", actor=actor.name, at=now, reservation=old, start=new.start, end=new.end,
-                       units=new.units, nodes=list(new.nodes), title=new.title)  # fmt: skip
+                       units=new.units, nodes=list(new.nodes), title=new.title, **_why(message))  # fmt: skip
         return _get(connection, old.id)
 
     return _attempt(site, reservation_id, actor, write)
@@ -99,9 +106,12 @@ def extend(
     return change(site, reservation_id, Changes(end=target), actor=actor, now=now)
 
 
-def cancel(site: Site, reservation_id: str, *, actor: Actor, now: int, if_match: int | None = None) -> Reservation:
+def cancel(
+    site: Site, reservation_id: str, *, actor: Actor, now: int, if_match: int | None = None, message: str = ""
+) -> Reservation:
     """Cancels what has not begun; releases the rest of what has. Again on the same booking changes nothing.
 
+    :param message: why, for its owner and the history.
     :raises Changed, TooLate, NotAllowed, NotFound: nothing was changed.
     """
 
@@ -112,7 +122,7 @@ def cancel(site: Site, reservation_id: str, *, actor: Actor, now: int, if_match:
         if old.state(now) == "ended":
             raise TooLate("The booking is already over.")
         give_back(connection, old, reason="released" if old.state(now) == "active" else "cancelled",
-                  actor=actor.name, now=now)  # fmt: skip
+                  actor=actor.name, now=now, message=message)  # fmt: skip
         return _get(connection, old.id)
 
     return _attempt(site, reservation_id, actor, write)
@@ -125,6 +135,7 @@ def give_back(
     reason: Literal["released", "cancelled", "no_show", "idle", "capacity_lost"],
     actor: str,
     now: int,
+    message: str = "",
 ) -> None:
     """Ends a booking now: what has begun is shortened, what has not is cancelled. What was is in the history."""
     begun = old.start < now and old.allocations and old.waiting_reason is None
@@ -135,7 +146,11 @@ def give_back(
         store.delete_allocations(connection, old.id)
         store.update_reservation(connection, old, cancelled_at=now, end_reason=reason, waiting_reason=None)
     history.record(connection, reason, actor=actor, at=now, reservation=old, start=old.start, end=old.end,
-                   units=old.units, nodes=list(old.nodes))  # fmt: skip
+                   units=old.units, nodes=list(old.nodes), **_why(message))  # fmt: skip
+
+
+def _why(message: str) -> dict[str, str]:
+    return {"message": message} if message else {}
 
 
 def _attempt(

@@ -73,6 +73,8 @@ class _Said:
 
     def words(self, kind: Kind) -> Words:
         headline, text = getattr(self, f"_{kind}")()
+        if message := self.names("message"):
+            text = f"{text} {self.by} says: {message}"
         return Words(one_line(headline), one_line(text, 600))
 
     def time(self, name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from mlmp_spawner import units
-from mlmp_spawner.errors import MLMPError, NotAllowed, NotFound
+from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed, NotFound
 from mlmp_spawner.operations import availability, changes, history, notices
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import from_iso
@@ -28,6 +28,8 @@ log = logging.getLogger("mlmp.pages")
 
 PATIENCE = 1.0
 """How long (seconds) a start is waited for, to show a refusal; then the hub's page shows how it goes on."""
+
+LONGEST_MESSAGE = 200
 
 _ID = re.compile(models.ID)
 _starting: set[asyncio.Task[None]] = set()
@@ -102,6 +104,16 @@ class Page(PageHandler):
     def field(self, name: str, default: str = "") -> str:
         """A field of a form."""
         return check_text(self.get_body_argument(name, default))
+
+    def message(self, found: Reservation) -> str:
+        """Why something is done to somebody else's booking, as the form says it.
+
+        :raises Invalid: it is too long, or not one line.
+        """
+        text = self.field("message").strip() if found.owner != self.me.name else ""
+        if len(text) > LONGEST_MESSAGE or not text.isprintable():
+            raise Invalid.field("message", f"at most {LONGEST_MESSAGE} printable characters in one line")
+        return text
 
     async def shown(self, rows: Sequence[Reservation], *, extend: bool = True) -> list[Shown]:
         """Bookings with all that is shown of them."""

@@ -136,7 +136,9 @@ class Action(One):
 
     async def _cancel(self, found: Reservation) -> str:
         begun = found.state(self.now) == "active"
-        changed = await self.context.run(changes.cancel, self.site, found.id, actor=self.me.actor(), now=self.now)
+        changed = await self.context.run(
+            changes.cancel, self.site, found.id, actor=self.me.actor(), now=self.now, message=self.message(found)
+        )
         await tell(self.context, changed)
         return "released" if begun else "cancelled"
 

@@ -35,7 +35,7 @@ class Change(One):
         try:
             changed = await self.context.run(
                 changes.change, self.site, found.id, self._changes(found), actor=self.me.actor(), now=self.now,
-                if_match=answers.version_of(self.field("version") or None),
+                if_match=answers.version_of(self.field("version") or None), message=self.message(found),
             )  # fmt: skip
             await tell(self.context, changed)
         except (MLMPError, ValidationError) as error:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlmp_spawner.web.pages.admin.audit import AuditCsv, AuditLog, Health
+from mlmp_spawner.web.pages.admin.bookings import AllBookings
+from mlmp_spawner.web.pages.admin.machines import Machine, Machines
+from mlmp_spawner.web.pages.admin.people import LimitsOf, People
 from mlmp_spawner.web.pages.book import Book
 from mlmp_spawner.web.pages.bookings import Action, Bookings, One
 from mlmp_spawner.web.pages.change import Change
@@ -20,6 +24,14 @@ def routes() -> list[tuple[Any, ...]]:
         (r"start", StartNow),
         (r"book", Book),
         (r"timeline", Timeline),
+        (r"admin", Machines),
+        (r"admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)", Machine),
+        (r"admin/bookings", AllBookings),
+        (r"admin/people", People),
+        (r"admin/limits", LimitsOf),
+        (r"admin/health", Health),
+        (r"admin/audit", AuditLog),
+        (r"admin/audit\.csv", AuditCsv),
         (r"notices", Notices),
         (r"preferences", Preferences),
         (r"preferences/(test|calendar|revoke)", PreferencesAction),
