@@ -20,10 +20,11 @@ WORTH = 30 * MINUTE
 
 @dataclass(frozen=True, slots=True)
 class NodeDay:
-    """One node on one day: how many units are free at least and at most, its bookings, when one could be had first
-    (ms UTC; None: not on this day)."""
+    """One node on one day: how many units are free (now, where that is today), at least and at most, its bookings,
+    when one could be had first (ms UTC; None: not on this day)."""
 
     group: Group
+    free_now: int | None
     least: int
     most: int
     bars: tuple[Bar, ...]
@@ -85,6 +86,7 @@ def _node(group: Group, bars: list[Bar], day: Interval, profile: Profile | None,
     ]
     return NodeDay(
         group=group,
+        free_now=steps[0].free if steps and day.start <= now else None,
         least=min((step.free for step in steps), default=0),
         most=max((step.free for step in steps), default=0),
         bars=tuple(bars),
