@@ -95,6 +95,12 @@ class SystemUserSpawner(MLMPLocalSpawner):
         }  # fmt: skip
         return [*options, "--group", self.cgroup, "--limits", json.dumps(limits)]
 
+    async def _report_gone(self) -> None:
+        if self.server_id and self.cgroup:
+            # Empty already, unless its `mlmp run` was killed by force.
+            await asyncio.to_thread(cgroups.Group(self.server_id, base=self.cgroup).end)
+        await super()._report_gone()
+
 
 def make_home(account: pwd.struct_passwd) -> None:
     """Makes the home of an account, 0700, if it is not there.
