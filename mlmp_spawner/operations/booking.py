@@ -88,10 +88,15 @@ def book(
     raise Unavailable("The database is too busy to book just now.", hint="Nothing was changed; try again in a moment.")
 
 
-def plan_for(connection: Connection, site: Site, drafted: Draft, now: int) -> Planned:
-    """Where a draft could go: where its server already is, else the best fit, else with others moved."""
+def plan_for(
+    connection: Connection, site: Site, drafted: Draft, now: int, *, without: Collection[str] = ()
+) -> Planned:
+    """Where a draft could go: where its server already is, else the best fit, else with others moved.
+
+    :param without: ids of bookings that are left out, as if they had been given back.
+    """
     new = drafted.reservation
-    view = planning.view(connection, new.resource, drafted.nodes, new.interval)
+    view = planning.view(connection, new.resource, drafted.nodes, new.interval, without=without)
     wanted = Wanted(new.units, new.interval, new.node_count)
     if drafted.preferred and set(drafted.preferred) <= drafted.nodes:
         here = placement.place(view.boards, replace(wanted, nodes=frozenset(drafted.preferred)), repack=False)

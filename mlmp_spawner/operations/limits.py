@@ -7,13 +7,14 @@ anew for each question, in the connection of the question, so that hub and servi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date
 
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from mlmp_spawner.errors import OverLimit
-from mlmp_spawner.operations.requests import Draft
+from mlmp_spawner.operations.requests import Draft, Wish
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import policy
 from mlmp_spawner.rules.catalog import LimitRules, Limits, Profile
@@ -102,7 +103,7 @@ def measure(
         end=new.end,
         now=now,
         counted=new.profile not in uncounted,
-        opens=changed is None,
+        opens=int(changed is None),
         extends=new.end - changed.end
         if changed is not None and changed.start <= now and new.end > changed.end
         else None,
@@ -110,6 +111,41 @@ def measure(
     since = min(now, new.start) - policy.WEEK
     others = [row for row in store.of_owner(connection, new.owner, since=since) if row.id != new.id]
     return for_owner(connection, site, drafted), ask, policy.usage(ask, others, uncounted=uncounted)
+
+
+def check_together(
+    connection: Connection, site: Site, wishes: Sequence[Wish], now: int, *, changed: Collection[str] = ()
+) -> None:
+    """Refuses bookings of one person that pass a limit together, each counted with the others.
+
+    :param changed: ids of the bookings that these are to stand for; none: they are further ones.
+    :raises OverLimit: how many of them pass one, with the numbers of the first; ``clashes`` are their days.
+    """
+    drafts = [wish.draft for wish in wishes]
+    first = drafts[0].reservation
+    holding, uncounted = for_owner(connection, site, drafts[0]), site.catalog.uncounted()
+    since = min(now, min(one.reservation.start for one in drafts)) - policy.WEEK
+    others = [row for row in store.of_owner(connection, first.owner, since=since) if row.id not in changed]
+    if not changed:
+        opens = policy.Ask(0, first.start, first.end, now, counted=False, opens=len(drafts))
+        only = Limits(open_bookings=holding.open_bookings)
+        if too_many := policy.check(only, opens, policy.usage(opens, others, uncounted=uncounted)):
+            raise policy.violations_error(too_many)
+    everything = [*others, *(one.reservation for one in drafts)]
+    passed: dict[date, list[policy.Violation]] = {}
+    for wish in wishes:
+        new = wish.draft.reservation
+        near = [row for row in everything if row is not new and new.start - policy.WEEK < row.end
+                and row.start < new.end + policy.WEEK]  # fmt: skip
+        ask = policy.Ask(new.units * new.node_count, new.start, new.end, now, new.profile not in uncounted, opens=0)
+        if found := policy.check(holding, ask, policy.usage(ask, near, uncounted=uncounted)):
+            passed[wish.day] = found
+    if passed:
+        error = policy.violations_error(passed[min(passed)])
+        number = f"{len(passed)} of {len(drafts)} bookings would pass a limit. "
+        raise OverLimit(
+            number + error.detail, hint=error.hint, clashes=[day.isoformat() for day in sorted(passed)], **error.data
+        )
 
 
 def _violations(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import date
 
 from sqlalchemy import Connection
 
@@ -66,6 +67,14 @@ class Draft:
     preferred: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One booking of a series: the day that its rule gives, and what would be booked."""
+
+    day: date
+    draft: Draft
+
+
 def draft(connection: Connection, site: Site, request: BookingRequest, actor: Actor, now: int) -> Draft:
     """What ``request`` means.
 
@@ -84,7 +93,7 @@ def draft(connection: Connection, site: Site, request: BookingRequest, actor: Ac
     reservation = Reservation(
         id=new_id(), owner=owner, owner_id=owner_id, profile=profile.name, resource=profile.resource, units=units,
         node_count=request.node_count, start=interval.start, end=interval.end, title=request.title,
-        pinned=request.node is not None, created_at=now,
+        pinned=request.node is not None, wanted_node=request.node, created_at=now,
     )  # fmt: skip
     return choose_server(connection, Draft(reservation, nodes, groups), request.server)
 

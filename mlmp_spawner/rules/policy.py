@@ -28,7 +28,7 @@ class Ask:
 
     :param units_total: on all nodes together.
     :param counted: whether the profile counts against units and hours.
-    :param opens: whether it is a further booking, not a change of one.
+    :param opens: how many further bookings it makes: 1, 0 for a change of one, more for a series.
     :param extends: by how many ms it makes a booking longer, if that is what it does.
     """
 
@@ -37,7 +37,7 @@ class Ask:
     end: int
     now: int
     counted: bool = True
-    opens: bool = True
+    opens: int = 1
     extends: int | None = None
 
     @property
@@ -151,7 +151,7 @@ def check(limits: Limits, request: Ask, usage: Usage) -> list[Violation]:
     at_most("max_duration", limits.max_duration, 0, length, "ms")
     at_most("ahead", limits.ahead, 0, max(0, request.start - request.now), "ms")
     if request.opens:
-        at_most("open_bookings", limits.open_bookings, usage.open_bookings, 1, "bookings")
+        at_most("open_bookings", limits.open_bookings, usage.open_bookings, request.opens, "bookings")
     if request.extends is not None:
         at_most("extension", limits.extension, 0, request.extends, "ms")
     return found
@@ -182,7 +182,8 @@ def _sentence(violation: Violation) -> str:
         "min_duration": f"A booking lasts at least {allowed}; this asks for {asked}.",
         "max_duration": f"A booking lasts at most {allowed}; this asks for {asked}.",
         "ahead": f"A booking starts at most {allowed} ahead; this asks for {asked}.",
-        "open_bookings": f"At most {allowed} open at once: {used} now.",
+        "open_bookings": f"At most {allowed} open at once: {used} now"
+        + (f", this asks for {asked} more." if violation.asked > 1 else "."),
         "extension": f"An extension adds at most {allowed}; this asks for {asked}.",
     }[violation.limit]
 

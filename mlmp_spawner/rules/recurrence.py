@@ -32,12 +32,14 @@ MOST = 100
 
 LONGEST_TEXT = 300
 LONGEST_INTERVAL = 100
+LONGEST_ZONE = 64
 EXAMPLE = "FREQ=WEEKLY;BYDAY=MO,WE;UNTIL=20261218"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS = timedelta(milliseconds=1)
 _BY_DAY = re.compile(rf"([+-]?[0-9]{{1,2}})?({'|'.join(DAYS)})")
 _UNTIL = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})(?:T([0-9]{2})([0-9]{2})([0-9]{2})(Z)?)?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,4}")
 
 
@@ -114,19 +116,23 @@ def occurrences(
         not give that day, the series begins on the next that it gives.
     :param duration: of each, in ms. :param without: days that are left out; COUNT counts them.
     :param horizon: ms UTC; none may begin after it.
-    :raises Invalid: it gives none, more than :data:`MOST`, or overlapping ones, or goes on after the horizon.
+    :raises Invalid: it gives none, more than :data:`MOST`, or overlapping ones, or goes on after the horizon; or a day
+        to be left out is none of its days.
     """
     found: list[Occurrence] = []
-    for given, day in enumerate(_days(rule, first.date(), _local(horizon, zone).date()), 1):
+    left_out = set(without)
+    for given, day in enumerate(days(rule, first.date(), local(horizon, zone).date()), 1):
         # Of a time that comes twice the first one is meant, unless the very first booking said otherwise.
         fold = first.fold if day == first.date() else 0
-        start = _ms(datetime.combine(day, first.time(), zone).replace(fold=fold))
+        start = instant(datetime.combine(day, first.time(), zone).replace(fold=fold))
         if isinstance(rule.until, int) and start > rule.until:
             break
         if start > horizon:
             raise _wrong("it goes on for longer than one can book ahead; end it earlier")
         again = found and found[-1].interval.start == start  # the zone left out the day before
-        if day not in without and not again:
+        if day in left_out:
+            left_out.discard(day)
+        elif not again:
             found.append(Occurrence(day, Interval(start, start + duration)))
         if len(found) > MOST:
             raise _wrong(f"it gives more than {MOST} bookings; end it earlier")
@@ -135,6 +141,8 @@ def occurrences(
     else:
         if rule.count is not None or _goes_on(rule, horizon, zone):
             raise _wrong("it goes on for longer than one can book ahead; end it earlier")
+    if left_out:
+        raise Invalid.field("recurrence.except", f"{min(left_out)} is none of its days")
     return _checked(found, duration)
 
 
@@ -153,10 +161,10 @@ def _checked(found: list[Occurrence], duration: int) -> list[Occurrence]:
 def _goes_on(rule: Rule, horizon: int, zone: ZoneInfo) -> bool:
     if isinstance(rule.until, int):
         return rule.until > horizon
-    return rule.until is not None and rule.until > _local(horizon, zone).date()
+    return rule.until is not None and rule.until > local(horizon, zone).date()
 
 
-def _days(rule: Rule, first: date, last: date) -> Iterator[date]:
+def days(rule: Rule, first: date, last: date) -> Iterator[date]:
     """The days from ``first`` to ``last`` that a rule gives, leaving its COUNT out of account."""
     rule = _filled(rule, first)
     if isinstance(rule.until, date):
@@ -212,11 +220,39 @@ def _month_length(day: date) -> int:
     return (following - timedelta(days=1)).day
 
 
-def _local(ms: int, zone: ZoneInfo) -> datetime:
+def zone_of(name: str) -> ZoneInfo:
+    """A zone by its IANA name.
+
+    :raises Invalid: there is none.
+    """
+    try:
+        if len(name) <= LONGEST_ZONE and name.isascii() and name.isprintable():
+            return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, not a name, a folder
+        pass
+    raise Invalid.field("recurrence.zone", f"{name[:40]!r} is not a zone; write its IANA name, such as Europe/Zurich")
+
+
+def day_of(text: str) -> date:
+    """A day that is left out, as ``2026-12-25``.
+
+    :raises Invalid: it is none.
+    """
+    try:
+        if _DAY.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise Invalid.field("recurrence.except", f"{text[:40]!r} is not a day; write it as 2026-12-25")
+
+
+def local(ms: int, zone: ZoneInfo) -> datetime:
+    """An instant (ms UTC) on the clock of a zone."""
     return (_EPOCH + ms * _MS).astimezone(zone)
 
 
-def _ms(local: datetime) -> int:
+def instant(local: datetime) -> int:
+    """What the clock of a zone shows, as ms UTC."""
     return (local - _EPOCH) // _MS
 
 
@@ -259,12 +295,12 @@ def _until(name: str, value: str) -> date | int:
         year, month, day, hour, minute, second, zulu = match.groups()
         if hour is None:
             return date(int(year), int(month), int(day))
-        instant = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=timezone.utc)
+        until = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second), tzinfo=timezone.utc)
     except ValueError:
         raise _wrong(f"UNTIL={value[:20]} is not possible; write 20261218, or 20261218T235900Z") from None
     if not zulu:
         raise _wrong("a time of UNTIL is in UTC, with a Z at its end; or name the day alone")
-    return _ms(instant)
+    return instant(until)
 
 
 def _weekday(name: str, value: str) -> int:
