@@ -68,7 +68,7 @@ class Intruders:
         self.stop = stop
         self.ignore = frozenset(ignore)
         self._send = send
-        self._candidates: set[str] = set()
+        self._candidates: dict[str, int] = {}
         self._found: dict[str, Intruder] = {}
 
     @property
@@ -97,10 +97,12 @@ class Intruders:
             known = self._found.get(process)
             if known is not None:
                 self._found[process] = replace(known, units=where)
-            elif process in self._candidates and (new := self._describe(process, pid, where, servers, now)):
-                self._found[process] = new
-                changes.append(Change("intruder", new))
-        self._candidates = set(seen)
+            elif process in self._candidates:
+                new = self._describe(process, pid, where, servers, self._candidates[process])
+                if new is not None:
+                    self._found[process] = new
+                    changes.append(Change("intruder", new))
+        self._candidates = {process: self._candidates.get(process, now) for process in seen}
         return changes + self.enforce(now)
 
     def enforce(self, now: int) -> list[Change]:
@@ -135,7 +137,7 @@ class Intruders:
         return one
 
     def _describe(
-        self, process: str, pid: int, units: tuple[str, ...], servers: Mapping[str, ServerUse], now: int
+        self, process: str, pid: int, units: tuple[str, ...], servers: Mapping[str, ServerUse], since: int
     ) -> Intruder | None:
         """All that is shown of it; None if it is gone, or may be there."""
         try:
@@ -147,7 +149,7 @@ class Intruders:
         if processes.identity(pid) != process or name[:15] in self.ignore or f"user:{user}" in self.ignore:
             return None
         server = next((server_id for server_id, server in servers.items() if pid in server.pids), None)
-        return Intruder(process, shown(user), shown(name), shown(" ".join(command) or name), units, now, server)
+        return Intruder(process, shown(user), shown(name), shown(" ".join(command) or name), units, since, server)
 
 
 def strangers(
