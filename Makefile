@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 PACKAGING := setup.cfg pyproject.toml mlmp_spawner/__init__.py
 
 .DELETE_ON_ERROR:
-.PHONY: help up test test-faults test-cluster bench lint types contracts format docs lock clean
+.PHONY: help up test test-faults test-cluster bench lint types contracts format docs docs-serve lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
@@ -46,8 +46,13 @@ format: $(VENV)/.dev ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev ## write the pages of docs/reference that come from the code
+docs: $(VENV)/.dev ## the pages of docs/reference from the code, then the site, strictly, into build/site
 	$(BIN)/python -m tools.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+docs-serve: $(VENV)/.dev ## show the site while you write it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 lock: $(VENV)/.dev ## resolve requirements/*.lock anew
 	tools/lock.sh

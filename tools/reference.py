@@ -1,4 +1,5 @@
-"""Writes docs/reference from the code: the commands from click, the settings from their traits.
+"""Writes docs/reference from the code: the commands from click, the settings from their traits, the
+catalog and the HTTP API from their schemas.
 
 ``python -m tools.reference`` writes, ``--check`` only says what is stale (exit status 1).
 """
@@ -17,6 +18,7 @@ from traitlets.config import Configurable
 from mlmp_spawner.client.cli import INTERNAL, cli
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.spawners.local import MLMPLocalSpawner
+from tools import schemas
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 WIDTH = 88
@@ -79,7 +81,7 @@ def _trait(kind: type[Configurable], name: str, trait: TraitType) -> str:
     )
 
 
-PAGES = {"cli.md": commands, "configuration.md": settings}
+PAGES = {"cli.md": commands, "configuration.md": settings, "catalog.md": schemas.catalog, "http-api.md": schemas.api}
 
 
 def main(check: bool) -> int:
