@@ -44,7 +44,8 @@ class NoticeSettings(Configurable):
         config=True
     )
     mail_address = Unicode(
-        help="""The address of a user, with ``{username}`` in it, such as ``{username}@example.org``. If empty, only
+        help="""The address of a user, with ``{username}`` in it, such as ``{username}@example.org``; ``{username}``
+        alone where names are addresses. If empty, only
         those get mail who gave an address themselves (mail_choose)."""
     ).tag(config=True)
     mail_choose = Bool(
@@ -98,7 +99,9 @@ class NoticeSettings(Configurable):
             raise TraitError(
                 f"mail_address: {text!r} has no {{username}} in it; everybody would have the same address"
             )
-        return _address("mail_address", text, lambda text: text.replace("{username}", "ann"))
+        # Where names are addresses themselves, the template is the name alone.
+        name = "ann" if "@" in text else "ann@example.org"
+        return _address("mail_address", text, lambda text: text.replace("{username}", name))
 
     @validate("webhooks")
     def _check_webhooks(self, proposal: Any) -> list[dict[str, Any]]:

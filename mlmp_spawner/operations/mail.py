@@ -107,6 +107,8 @@ def send_all(server: MailServer, letters: list[Letter]) -> list[Exception | None
     What ends the connection ends it for all that are left, so that a server which hangs is waited for once.
     """
     results: list[Exception | None] = []
+    if not letters:
+        return results
     until = time.monotonic() + IN_ALL
     try:
         with connected(server) as smtp:

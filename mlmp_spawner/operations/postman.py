@@ -86,16 +86,27 @@ class Postman:
         claimed = await asyncio.to_thread(delivery.claim, site, self.outbox, ("mail",), now=now)
         if not claimed:
             return 0
-        titles = _titles(site)
-        letters = [delivery.letter(one, self.outbox, titles) for one in claimed]
-        errors = await in_own_thread(lambda: mail.send_all(server, letters))
-        results = [
+        letters, results = self._letters(site, claimed)
+        errors = await in_own_thread(lambda: mail.send_all(server, [letter for _, letter in letters]))
+        results += [
             (one, None if error is None else _said(error), error is not None and mail.is_final(error))
-            for one, error in zip(claimed, errors, strict=True)
+            for (one, _), error in zip(letters, errors, strict=True)
         ]
         self._tell(results, f"the mail server {server.host}")
         await asyncio.to_thread(delivery.record, site, self.outbox, results, now=now)
         return len(results)
+
+    def _letters(self, site: Site, claimed: list[Delivery]) -> tuple[list[tuple[Delivery, mail.Letter]], list[Result]]:
+        """The mails, and what could not be written: that keeps no other from being sent."""
+        letters: list[tuple[Delivery, mail.Letter]] = []
+        failed: list[Result] = []
+        for one in claimed:
+            try:
+                letters.append((one, delivery.letter(one, self.outbox, _titles(site))))
+            except Exception as error:
+                log.exception("the mail of notice %d can't be written", one.notice.id)
+                failed.append((one, _said(error), False))
+        return letters, failed
 
     async def post_webhooks(self, http: httpx.AsyncClient, now: int) -> int:
         """One round of webhooks; how many were tried."""
@@ -113,6 +124,9 @@ class Postman:
             return one, str(error), error.final
         except (httpx.HTTPError, httpx.InvalidURL, asyncio.TimeoutError, OSError) as error:
             return one, _said(error), isinstance(error, httpx.InvalidURL)
+        except Exception as error:
+            log.exception("the webhook of notice %d failed", one.notice.id)
+            return one, _said(error), False
         return one, None, False
 
     def _tell(self, results: list[Result], where: str) -> None:
