@@ -73,7 +73,7 @@ def change(
         placed = bool(new.allocations)
         store.update_reservation(
             connection, old, start=new.start, end=new.end, server=new.server, units=new.units, title=new.title,
-            pinned=new.pinned, warned_at=None if new.end > old.end else old.warned_at,
+            pinned=new.pinned, wanted_node=new.wanted_node, warned_at=None if new.end > old.end else old.warned_at,
             announced_at=None if new.start != old.start else old.announced_at,
             offered_at=None if new.end > old.end else old.offered_at,
             waiting_reason=None if placed else old.waiting_reason,
@@ -219,7 +219,8 @@ def _changed(site: Site, old: Reservation, changes: Changes, now: int) -> Reserv
         raise Invalid.field("units", f"{units} is not possible with {old.profile!r}; valid is {valid}")
     pinned = old.pinned if changes.node is None else bool(changes.node)
     title = old.title if changes.title is None else changes.title
-    return replace(old, start=start, end=end, units=units, title=title, pinned=pinned)
+    wanted_node = old.wanted_node if changes.node is None else changes.node or None
+    return replace(old, start=start, end=end, units=units, title=title, pinned=pinned, wanted_node=wanted_node)
 
 
 def _move_end(
@@ -261,7 +262,7 @@ def _replaced(
             raise Invalid.field("node", f"{changes.node!r} is not possible; valid: {valid}")
         allowed = frozenset([changes.node])
     elif new.pinned:
-        allowed = frozenset(old.nodes) or allowed
+        allowed = frozenset(old.nodes) or planning.nodes_for_waiting(site, old)
     drafted = _draft(new, old, actor, allowed)
     limits.check(connection, site, drafted, now, changed=old)
     view = planning.view(connection, old.resource, allowed, new.interval, without={old.id})

@@ -59,7 +59,6 @@ def _unwanted(connection: Connection, site: Site, row: Reservation, now: int) ->
         for other in store.waiting(connection, now)
         if other.resource == row.resource
         and other.end > row.end
-        and other.profile in site.catalog.profiles
-        and not set(row.nodes).isdisjoint(planning.nodes_of(site, other.profile))
+        and not planning.nodes_for_waiting(site, other).isdisjoint(row.nodes)
     ]
     return min(begins, default=row.end + site.catalog.profiles[row.profile].max_duration) - row.end

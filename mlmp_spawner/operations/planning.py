@@ -28,6 +28,15 @@ def nodes_of(site: Site, profile: str) -> list[str]:
     return sorted(node.name for node in site.catalog.nodes_for(site.catalog.profiles[profile]))
 
 
+def nodes_for_waiting(site: Site, row: Reservation) -> frozenset[str]:
+    """Where a booking that waits may go: to the node that was asked for, or wherever its profile fits; to any as well
+    once it lost a place."""
+    known = frozenset(nodes_of(site, row.profile)) if row.profile in site.catalog.profiles else frozenset()
+    if row.wanted_node is None or row.waiting_reason == "capacity_lost":
+        return known
+    return known & {row.wanted_node}
+
+
 def view(
     connection: Connection, resource: str, nodes: Collection[str], window: Interval, *, without: Collection[str] = ()
 ) -> View:

@@ -67,12 +67,12 @@ def _first_that_fits(connection: Connection, site: Site, now: int) -> _Found | N
     hopeless: set[tuple[object, ...]] = set()
     for row in fair_order(store.waiting(connection, now)):
         start = max(row.start, now)
-        asked = (row.profile, row.units, row.node_count, start, row.end)
+        nodes = planning.nodes_for_waiting(site, row)
+        asked = (row.profile, row.units, row.node_count, start, row.end, nodes)
         profile = site.catalog.profiles.get(row.profile)
         if profile is None or asked in hopeless or row.end - start < min(profile.min_duration, row.interval.length):
             continue
         placed = _with_own_server(connection, replace(row, start=start))
-        nodes = planning.nodes_of(site, row.profile)
         view = planning.view(connection, row.resource, nodes, placed.interval)
         wanted = Wanted(row.units, placed.interval, row.node_count)
         plan = planning.plan(connection, site, row.resource, view.boards, wanted, now)
@@ -100,6 +100,7 @@ def _write(site: Site, found: _Found, now: int) -> None:
         store.update_reservation(
             connection, row, start=placed.start, server=placed.server, waiting_reason=None, waitlist_position=None,
             announced_at=now if soon else row.announced_at,
+            pinned=row.pinned and found.plan.nodes == (row.wanted_node,),
         )  # fmt: skip
         history.record(connection, "promoted", actor=CLOCK.name, at=now, reservation=row, start=placed.start,
                        end=placed.end, nodes=list(found.plan.nodes))  # fmt: skip

@@ -85,6 +85,8 @@ class Reservation:
     start anew when the owner starts the server again. ``stopping_at`` is set by the clock alone and is final.
     ``continues`` names the reservation under which the running server was started, when this one carried on with it.
 
+    ``pinned``: the owner chose the node, ``wanted_node``; one that lost its place there takes any.
+
     ``no_show_grace`` (ms) is what held when it was booked. ``occurrence`` is the start that the rule of its ``series``
     gave. ``announced_at``: the owner was told that it starts soon; ``offered_at``: that it could be extended.
     ``idle_since``: its server has done nothing from then on; ``idle_warned_at``: the owner was told.
@@ -103,6 +105,7 @@ class Reservation:
     title: str = ""
     node_count: int = 1
     pinned: bool = False
+    wanted_node: str | None = None
     preemptible: bool = False
     server: str = ""
     created_at: int = 0

@@ -74,6 +74,7 @@ reservation = Table(
     Column("start", BigInteger, nullable=False),
     Column("end", BigInteger, nullable=False),
     Column("pinned", Boolean, nullable=False),
+    Column("wanted_node", String(255)),  # the one that was asked for by name
     Column("preemptible", Boolean, nullable=False),
     Column("server", String(255), nullable=False, server_default=""),
     Column("created_at", BigInteger, nullable=False),

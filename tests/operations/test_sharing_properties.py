@@ -167,7 +167,10 @@ class Everything(Sharing):
         if self.at_once(row.owner, window, without) + row.units * row.node_count > AT_ONCE:
             return False
         fitting = 0
+        only = row.wanted_node if row.waiting_reason == "requested" else None
         for node, capacity in ((name, node.accelerators[0].count) for name, node in self.site.catalog.nodes.items()):
+            if only not in (None, node):
+                continue
             if any(o.start < window.end and o.end > window.start for o in self.outages(node)):
                 continue
             with self.engine.connect() as connection:

@@ -42,6 +42,7 @@ def upgrade() -> None:
     for fact in FACTS:
         op.add_column("mlmp_reservation", _instant(fact))
     op.add_column("mlmp_reservation", sa.Column("series", _name(30)))
+    op.add_column("mlmp_reservation", sa.Column("wanted_node", _name()))
     columns = ["series", "occurrence"]
     op.create_index("mlmp_reservation_series", "mlmp_reservation", columns, **_partial("series IS NOT NULL"))
     for name, columns in AUDIT.items():
@@ -58,7 +59,7 @@ def downgrade() -> None:
     for name in AUDIT:
         op.drop_index(name, "mlmp_history")
     op.drop_index("mlmp_reservation_series", "mlmp_reservation")
-    for column in ("series", *FACTS):
+    for column in ("series", "wanted_node", *FACTS):
         op.drop_column("mlmp_reservation", column)
 
 
