@@ -275,7 +275,7 @@ def _replaced(
         return replace(new, allocations=())
     if plan is None:
         request = BookingRequest(
-            profile=new.profile, start=new.start, end=new.end, units=new.units, node=changes.node or None,
+            profile=new.profile, start=new.start, end=new.end, units=new.units, node=next(iter(allowed)) if new.pinned and len(allowed) == 1 else None,
             node_count=new.node_count, title=new.title,
         )  # fmt: skip
         raise no_capacity(site, view, drafted, request, now, change=True)
