@@ -151,6 +151,27 @@ class Client:
         """Back to the catalog's limits (admins)."""
         return self._parse(dict, self._http.json("DELETE", _limits(subject)))
 
+    def notices(self, **query: str | int | None) -> dict[str, Any]:
+        """A page of what the caller was told, newest first: ``items, unread, zone, next_cursor``."""
+        return self._parse(dict, self._http.json("GET", "me/notices", query=query))
+
+    def read_notices(self, up_to: int) -> int:
+        """Marks as read all up to this id; how many are left unread."""
+        body = self._http.json("POST", "me/notices/read", body={"up_to": up_to}, repeatable=True)
+        return self._parse(lambda found: int(found["unread"]), body)
+
+    def preferences(self) -> dict[str, Any]:
+        """What the caller is told, and how."""
+        return self._parse(dict, self._http.json("GET", "me/preferences"))
+
+    def make_calendar(self) -> dict[str, Any]:
+        """Makes an address of the calendar feed: ``url, since``. The one that there was is dead."""
+        return self._parse(dict, self._http.json("POST", "calendar-token"))
+
+    def revoke_calendar(self) -> dict[str, Any]:
+        """Ends the address of the calendar feed."""
+        return self._parse(dict, self._http.json("DELETE", "calendar-token", repeatable=True))
+
     def server_url(self, found: Reservation) -> str | None:
         """Where the server of a booking answers, whole; None while there is none.
 

@@ -35,6 +35,8 @@ OWN = {
     "maintenance": ("maintenance", "When nodes take no bookings; admins plan it."),
     "drain": ("maintenance", "Let a node take no bookings from now on."),
     "undrain": ("maintenance", "Let a node take bookings again."),
+    "notices": ("notices", "What you were told."),
+    "calendar": ("notices", "Your bookings in other calendars."),
     "start": ("server", "Start the server of a booking."),
     "stop": ("server", "Stop the server and keep the booking."),
     "open": ("server", "Open JupyterLab in the browser."),
