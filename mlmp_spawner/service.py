@@ -30,10 +30,10 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.operations import catalog_sync
+from mlmp_spawner.operations.catalog_files import LOOK, CatalogFiles
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.delivery import outbox_of
 from mlmp_spawner.operations.local_servers import LocalServers
-from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.operations.postman import Postman
 from mlmp_spawner.operations.site import Site, make_site
 from mlmp_spawner.operations.watch import Watch
@@ -116,7 +116,10 @@ class Service:
         self.settings = settings
         self.where = where
         self.engine = make_engine(settings.db_url, pool_size=10)
-        self.site = self._make_site(self._load_catalog())
+        self.files = CatalogFiles(Path(settings.catalog), simulate=settings.simulate)
+        for note in self.files.notes:
+            log.info("%s", note)
+        self.site = self._make_site(self.files.catalog)
         self.hub = HubClient(where.api_url, where.api_token)
         servers = LocalServers(Path(settings.data), self.hub, silent_after=settings.hub_silent_after)
         self.clock = Clock(lambda: self.site, servers, interval=round(settings.tick * 1000))
@@ -133,12 +136,6 @@ class Service:
         self._due = asyncio.Event()
         self._server = HTTPServer(self.app, xheaders=True, max_body_size=HARD_BODY_LIMIT, body_timeout=30)
         self._tasks: list[asyncio.Task[None]] = []
-
-    def _load_catalog(self) -> Catalog:
-        catalog, notes = one_machine_catalog(Path(self.settings.catalog), simulate=self.settings.simulate)
-        for note in notes:
-            log.info("%s", note)
-        return catalog
 
     def _make_site(self, catalog: Catalog) -> Site:
         return make_site(self.engine, catalog, self.settings)
@@ -180,15 +177,20 @@ class Service:
         age = None if last is None else round((units.now() - last) / 1000, 1)
         return State(self._hub_up, age, self.clock.failures)
 
-    async def reload(self) -> None:
-        """Reads the catalog again; a wrong one is logged and changes nothing."""
-        try:
-            self.site = self._make_site(await asyncio.to_thread(self._load_catalog))
-        except MLMPError as error:
-            log.error("the catalog stays as it was: %s", error.detail)
-            return
-        self.context.site = self.site
-        await self._sync()
+    async def reload(self, *, always: bool = True) -> None:
+        """Reads the catalog, and what is plugged in, again; a wrong one changes nothing."""
+        if await asyncio.to_thread(self.files.read, always=always):
+            self.context.site = self.site = self._make_site(self.files.catalog)
+            await self._sync()
+
+    async def _catalog_loop(self) -> None:
+        """Sees that a file of the catalog changed. No failure ends it."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await self.reload(always=False)
+            except Exception:
+                log.exception("reading the catalog failed; tried again when it changes")
 
     async def _sync(self) -> None:
         for lost in await asyncio.to_thread(catalog_sync.sync, self.site, now=units.now()):
@@ -202,7 +204,12 @@ class Service:
         sockets = bind_sockets(self.where.port, self.where.host)
         self._server.add_sockets(sockets)
         log.info("serving %s at %s:%d", self.where.prefix, *sockets[0].getsockname()[:2])
-        loops: list[Coroutine[Any, Any, None]] = [self._clock_loop(), self._hub_loop(), self.feed.run()]
+        loops: list[Coroutine[Any, Any, None]] = [
+            self._clock_loop(),
+            self._hub_loop(),
+            self.feed.run(),
+            self._catalog_loop(),
+        ]
         loops += [self.postman.run(), self.watch.run()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         try:

@@ -126,12 +126,6 @@ class Supervisor:
             self.look()
             time.sleep(LOOK)
 
-    def signal(self, name: str, number: signal.Signals) -> None:
-        """Sends a signal to the child of that name, if it runs."""
-        for child in self.children:
-            if child.name == name and child.process is not None and child.alive:
-                child.process.send_signal(number)
-
     def end(self) -> None:
         """Ends all, the last one first; politely at first."""
         for child in reversed(self.children):

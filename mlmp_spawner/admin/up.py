@@ -28,10 +28,10 @@ from mlmp_spawner.admin.accounts import Account
 from mlmp_spawner.admin.node import Node
 from mlmp_spawner.admin.supervisor import Child, Supervisor
 from mlmp_spawner.errors import ConfigurationError
+from mlmp_spawner.operations.catalog_files import changed_at
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.settings import load_config, private_directory, shared_file
 from mlmp_spawner.spawners.hub import OneMachine, database_file, environment_of_service
-from mlmp_spawner.spawners.sites import changed_at
 
 READY_WITHIN = 60.0
 STOP_WITHIN = 120.0
@@ -314,7 +314,7 @@ def _greet_system_users(machine: OneMachine, console: Console) -> None:
 
 
 def _watch(machine: OneMachine, supervisor: Supervisor, console: Console) -> None:
-    """Keeps all running; tells the service when the catalog's files change."""
+    """Keeps all running; says that the catalog's files changed, which hub and service see by themselves."""
     catalog = Path(machine.catalog)
     seen = changed_at(catalog)
     while not supervisor.stopping:
@@ -324,7 +324,6 @@ def _watch(machine: OneMachine, supervisor: Supervisor, console: Console) -> Non
         if now != seen:
             seen = now
             console.print("The catalog changed: it is read again.")
-            supervisor.signal("service", signal.SIGHUP)
 
 
 def _end(root: Path, supervisor: Supervisor, console: Console, *, stop_servers: bool) -> None:

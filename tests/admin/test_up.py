@@ -167,7 +167,6 @@ def test_ends_servers_too_where_asked(site: Site) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--auth", "pam"), "comes with a later version"),
         (("--host", "0.0.0.0"), "--force"),
         (("--host", "example.org"), "--force"),
     ],
