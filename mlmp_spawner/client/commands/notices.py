@@ -30,13 +30,8 @@ def notices(session: Session, unread: bool, mark: bool, limit: int) -> None:
         session.say("Nothing that you have not read." if unread else "Nothing yet.")
         return
     rows = [
-        (
-            clock.time(from_iso(str(item["at"]))),
-            "" if item["read"] else "new",
-            item["headline"],
-            item["reservation"] or "",
-        )
-        for item in items
+        (clock.time(from_iso(str(one["at"]))), "" if one["read"] else "new", one["headline"], one["reservation"] or "")
+        for one in items
     ]
     caption = f"{found['unread']} unread; times in {clock.zone_name}"
     show.table(session.out, ("when", "", "what", "booking"), rows, caption=caption)
