@@ -11,6 +11,9 @@ const KINDS = /** @type {Record<string, string>} */ ({ class: "course", job: "jo
 /** Titles of profiles by name; set once they are known. @type {Map<string, string>} */
 export const titles = new Map();
 
+/** Whether the person may change anything at all. */
+export const rights = { change: true };
+
 /** "2 × A100". @param {{ units: number, profile: string }} one */
 export function what(one) {
   const title = titles.get(one.profile) ?? one.profile;
@@ -34,17 +37,17 @@ export function mark(bar) {
 
 /** What is said of a bar to those who don't see where it lies. @param {Bar} bar */
 export function spoken(bar) {
-  if (bar.kind === "maintenance") return ["Maintenance", bar.title, `on ${bar.node}`, span(bar.start, bar.end)].filter(Boolean).join(", ");
-  const parts = [bar.mine ? `Yours${bar.title ? `: ${bar.title}` : ""}` : bar.owner ?? "Taken", what(bar)];
-  parts.push(bar.node ? `on ${bar.node}` : "waiting for a place", span(bar.start, bar.end));
-  if (KINDS[bar.kind]) parts.push(KINDS[bar.kind]);
+  const shown = `${mark(bar)} ${words(bar)}`.trim(); // what is said begins with what is seen
+  const parts = [bar.mine ? `Yours: ${shown}` : shown];
+  if (bar.kind !== "maintenance" && !shown.includes(what(bar))) parts.push(what(bar));
+  parts.push(bar.node ? `on ${bar.node}` : "no node yet", span(bar.start, bar.end));
   if (bar.state === "active") parts.push("now");
   return parts.join(", ");
 }
 
 /** Whether a bar may be taken elsewhere, or just its end. @param {Bar} bar @param {number} now @returns {"all" | "end" | ""} */
 export function movable(bar, now) {
-  if (!bar.mine || bar.kind !== "session" || bar.state === "ended" || bar.end <= now || bar.stopping) return "";
+  if (!rights.change || !bar.mine || bar.kind !== "session" || bar.state === "ended" || bar.end <= now || bar.stopping) return "";
   return bar.state === "active" || (bar.node !== null && bar.start <= now) ? "end" : "all";
 }
 
@@ -72,7 +75,7 @@ export function fill(element, bar, first, view) {
   if (bar.end > view.end) name += " tl-cut-end";
   if (element.className !== name) element.className = name;
   const [mark_, text] = /** @type {HTMLElement[]} */ ([...element.querySelectorAll("span")]);
-  mark_.textContent = mark(bar);
+  mark_.textContent = mark(bar) && `${mark(bar)} `;
   text.textContent = words(bar);
   if (!first) return;
   element.dataset.key = bar.key;

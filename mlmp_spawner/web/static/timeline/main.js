@@ -5,7 +5,7 @@ import { swap } from "../swap.js";
 import { now } from "../times.js";
 import { Actions } from "./actions.js";
 import * as api from "./api.js";
-import { titles } from "./bars.js";
+import { rights, titles } from "./bars.js";
 import { HOUR, STEP, zone } from "./clock.js";
 import { details } from "./details.js";
 import { h, page } from "./dom.js";
@@ -42,7 +42,7 @@ class Page {
     /** @type {Profile[]} */ this.profiles = [];
     this.actions = new Actions(this.grid, (nodes) => this.refresh(nodes));
     this.form = new BookingForm(this.actions, this.profiles);
-    this.mayBook = host.dataset.canBook === "yes";
+    rights.change = this.mayBook = host.dataset.canBook === "yes";
     /** @type {Set<string>} */ this.stale = new Set();
     this.timer = 0;
     this.turn = 0;
@@ -156,24 +156,28 @@ class Page {
 /** Other days without a reload: the address changes, the server's part is swapped, the grid loads.
  * @param {() => Promise<void>} load */
 function turnPages(load) {
-  const turn = (/** @type {string} */ url, push = true) => {
-    if (push) history.pushState(null, "", url);
-    Promise.all([load(), swap(url)]).catch(() => location.assign(url));
+  let turning = Promise.resolve(); // one after the other: links are those of the page as it was turned last
+  const turn = (/** @type {() => string} */ where, push = true) => {
+    turning = turning.then(async () => {
+      const url = where();
+      if (push) history.pushState(null, "", url);
+      await Promise.all([load(), swap(url)]).catch(() => location.assign(url));
+    });
   };
   document.addEventListener("click", (event) => {
     const link = event.target instanceof Element ? event.target.closest("a[data-tl-link]") : null;
     if (!(link instanceof HTMLAnchorElement) || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    turn(link.href);
+    turn(() => (/** @type {HTMLAnchorElement} */ (document.getElementById(link.id) ?? link)).href);
   });
   document.addEventListener("change", (event) => {
     const form = event.target instanceof Element ? /** @type {HTMLFormElement | null} */ (event.target.closest("#tl-choose")) : null;
     if (!form) return;
     const said = new URLSearchParams();
     new FormData(form).forEach((value, name) => { if (value) said.set(name, String(value)); });
-    turn(`${form.action}?${said}`);
+    turn(() => `${form.action}?${said}`);
   });
-  addEventListener("popstate", () => turn(location.href, false));
+  addEventListener("popstate", () => turn(() => location.href, false));
 }
 
 function begin() {
