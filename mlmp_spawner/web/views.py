@@ -171,7 +171,7 @@ def choices(site: Site, row: Reservation) -> dict[str, Any]:
 
 def chosen_node(row: Reservation) -> str:
     """The node that its owner chose; "" for any."""
-    return row.nodes[0] if row.pinned and len(row.nodes) == 1 else ""
+    return (row.wanted_node or "") if row.pinned else ""
 
 
 def next_change(views: Iterable[Shown], site: Site, now: int) -> int | None:

@@ -47,7 +47,7 @@ def test_every_page_shows_a_site_without_a_booking(admin: Visitor, path: str):
 def test_machines_say_what_is_free_and_until_when(app: RunningApp, admin: Visitor):
     booked(app, ben, units=4, hours=3)
     words = text(admin.get("admin"))
-    assert "gpu-a 4 × A100 0 of 4 until 11:00" in words and "gpu-b 2 × A100 2 of 2" in words
+    assert "gpu-a 4 × A100 0 of 4 free until 11:00" in words and "gpu-b 2 × A100 2 of 2 free" in words
 
 
 def test_maintenance_says_whom_it_would_hit_before_anything_is_changed(app: RunningApp, admin: Visitor):

@@ -93,6 +93,7 @@ class One(Page):
             choices=views.choices(self.site, found),
             as_input=partial(to_input, zone=self.zone),
             problem_of=found,
+            here="bookings" if found.owner == self.me.name else "admin",
             problem=problem.problem() if problem else None,
             **live | {"did": await self.did()},
         )

@@ -44,7 +44,7 @@ class AuditLog(AdminPage):
         except (MLMPError, ValidationError) as error:
             problem = problem or as_error(error)
             self.set_status(problem.status)
-            query, said = AuditQuery(), {}
+            query, said = AuditQuery.model_validate({}), {}
         entries, cursor = await self.found(query)
         chosen = {name: said[name] for name in FILTERS if said.get(name)}
         await self.render_admin(

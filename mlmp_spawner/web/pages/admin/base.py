@@ -34,7 +34,7 @@ class AdminPage(Page):
     async def render_admin(self, name: str, *, problem: MLMPError | None = None, **values: Any) -> None:
         """Answers with a page of the admin's."""
         live = await self.live()
-        shown = {"problem": problem.problem() if problem else None, "did": await self.did()}
+        shown: dict[str, Any] = {"problem": problem.problem() if problem else None, "did": await self.did()}
         shown["saved"] = self.get_query_argument("done", "") == "1"
         self.render_page(name, **live | shown | {"tabs": TABS, "tab": self.tab} | values)
 

@@ -26,7 +26,7 @@ WORDS = {
     "max_duration": ("Longest booking", "12h"),
     "min_duration": ("Shortest booking", "10m"),
     "ahead": ("How far ahead", "14d"),
-    "no_show_grace": ("Given back when nobody came for", "30m"),
+    "no_show_grace": ("Given back if unused for", "30m"),
     "extension": ("Longest extension", "4h"),
 }
 """The limits, in words, each with an example."""
