@@ -18,11 +18,12 @@ from traitlets.config import Configurable
 from mlmp_spawner.client.cli import INTERNAL, cli
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.spawners.local import MLMPLocalSpawner
+from mlmp_spawner.spawners.system_users import SystemUserSpawner
 from tools import schemas
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 WIDTH = 88
-CLASSES: tuple[type[Configurable], ...] = (MLMP, MLMPLocalSpawner)
+CLASSES: tuple[type[Configurable], ...] = (MLMP, MLMPLocalSpawner, SystemUserSpawner)
 
 
 def commands() -> str:
@@ -64,8 +65,11 @@ def settings() -> str:
 
 
 def _own(kind: type[Configurable]) -> dict[str, TraitType]:
-    """The settings that this project defines; what is inherited from JupyterHub is documented there."""
-    ours = [base for base in kind.__mro__ if base.__module__.startswith("mlmp_spawner.")]
+    """The settings that this project defines; what is inherited is documented where it comes from."""
+    shown = {
+        above for listed in CLASSES if listed is not kind and issubclass(kind, listed) for above in listed.__mro__
+    }
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("mlmp_spawner.") and base not in shown]
     return {
         name: trait
         for name, trait in kind.class_traits(config=True).items()

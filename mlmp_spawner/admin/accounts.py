@@ -80,14 +80,9 @@ def find(name: str = NAME) -> Account:
     return Account(name, found.pw_uid, found.pw_gid)
 
 
-def prepare(data: Path, account: Account) -> None:
-    """Makes the data directory and what is in it, each with its owner.
-
-    :raises ConfigurationError: something else is there, or root would run what others may change.
-    """
-    if data.is_dir() and not (data / "up.json").exists() and {each.name for each in data.iterdir()} - _MAY_LIE_THERE:
-        raise ConfigurationError([f"--data {data}: that directory has other things in it; take an empty one"])
-    owners = {
+def owners(account: Account) -> dict[str, tuple[int, int, int]]:
+    """What is in the data directory: uid, gid and mode of each directory."""
+    return {
         ".": (0, account.gid, 0o2750),
         "servers": (0, account.gid, 0o2750),
         "logs": (0, 0, 0o700),
@@ -95,8 +90,17 @@ def prepare(data: Path, account: Account) -> None:
         "db": (account.uid, account.gid, 0o700),
         "deadlines": (account.uid, account.gid, 0o700),
     }
+
+
+def prepare(data: Path, account: Account) -> None:
+    """Makes the data directory and what is in it, each with its owner.
+
+    :raises ConfigurationError: something else is there, or root would run what others may change.
+    """
+    if data.is_dir() and not (data / "up.json").exists() and {each.name for each in data.iterdir()} - _MAY_LIE_THERE:
+        raise ConfigurationError([f"--data {data}: that directory has other things in it; take an empty one"])
     data.mkdir(parents=True, exist_ok=True)
-    for name, (uid, gid, mode) in owners.items():
+    for name, (uid, gid, mode) in owners(account).items():
         folder = data / name
         folder.mkdir(exist_ok=True)
         os.chown(folder, uid, gid, follow_symlinks=False)

@@ -10,24 +10,28 @@ from pathlib import Path
 
 import click
 from jupyterhub.app import JupyterHub
-from jupyterhub.auth import Authenticator
+from jupyterhub.auth import Authenticator, PAMAuthenticator
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from jupyterhub.spawner import LocalProcessSpawner, Spawner
 from platformdirs import user_data_path
+from traitlets.config import Config
 
+from mlmp_spawner.admin import accounts, check_system_users
 from mlmp_spawner.admin.node import find_node, installed_proxy
 from mlmp_spawner.client import show
 from mlmp_spawner.client.session import Session, command
 from mlmp_spawner.operations import check as rules
 from mlmp_spawner.operations.check import Finding, ToCheck
-from mlmp_spawner.settings import MLMP, shared_file
+from mlmp_spawner.settings import MLMP, load_config, shared_file
 from mlmp_spawner.spawners.hub import OneMachine
 from mlmp_spawner.spawners.local import MLMPLocalSpawner
+from mlmp_spawner.spawners.system_users import SystemUserSpawner
 
 CLASSES = {
     known.__name__: known
     for known in (
         MLMP, MLMPLocalSpawner, JupyterHub, Spawner, LocalProcessSpawner, Authenticator, ConfigurableHTTPProxy,
+        PAMAuthenticator, SystemUserSpawner,
     )
 }  # fmt: skip
 
@@ -44,13 +48,15 @@ CLASSES = {
 @click.option(
     "--auth", default="shared-password", type=click.Choice(["shared-password", "dummy", "pam"]), help="As for mlmp up."
 )
+@click.option("--account", default=accounts.NAME, show_default=True, help="As for mlmp up.")
 @click.option("--simulate", is_flag=True, help="As for mlmp up.")
 def check(
     session: Session, data: Path | None, catalog: Path | None, config: Path | None, host: str, port: int, auth: str,
-    simulate: bool,
+    account: str, simulate: bool,
 ) -> None:  # fmt: skip
     """List everything that is wrong with configuration, catalog and this machine. Exit status: 0 or 2."""
-    data = (data or user_data_path("mlmp", appauthor=False)).absolute()
+    usual = accounts.DATA if auth == "pam" else user_data_path("mlmp", appauthor=False)
+    data = (data or usual).absolute()
     catalog = catalog or shared_file("profiles")
     own = data / "jupyterhub_config.py"
     machine = OneMachine(str(data), str(catalog), host=host, port=port, auth=auth, simulate=simulate)
@@ -70,9 +76,21 @@ def check(
         )
     )
     found += _remarks(data, runs)
+    if auth == "pam":
+        found += check_system_users.findings(data, catalog, account, _pam_service(config or own))
+        found.sort(key=lambda finding: not finding.wrong)
     _answer(session, found)
     if any(finding.wrong for finding in found):
         click.get_current_context().exit(2)
+
+
+def _pam_service(config: Path) -> str:
+    """The name of the PAM service, by the admin's configuration."""
+    try:
+        said = load_config(config).get("PAMAuthenticator", Config()).get("service") if config.exists() else None
+    except (Exception, SystemExit):  # noqa: BLE001 -- what is wrong with it is told elsewhere
+        said = None
+    return str(said or PAMAuthenticator.service.default_value)
 
 
 def up_runs(data: Path) -> bool:

@@ -164,9 +164,9 @@ def data_directory(what: ToCheck) -> Iterator[Finding]:
         yield Finding("data", f"{there} can't be written by this account (uid {os.geteuid()})")
     if there == what.data:
         status = there.stat()
-        if stat.S_IMODE(status.st_mode) & 0o077:
+        if stat.S_IMODE(status.st_mode) & (0o007 if what.several_accounts else 0o077):
             message = f"{there} has mode {stat.S_IMODE(status.st_mode):04o}; it holds secrets and everybody's files"
-            yield Finding("data", message, f"chmod 700 {there}")
+            yield Finding("data", message, f"chmod {'o=' if what.several_accounts else '700'} {there}")
         if not what.several_accounts and status.st_uid != os.geteuid():
             yield Finding("data", f"{there} belongs to uid {status.st_uid}, not to this account (uid {os.geteuid()})")
     kind = _file_system(there)

@@ -89,7 +89,7 @@ def lab() -> Iterator[Lab]:
         settings = f"""
 c.PAMAuthenticator.service = {service!r}
 c.MLMPLocalSpawner.shared = {str(shared)!r}
-c.MLMPLocalSpawner.cgroup = {group!r}
+c.SystemUserSpawner.cgroup = {group!r}
 c.MLMP.stop_lead = 3
 c.MLMP.tick = 0.5
 """
@@ -295,3 +295,18 @@ def test_proxy_and_service_are_never_root(tmp_path: Path) -> None:
     said = up("--data", str(tmp_path / "data"), "--account", "root")
     assert said.returncode == 2
     assert "needs no root" in " ".join(said.stderr.split()) or "need no root" in said.stderr
+
+
+def test_check_knows_what_the_machine_has(lab: Lab) -> None:
+    """Where nothing is wrong it says so; a home that others can read, and what is not enforced, are remarks."""
+    lab.ben.home.chmod(0o755)
+    command = [sys.executable, "-m", "mlmp_spawner.client.cli", "check", "--auth", "pam", "--json"]
+    command += ["--data", str(lab.site.data), "--catalog", str(lab.site.catalog), "--account", lab.account.name]
+    said = subprocess.run(
+        [*lab.site.wrapper, *command], capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    found = json.loads(said.stdout)
+    assert found["wrong"] == [], found["wrong"]
+    remarks = {finding["subject"]: finding["message"] for finding in found["remarks"]}
+    assert str(lab.ben.home) in remarks["homes"] or "more" in remarks["homes"]
+    lab.ben.home.chmod(0o700)
