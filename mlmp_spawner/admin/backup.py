@@ -142,7 +142,7 @@ def _like(path: Path, model: Path) -> None:
     """Gives a file to the owner of another: root restores what the service's own account uses."""
     if os.geteuid() == 0:
         found = model.stat()
-        os.chown(path, found.st_uid, found.st_gid)
+        os.chown(path, found.st_uid, found.st_gid, follow_symlinks=False)
 
 
 def _keep(target: Path) -> Path:

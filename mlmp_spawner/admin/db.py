@@ -149,7 +149,9 @@ def restore(session: Session, db_url: str | None, data: Path | None, file: Path)
     Refused while MLMP runs. Bookings that were made after the backup are gone.
     """
     target = _sqlite(_place(db_url, data), "pg_restore --clean --if-exists --dbname=NAME FILE")
-    with _up_lock(target.parent), _progress(session, "restoring") as progress:
+    # Under pam the database has a folder of its own in the data directory.
+    directory = target.parent.parent if target.parent.name == "db" else target.parent
+    with _up_lock(directory), _progress(session, "restoring") as progress:
         found, kept = copies.restore(file, target, progress)
     _tell(session, found, file=str(target), kept=str(kept) if kept else None)
 

@@ -20,13 +20,13 @@ import pytest
 from sqlalchemy import Engine, insert, text
 from sqlalchemy.engine import make_url
 
-from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.errors import MLMPError, NoCapacity
 from mlmp_spawner.operations import booking, catalog_sync, changes
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.tables import users
-from mlmp_spawner.store.transaction import Busy, transaction
+from mlmp_spawner.store.transaction import Busy, Refused, transaction
 from mlmp_spawner.units import HOUR
 from tests.databases import PostgreSQL, postgresql_programs, prepare
 from tests.invariant import violations
@@ -61,14 +61,14 @@ class Writers:
 def writing(site: Site) -> Iterator[Writers]:
     """Everybody writes until the end of the block."""
     end, writers = threading.Event(), Writers()
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def write(name: str) -> None:
         chance = random.Random(name)
         try:
             while not end.is_set():
                 _one(site, name, writers.told[name], chance)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 -- told in the test's own thread
             failures.append(error)
 
     threads = [threading.Thread(target=write, args=(name,), daemon=True) for name in PEOPLE]
@@ -230,11 +230,12 @@ def test_postgresql_s_own_tools_bring_back_the_same(tmp_path: Path) -> None:
         copy = make_engine(copy_url)
         _run(programs / "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={_dsn(copy)}", str(file))
         same_as_the_first_lines(copy, site.engine, before, writers)
-        restored = Site(copy, site.catalog)
-        taken = next(iter(state(copy).values()))
-        with pytest.raises(MLMPError):  # the triggers came with it
-            booking.book(restored, BookingRequest(profile="gpu", start=taken.start if hasattr(taken, "start") else taken[2],
-                         end=taken[3], node=taken[4], units=4), actor=Actor("kim"), now=NOW)  # fmt: skip
+        _, _, start, end, node, _ = next(iter(state(copy).values()))
+        everything = BookingRequest(profile="gpu", start=start, end=end, node=node, units=2 if node == "gpu-b" else 4)
+        with pytest.raises(NoCapacity):
+            booking.book(Site(copy, site.catalog), everything, actor=Actor("kim"), now=NOW)
+        with pytest.raises(Refused), transaction(copy) as connection:  # the triggers came with it
+            connection.execute(text("UPDATE mlmp_allocation SET units = 99"))
         copy.dispose()
         site.engine.dispose()
     finally:
