@@ -19,6 +19,9 @@ from mlmp_spawner.store.transaction import read, transaction
 FACTS = ("profile", "resource", "units", "node_count", "title", "start", "end", "series")
 """What a notice keeps of the booking as it was, so that it can be read when the booking is long another."""
 
+ONCE_FOR_A_SERIES = frozenset({"booked", "waitlisted", "changed", "cancelled"})
+"""What people do to a whole series is told of once, not for each of its bookings."""
+
 AT_ONCE = 5000
 
 
@@ -58,8 +61,8 @@ def write(
     kind = kind_of(action, actor=actor, owner=reservation.owner)
     if kind is None or reservation.owner_id is None:  # nobody is told of the bookings of a deleted user
         return
-    if kind == "booked" and reservation.series is not None and _told(connection, reservation, at):
-        return  # a series is told of once, not for each of its bookings
+    if action in ONCE_FOR_A_SERIES and reservation.series is not None and _told(connection, kind, reservation, at):
+        return
     connection.execute(
         insert(notice).values(
             user_id=reservation.owner_id,
@@ -73,8 +76,9 @@ def write(
     )
 
 
-def _told(connection: Connection, reservation: Reservation, at: int) -> bool:
-    mine = (notice.c.user_id == reservation.owner_id, notice.c.kind == "booked", notice.c.at == at)
+def _told(connection: Connection, kind: Kind, reservation: Reservation, at: int) -> bool:
+    """Whether this very change of the series was told of already."""
+    mine = (notice.c.user_id == reservation.owner_id, notice.c.kind == kind, notice.c.at == at)
     found = connection.execute(select(notice.c.details).where(*mine)).scalars()
     return any(details.get("series") == reservation.series for details in found)
 

@@ -95,6 +95,10 @@ class _Said:
         nodes = self.names("nodes")
         return f" on {nodes}" if nodes else ""
 
+    @property
+    def series(self) -> str:
+        return " It is of a series: look what else of it is another." if self.details.get("series") else ""
+
     def _booked(self) -> tuple[str, str]:
         if self.action == "waitlisted":
             return (
@@ -127,7 +131,7 @@ class _Said:
 
     def _moved(self) -> tuple[str, str]:
         if self.action == "changed":
-            return f"Changed by {self.by}: {self.what}", f"It is now {self.span}{self.on}."
+            return f"Changed by {self.by}: {self.what}", f"It is now {self.span}{self.on}.{self.series}"
         if self.action == "capacity_lost":
             if "source" in self.details:
                 return (
@@ -144,7 +148,7 @@ class _Said:
             "no_show": f"Nobody started it after {self.time('start')}, so that others may have it now.",
             "idle": "Its server did nothing for a long time, so that others may have it now.",
             "preempted": "It gave way to another booking.",
-            "cancelled": f"{self.by} cancelled it. It was {self.span}.",
+            "cancelled": f"{self.by} cancelled it. It was {self.span}.{self.series}",
             "released": f"{self.by} ended it. It was to last until {self.time('end')}.",
         }
         word = "Cancelled" if self.action == "cancelled" else "Given back"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from typing import Any
 
@@ -58,6 +59,16 @@ def test_one_is_told_what_others_did_and_knows_what_one_did_oneself(app: Running
     assert found["items"][0]["headline"].startswith("Cancelled: A100, ") and "root" in found["items"][0]["text"]
     only = ann.get("me/notices", params={"unread": "true"}).json()["items"]
     assert [one["kind"] for one in only] == ["released"]
+
+
+def test_a_series_is_told_of_once(ann: httpx.Client, site: Site):
+    rows = [replace(book(site, start=NOW + n * DAY), series="weekly") for n in range(1, 4)]
+    with transaction(site.engine) as connection:
+        for row in rows:
+            history.record(connection, "cancelled", actor="root", at=NOW + 1, reservation=row)
+        history.record(connection, "cancelled", actor="root", at=NOW + 2, reservation=rows[0])
+    found = ann.get("me/notices", params={"unread": "true"}).json()["items"]
+    assert len(found) == 2 and "series" in found[0]["text"]
 
 
 def test_reading_marks_what_was_seen_and_nothing_newer(ann: httpx.Client, site: Site):
