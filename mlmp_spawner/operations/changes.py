@@ -16,8 +16,10 @@ from mlmp_spawner.operations.requests import LATE, BookingRequest, Draft
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.due import is_live
 from mlmp_spawner.rules.placement import Plan, Wanted, longest_from, place
+from mlmp_spawner.rules.recurrence import local, zone_of
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store import series as series_store
 from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
 from mlmp_spawner.units import SECOND, format_duration, to_iso
 
@@ -62,28 +64,42 @@ def change(
     """
 
     def write(connection: Connection, old: Reservation) -> Reservation:
-        _match(old, if_match)
-        new = _changed(site, old, changes, now)
+        match(old, if_match)
+        new = changed(site, old, changes, now)
         if new.interval != old.interval or new.units != old.units or changes.node is not None:
             if old.state(now) == "active":
                 new = _move_end(connection, site, old, new, actor, now)
             else:
                 new = _replaced(connection, site, old, new, changes, actor, now)
-            new = _separated(connection, new, now)
-        placed = bool(new.allocations)
-        store.update_reservation(
-            connection, old, start=new.start, end=new.end, server=new.server, units=new.units, title=new.title,
-            pinned=new.pinned, wanted_node=new.wanted_node, warned_at=None if new.end > old.end else old.warned_at,
-            announced_at=None if new.start != old.start else old.announced_at,
-            offered_at=None if new.end > old.end else old.offered_at,
-            waiting_reason=None if placed else old.waiting_reason,
-            waitlist_position=None if placed else old.waitlist_position,
-        )  # fmt: skip
-        history.record(connection, "changed", actor=actor.name, at=now, reservation=old, start=new.start, end=new.end,
-                       units=new.units, nodes=list(new.nodes), title=new.title, **_why(message))  # fmt: skip
+            new = separated(connection, new, now)
+        write_changed(connection, old, new, actor, now, message=message)
         return _get(connection, old.id)
 
     return _attempt(site, reservation_id, actor, write)
+
+
+def write_changed(
+    connection: Connection,
+    old: Reservation,
+    new: Reservation,
+    actor: Actor,
+    now: int,
+    *,
+    message: str = "",
+    **columns: object,
+) -> None:
+    """Writes a booking as it is to be, its allocations apart. :param columns: what else is to change."""
+    placed = bool(new.allocations)
+    store.update_reservation(
+        connection, old, start=new.start, end=new.end, server=new.server, units=new.units, title=new.title,
+        pinned=new.pinned, wanted_node=new.wanted_node, warned_at=None if new.end > old.end else old.warned_at,
+        announced_at=None if new.start != old.start else old.announced_at,
+        offered_at=None if new.end > old.end else old.offered_at,
+        waiting_reason=None if placed else old.waiting_reason,
+        waitlist_position=None if placed else old.waitlist_position, **columns,
+    )  # fmt: skip
+    history.record(connection, "changed", actor=actor.name, at=now, reservation=old, start=new.start, end=new.end,
+                   units=new.units, nodes=list(new.nodes), title=new.title, **_why(message))  # fmt: skip
 
 
 def extend(
@@ -116,13 +132,16 @@ def cancel(
     """
 
     def write(connection: Connection, old: Reservation) -> Reservation:
-        _match(old, if_match)
+        match(old, if_match)
         if old.cancelled_at is not None or old.end_reason in ("released", "cancelled"):
             return old
         if old.state(now) == "ended":
             raise TooLate("The booking is already over.")
-        give_back(connection, old, reason="released" if old.state(now) == "active" else "cancelled",
-                  actor=actor.name, now=now, message=message)  # fmt: skip
+        begun = old.state(now) == "active"
+        reason: Literal["released", "cancelled"] = "released" if begun else "cancelled"
+        give_back(connection, old, reason=reason, actor=actor.name, now=now, message=message)
+        if old.series is not None and not begun:
+            leave_out(connection, old)
         return _get(connection, old.id)
 
     return _attempt(site, reservation_id, actor, write)
@@ -153,6 +172,14 @@ def _why(message: str) -> dict[str, str]:
     return {"message": message} if message else {}
 
 
+def leave_out(connection: Connection, one: Reservation) -> None:
+    """Makes one booking an exception of its series."""
+    series = series_store.find(connection, one.series or "", lock=True)
+    if series is not None and one.occurrence is not None:
+        day = local(one.occurrence, zone_of(series.zone)).date().isoformat()
+        series_store.change(connection, replace(series, without=tuple(sorted({*series.without, day}))))
+
+
 def _attempt(
     site: Site, reservation_id: str, actor: Actor, write: Callable[[Connection, Reservation], Reservation]
 ) -> Reservation:
@@ -169,9 +196,7 @@ def _attempt(
 def _locked(site: Site, reservation_id: str, actor: Actor) -> Iterator[tuple[Connection, Reservation]]:
     """A write transaction that holds every node on which the booking may come to lie."""
     with read(site.engine) as connection:
-        seen = _get(connection, reservation_id)
-    if seen.owner != actor.name and not actor.admin:
-        raise NotAllowed("This booking is somebody else's.", hint=f"Ask {seen.owner} or an admin.")
+        seen = get_own(connection, reservation_id, actor)
     nodes = set(seen.nodes)
     if seen.profile in site.catalog.profiles:
         nodes |= set(planning.nodes_of(site, seen.profile))
@@ -186,12 +211,24 @@ def _get(connection: Connection, reservation_id: str) -> Reservation:
     return found
 
 
-def _match(old: Reservation, if_match: int | None) -> None:
+def get_own(connection: Connection, reservation_id: str, actor: Actor) -> Reservation:
+    """One booking of the actor's; an admin's are all.
+
+    :raises NotFound, NotAllowed:
+    """
+    found = _get(connection, reservation_id)
+    if found.owner != actor.name and not actor.admin:
+        raise NotAllowed("This booking is somebody else's.", hint=f"Ask {found.owner} or an admin.")
+    return found
+
+
+def match(old: Reservation, if_match: int | None) -> None:
+    """:raises Changed: the booking is another than the caller saw."""
     if if_match is not None and if_match != old.version:
         raise Changed("The booking was changed meanwhile.", hint="Look at it as it is now and try again.")
 
 
-def _changed(site: Site, old: Reservation, changes: Changes, now: int) -> Reservation:
+def changed(site: Site, old: Reservation, changes: Changes, now: int) -> Reservation:
     """The booking as it would be; only sense is checked here, not room.
 
     :raises TooLate, NotNow, Invalid:
@@ -255,14 +292,7 @@ def _replaced(
     connection: Connection, site: Site, old: Reservation, new: Reservation, changes: Changes, actor: Actor, now: int
 ) -> Reservation:
     """Places what has not begun anew: where it was if it fits there, else wherever it fits."""
-    allowed = frozenset(_nodes(site, old))
-    if changes.node:
-        if changes.node not in allowed or old.node_count > 1:
-            valid = ", ".join(sorted(allowed)) or "none"
-            raise Invalid.field("node", f"{changes.node!r} is not possible; valid: {valid}")
-        allowed = frozenset([changes.node])
-    elif new.pinned:
-        allowed = frozenset(old.nodes) or planning.nodes_for_waiting(site, old)
+    allowed = allowed_nodes(site, old, new, changes)
     drafted = _draft(new, old, actor, allowed)
     limits.check(connection, site, drafted, now, changed=old)
     view = planning.view(connection, old.resource, allowed, new.interval, without={old.id})
@@ -275,8 +305,9 @@ def _replaced(
         return replace(new, allocations=())
     if plan is None:
         request = BookingRequest(
-            profile=new.profile, start=new.start, end=new.end, units=new.units, node=next(iter(allowed)) if new.pinned and len(allowed) == 1 else None,
-            node_count=new.node_count, title=new.title,
+            profile=new.profile, start=new.start, end=new.end, units=new.units,
+            node=next(iter(allowed)) if new.pinned and len(allowed) == 1 else None, node_count=new.node_count,
+            title=new.title,
         )  # fmt: skip
         raise no_capacity(site, view, drafted, request, now, change=True)
     store.delete_allocations(connection, old.id)
@@ -285,7 +316,23 @@ def _replaced(
     return replace(new, allocations=planning.allocations(new, plan.nodes))
 
 
-def _separated(connection: Connection, new: Reservation, now: int) -> Reservation:
+def allowed_nodes(site: Site, old: Reservation, new: Reservation, changes: Changes) -> frozenset[str]:
+    """Where a booking may come to lie.
+
+    :raises Invalid: a node was asked for that has nothing for it.
+    """
+    allowed = frozenset(_nodes(site, old))
+    if changes.node:
+        if changes.node not in allowed or old.node_count > 1:
+            valid = ", ".join(sorted(allowed)) or "none"
+            raise Invalid.field("node", f"{changes.node!r} is not possible; valid: {valid}")
+        return frozenset([changes.node])
+    if new.pinned:
+        return frozenset(old.nodes) or planning.nodes_for_waiting(site, old)
+    return allowed
+
+
+def separated(connection: Connection, new: Reservation, now: int) -> Reservation:
     """Bookings of one owner at the same time have servers of their own: what has not begun makes way."""
     others = store.select_where(
         connection, store.owned_by(new.owner), store.overlapping(new.interval), store.not_given_back()

@@ -31,6 +31,14 @@ LATEST = 12 * HOUR
 """How much later in the day all of a series is looked for where it does not fit, and in which steps."""
 
 
+def book(
+    site: Site, request: BookingRequest, *, actor: Actor, now: int, idempotency_key: str | None = None
+) -> Reservation:
+    """Books what is asked for, once or again and again: see :func:`.booking.book` and :func:`book_series`."""
+    way = booking.book if request.recurrence is None else book_series
+    return way(site, request, actor=actor, now=now, idempotency_key=idempotency_key)
+
+
 def book_series(
     site: Site, request: BookingRequest, *, actor: Actor, now: int, idempotency_key: str | None = None
 ) -> Reservation:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from mlmp_spawner.cgroups import KINDS
 from mlmp_spawner.errors import Changed, Invalid
 from mlmp_spawner.rules import catalog as rules
 from mlmp_spawner.rules.policy import Usage
@@ -62,6 +63,7 @@ def reservation(
         warned_at=found.warned_at if whole else None,
         started_at=found.started_at if whole else None,
         stopped_at=found.stopped_at if whole else None,
+        series=found.series if whole else None,
         mine=mine,
         etag="",
     )
@@ -109,7 +111,9 @@ def entry(found: Entry) -> models.Entry:
     return models.Entry(at=found.at, actor=found.actor, action=found.action, details=found.details)
 
 
-def catalog(found: rules.Catalog, profiles: Iterable[rules.Profile]) -> models.Catalog:
+def catalog(
+    found: rules.Catalog, profiles: Iterable[rules.Profile], not_enforced: Mapping[str, str]
+) -> models.Catalog:
     """The part of the catalog that ``profiles`` need."""
     chosen = list(profiles)
     nodes = {node.name: node for profile in chosen for node in found.nodes_for(profile)}
@@ -122,6 +126,8 @@ def catalog(found: rules.Catalog, profiles: Iterable[rules.Profile]) -> models.C
             if image.name in images
         ],
         profiles=[_profile(found, profile) for profile in chosen],
+        enforced=[kind for kind in KINDS if kind not in not_enforced],
+        not_enforced=dict(not_enforced),
     )
 
 

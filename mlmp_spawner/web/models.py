@@ -58,6 +58,18 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Recurrence(Request):
+    """How often, by the clock of a zone: the same time of day also when the clocks change."""
+
+    rrule: Annotated[Line, Field(min_length=1, max_length=300)] = Field(
+        description="RFC 5545 with an end, such as FREQ=WEEKLY;BYDAY=MO;UNTIL=20261218; at most 100 bookings"
+    )
+    zone: Annotated[Line, Field(min_length=1, max_length=64)] = Field(description="IANA name: Europe/Zurich")
+    without: list[Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]] = Field(
+        [], alias="except", max_length=400, description="days of the zone that are left out"
+    )
+
+
 class Booking(Request):
     """What to book: a profile, and from when to when, or for how long."""
 
@@ -72,6 +84,7 @@ class Booking(Request):
     waitlist: Annotated[bool, Field(strict=True)] = Field(False, description="wait for it, if nothing is free")
     server: Annotated[Line, Field(max_length=30)] | None = Field(None, description='of the server; "" is the default')
     owner: Name | None = Field(None, description="for whom, if not for oneself (admins)")
+    recurrence: Recurrence | None = Field(None, description="again and again: all dates or none")
 
 
 class Change(Request):
@@ -82,6 +95,12 @@ class Change(Request):
     node: Name | None = Field(default_factory=lambda: None)
     units: Units = Field(default_factory=int)
     title: Title = Field(default_factory=str)
+
+
+class WhichQuery(Request):
+    """Of a series: this booking, this and what follows, or all that has not begun."""
+
+    which: Literal["this", "following", "all"] = "this"
 
 
 class Extension(Request):
@@ -147,8 +166,16 @@ class Reservation(BaseModel):
     warned_at: Instant | None
     started_at: Instant | None
     stopped_at: Instant | None
+    series: str | None = Field(description="of which it is one booking")
     mine: bool
     etag: str = Field(description="for If-Match and If-None-Match")
+
+
+class GivenBack(Reservation):
+    """A booking that was given back, and what else was."""
+
+    cancelled: list[str] = Field(description="the ids of all bookings that were cancelled")
+    undo: dict[str, Any] | None = Field(description="what to POST to reservations to have them again")
 
 
 class Reservations(BaseModel):
@@ -229,6 +256,10 @@ class Catalog(BaseModel):
     nodes: list[Node]
     images: list[Image]
     profiles: list[Profile]
+    enforced: list[str]
+    """What of a booking's share the machine itself keeps to: memory, cpu, processes, devices."""
+    not_enforced: dict[str, str]
+    """What is kept by agreement alone, each with the reason."""
 
 
 class Step(BaseModel):
@@ -316,7 +347,7 @@ class FieldError(BaseModel):
 class Alternative(BaseModel):
     """What is possible instead. ``request`` can be posted as it is."""
 
-    kind: Literal["later", "node", "shorter", "smaller"]
+    kind: Literal["later", "node", "shorter", "smaller", "except"]
     request: dict[str, Any]
 
 
@@ -333,3 +364,4 @@ class Problem(BaseModel):
     alternatives: list[Alternative] | None = None
     limits: list[dict[str, Any]] | None = None
     longest_end: str | None = None
+    clashes: list[str] | None = Field(None, description="the days of a series on which it is not possible")

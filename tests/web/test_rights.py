@@ -1,14 +1,18 @@
-"""Who may call what: every row of the table against every kind of caller."""
+"""Who may call what and see which page: every route against every kind of caller."""
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import pytest
+from tornado.web import RequestHandler
 
 from mlmp_spawner.units import HOUR, to_iso
 from mlmp_spawner.web.api.table import TABLE
+from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW
-from tests.web.harness import TOKENS, RunningApp
+from tests.web.harness import PREFIX, TOKENS, RunningApp
 
 #: What a caller gets on a booking of ann's: `in` (answered), or the status of the refusal.
 CALLERS = {
@@ -48,12 +52,15 @@ EXPECTED = {
     "GET nodes": LET_IN,
     "GET nodes/{name}/outages": LET_IN,
     "PUT nodes/{name}/outages": ADMINS,
+    "GET series/{id}": SEERS,
     "GET limits": LET_IN,
     "GET limits/{name}": SEERS,
     "PUT limits/{name}": ADMINS,
     "DELETE limits/{name}": ADMINS,
     "GET timeline": LET_IN,
     "GET audit": ADMINS,
+    "GET usage": LET_IN,
+    "GET activity": ADMINS,
     "GET stream": LET_IN,
     "GET me/notices": LET_IN,
     "POST me/notices/read": LET_IN,
@@ -80,13 +87,61 @@ BODIES = {
     "PUT me/preferences": {},
 }
 
+#: The pages, by method and pattern. A stranger is sent to the login (302); a form of a stranger is refused.
+VISITORS = LET_IN | {"nobody": 302, "unknown token": 302}
+ADMIN_VISITORS = ADMINS | {"nobody": 302, "unknown token": 302}
+ITS_VISITORS = VISITORS | dict.fromkeys(("other", "foreign", "narrow admin", "filtered admin"), 404)
+ITS_SENDERS = BOOKERS | {"other": 404}
+OF_BOOKINGS = VISITORS | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
+PAGES = {
+    "GET ": VISITORS,
+    "GET start": OF_BOOKINGS,
+    "POST start": BOOKERS,
+    "GET book": VISITORS,
+    "POST book": BOOKERS,
+    "GET timeline": VISITORS,
+    "GET notices": VISITORS,
+    "POST notices": LET_IN,
+    "GET preferences": VISITORS,
+    "POST preferences": BOOKERS,
+    "GET preferences/(test|calendar|revoke)": OF_BOOKINGS,
+    "POST preferences/(test|calendar|revoke)": BOOKERS,
+    "GET bookings": VISITORS,
+    "GET bookings/([a-z0-9]+)": ITS_VISITORS,
+    "GET bookings/([a-z0-9]+)/change": OF_BOOKINGS,
+    "POST bookings/([a-z0-9]+)/change": ITS_SENDERS,
+    "GET bookings/([a-z0-9]+)/(start|extend|cancel|stop)": OF_BOOKINGS,
+    "POST bookings/([a-z0-9]+)/(start|extend|cancel|stop)": ITS_SENDERS,
+    "GET admin": ADMIN_VISITORS,
+    "GET admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMIN_VISITORS,
+    "POST admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMINS,
+    "GET admin/bookings": ADMIN_VISITORS,
+    "GET admin/people": ADMIN_VISITORS,
+    "GET admin/limits": ADMIN_VISITORS,
+    "POST admin/limits": ADMINS,
+    "GET admin/health": ADMIN_VISITORS,
+    "GET admin/audit": ADMIN_VISITORS,
+    r"GET admin/audit\.csv": ADMIN_VISITORS,
+}
+FORMS = {
+    "POST book": {"profile": "gpu", "duration": "1h"},
+    "POST start": {"duration:gpu": "1h"},
+    "POST bookings/([a-z0-9]+)/change": {"title": "changed"},
+    "POST admin/limits": {"name": "user:ann", "units_at_once": "3"},
+    "POST admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": {"bookings": "keep", "reason": "test"},
+}
+
 
 @pytest.fixture
 def booked(ann: httpx.Client) -> str:
     return ann.post("reservations", json={"profile": "gpu", "duration": "1h", "title": "ann's"}).json()["id"]
 
 
-def _address(path: str, booked: str) -> str:
+def _address(path: str, booked: str, ann: httpx.Client) -> str:
+    if path.startswith("series/"):
+        again = {"rrule": "FREQ=DAILY;COUNT=2", "zone": "UTC"}
+        body = {"profile": "gpu", "start": to_iso(NOW + 30 * HOUR), "duration": "1h", "recurrence": again}
+        booked = ann.post("reservations", json=body).json()["series"]
     return NAMES.get(path, path).replace("{id}", booked)
 
 
@@ -94,14 +149,55 @@ def test_every_call_has_its_row_here():
     assert {f"{row.method} {row.path}" for row in TABLE} == set(EXPECTED)
 
 
+def test_every_page_has_its_rows_here():
+    found = {
+        f"{method} {pattern}"
+        for pattern, handler, *_ in pages.routes()
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if getattr(handler, method.lower()) is not RequestHandler._unimplemented_method
+    }
+    assert found == set(PAGES)
+
+
+def _page(pattern: str, booked: str) -> str:
+    """An address that the pattern is for."""
+    path = pattern.replace("([a-z0-9]+)", booked).replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
+    return re.sub(r"\((\w+)\|[^)]*\)", r"\1", path).replace("\\.", ".")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booked: str):
+    wrong = []
+    for caller, token in CALLERS.items():
+        with app.client(token, Accept="text/html") as client:
+            for call in (one for one in PAGES if one.startswith(f"{method} ")):
+                address = app.url + PREFIX + _page(call.partition(" ")[2], booked)
+                answer = client.request(method, address, data=FORMS.get(call))
+                status, expected = answer.status_code, PAGES[call][caller]
+                # After an owner gave it back the next one is told that it is over: let in, and refused for that alone.
+                as_expected = status < 300 or status in (303, 400, 409) if expected == "in" else status == expected
+                to_login = answer.headers.get("Location", "").startswith("/hub/api/oauth2/authorize")
+                if not as_expected or to_login != (expected == 302):
+                    wrong.append(f"{call} as {caller}: {status}, not {expected}")
+    assert wrong == []
+
+
+def test_who_is_no_admin_finds_no_way_to_the_admins_pages(app: RunningApp, booked: str):
+    for caller, token in CALLERS.items():
+        if PAGES["GET "][caller] != "in":
+            continue
+        with app.client(token, Accept="text/html") as client:
+            page = client.get(app.url + PREFIX).text
+        assert (f'href="{PREFIX}admin"' in page) == (PAGES["GET admin"][caller] == "in"), caller
+
+
 @pytest.mark.parametrize("call", EXPECTED)
-def test_who_may(call: str, app: RunningApp, booked: str):
+def test_who_may(call: str, app: RunningApp, booked: str, ann: httpx.Client):
     method, path = call.split(" ")
+    address = _address(path, booked, ann)
     for caller, token in CALLERS.items():
         with app.client(token) as client:
-            request = client.build_request(
-                method, _address(path, booked), params=QUERIES.get(call), json=BODIES.get(call)
-            )
+            request = client.build_request(method, address, params=QUERIES.get(call), json=BODIES.get(call))
             answer = client.send(request, stream=True)
             answer.close()
         expected = EXPECTED[call][caller]
@@ -120,7 +216,7 @@ def test_a_refused_call_changes_nothing(app: RunningApp, booked: str, ann: httpx
             if method == "GET" or outcome[caller] == "in":
                 continue
             with app.client(token) as client:
-                client.request(method, _address(path, booked), json=BODIES.get(call))
+                client.request(method, NAMES.get(path, path).replace("{id}", booked), json=BODIES.get(call))
     assert ann.get(f"reservations/{booked}").json() == before
     assert app.hub.asked == []
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from mlmp_spawner.errors import Invalid, NotAllowed
-from mlmp_spawner.operations import booking, changes, history, listing
-from mlmp_spawner.operations.requests import BookingRequest
+from mlmp_spawner.operations import changes, history, listing, series, series_changes
 from mlmp_spawner.web import answers, models
-from mlmp_spawner.web.api.common import answer, change, find, if_match, own, places, start, tell, window_of
+from mlmp_spawner.web.api.common import (
+    answer,
+    booking_request,
+    change,
+    find,
+    id_of,
+    if_match,
+    own,
+    places,
+    start,
+    tell,
+    window_of,
+)
 from mlmp_spawner.web.routes import Answer, Call, Route
 
 _KEY = re.compile(r"[\x21-\x7e]{1,200}")
@@ -57,22 +69,9 @@ async def create_reservation(call: Call) -> Answer:
     key = call.handler.request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.fullmatch(key):
         raise Invalid.field("Idempotency-Key", "1 to 200 printable characters without spaces")
-    request = BookingRequest(
-        profile=body.profile,
-        start=body.start,
-        end=body.end,
-        duration=body.duration,
-        node=body.node,
-        units=body.units,
-        node_count=body.node_count,
-        title=body.title,
-        waitlist=body.waitlist,
-        server=body.server,
-        owner=body.owner,
-        owner_groups=await _owner_groups(call, body.owner),
-    )
+    request = booking_request(body, await _owner_groups(call, body.owner))
     booked = await context.run(
-        booking.book, context.site, request, actor=caller.actor(), now=call.handler.now, idempotency_key=key
+        series.book, context.site, request, actor=caller.actor(), now=call.handler.now, idempotency_key=key
     )
     await tell(context, booked)
     location = f"{context.api_prefix}reservations/{booked.id}"
@@ -93,12 +92,29 @@ async def change_reservation(call: Call) -> Answer:
         raise Invalid("Nothing is to change.", hint="Give start, end, node, units or title.")
     if "node" in given:
         given["node"] = given["node"] or ""
-    return await change(call, changes.change, changes.Changes(**given), if_match=if_match(call))
+    done = await _of_series(call, series_changes.change, changes.Changes(**given))
+    return await answer(call, done.reservation)
 
 
 async def delete_reservation(call: Call) -> Answer:
     """Cancels what has not begun, releases what has."""
-    return await change(call, changes.cancel, if_match=if_match(call))
+    done = await _of_series(call, series_changes.cancel)
+    found = await answer(call, done.reservation)
+    assert isinstance(found.body, models.Reservation)
+    cancelled = list(done.touched) if done.undo else []
+    return replace(found, body=models.GivenBack(**dict(found.body), cancelled=cancelled, undo=done.undo))
+
+
+async def _of_series(call: Call, operation: Any, *args: Any) -> series_changes.Done:
+    """Carries out an operation on one or several bookings of a series, and tells the enforcers."""
+    query: models.WhichQuery = call.query
+    context, actor = call.handler.context, call.handler.me.actor()
+    done: series_changes.Done = await context.run(
+        operation, context.site, id_of(call), *args, which=query.which, actor=actor, now=call.handler.now,
+        if_match=if_match(call),
+    )  # fmt: skip
+    await tell(context, done.reservation)
+    return done
 
 
 async def extend_reservation(call: Call) -> Answer:
@@ -165,12 +181,12 @@ TABLE: tuple[Route, ...] = (
     ),
     Route(
         "PATCH", "reservations/{id}", "changeReservation", "move, resize or rename a booking", "book",
-        change_reservation, body=models.Change, answer=models.Reservation, headers=_IF_MATCH,
+        change_reservation, query=models.WhichQuery, body=models.Change, answer=models.Reservation, headers=_IF_MATCH,
         statuses={**_CONFLICT, **_CHANGED},
     ),
     Route(
         "DELETE", "reservations/{id}", "giveBack", "cancel a booking, or release it once it has begun", "book",
-        delete_reservation, answer=models.Reservation, headers=_IF_MATCH,
+        delete_reservation, query=models.WhichQuery, answer=models.GivenBack, headers=_IF_MATCH,
         statuses={409: "it is over already", **_CHANGED},
     ),
     Route(

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlmp_spawner.errors import Invalid, NotAllowed, NotFound, NotNow, TooLate
 from mlmp_spawner.operations import changes, listing, waitlist
+from mlmp_spawner.operations.requests import BookingRequest, Recurrence
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.web import answers, models
 from mlmp_spawner.web.context import Context
@@ -31,11 +32,8 @@ def groups_of(call: Call) -> frozenset[str]:
 
 
 async def find(call: Call) -> Reservation:
-    wanted = call.path["id"]
-    if not _ID.fullmatch(wanted):
-        raise NotFound("There is no such booking.")
     context = call.handler.context
-    found: Reservation = await context.run(changes.get, context.site, wanted)
+    found: Reservation = await context.run(changes.get, context.site, id_of(call))
     return found
 
 
@@ -52,16 +50,46 @@ def if_match(call: Call) -> int | None:
     return answers.version_of(call.handler.request.headers.get("If-Match"))
 
 
+def booking_request(body: models.Booking, owner_groups: frozenset[str] | None) -> BookingRequest:
+    """What a body asks for. :param owner_groups: of whom an admin books for."""
+    again = body.recurrence
+    return BookingRequest(
+        profile=body.profile,
+        start=body.start,
+        end=body.end,
+        duration=body.duration,
+        node=body.node,
+        units=body.units,
+        node_count=body.node_count,
+        title=body.title,
+        waitlist=body.waitlist,
+        server=body.server,
+        owner=body.owner,
+        owner_groups=owner_groups,
+        recurrence=Recurrence(again.rrule, again.zone, tuple(again.without)) if again else None,
+    )
+
+
 async def change(call: Call, operation: Any, *args: Any, **kwargs: Any) -> Answer:
     """Carries out an operation on the booking of the call, tells the enforcers, answers with what it is now."""
+    context = call.handler.context
+    actor = call.handler.me.actor()
+    changed = await context.run(
+        operation, context.site, id_of(call), *args, actor=actor, now=call.handler.now, **kwargs
+    )
+    await tell(context, changed)
+    return await answer(call, changed)
+
+
+def id_of(call: Call) -> str:
+    """The id in the address.
+
+    :raises NotFound: it can't be one.
+    """
     wanted = call.path["id"]
     if not _ID.fullmatch(wanted):
         raise NotFound("There is no such booking.")
-    context = call.handler.context
-    actor = call.handler.me.actor()
-    changed = await context.run(operation, context.site, wanted, *args, actor=actor, now=call.handler.now, **kwargs)
-    await tell(context, changed)
-    return await answer(call, changed)
+    return wanted
 
 
 async def tell(context: Context, reservation: Reservation) -> None:

@@ -9,12 +9,25 @@ from __future__ import annotations
 from typing import Any
 
 from mlmp_spawner.web import openapi
-from mlmp_spawner.web.api import access, audit, bookings, calendar, limits, notices, outages, own, stream, timeline
+from mlmp_spawner.web.api import (
+    access,
+    audit,
+    bookings,
+    calendar,
+    limits,
+    notices,
+    outages,
+    own,
+    series,
+    stream,
+    timeline,
+    usage,
+)
 from mlmp_spawner.web.routes import Route, handlers
 
 TABLE: tuple[Route, ...] = (
-    *access.TABLE, *bookings.TABLE, *limits.TABLE, *outages.TABLE, *timeline.TABLE, *stream.TABLE, *notices.TABLE,
-    *calendar.TABLE, *audit.TABLE, *own.TABLE,
+    *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *timeline.TABLE, *stream.TABLE,
+    *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE, *own.TABLE,
 )  # fmt: skip
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from mlmp_spawner.errors import Invalid, MLMPError, NoCapacity, NotAllowed
-from mlmp_spawner.operations import availability, booking, preview
+from mlmp_spawner.operations import availability, preview, series
 from mlmp_spawner.operations.planning import nodes_of
 from mlmp_spawner.operations.preview import Preview
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.units import MINUTE
-from mlmp_spawner.web import models, sentence, would
-from mlmp_spawner.web.api.common import tell
+from mlmp_spawner.web import models, recurrence_form, sentence, would
+from mlmp_spawner.web.api.common import booking_request, tell
 from mlmp_spawner.web.pages.base import Page
 from mlmp_spawner.web.problems import as_error
 from mlmp_spawner.web.sentence import Sentence
@@ -54,7 +53,7 @@ class Book(Page):
         if key and not re.fullmatch(r"[\x21-\x7e]{1,200}", key):
             raise Invalid.field("key", "1 to 200 printable characters")
         booked: Reservation = await self.context.run(
-            booking.book, self.site, request, actor=self.me.actor(), now=self.now, idempotency_key=key
+            series.book, self.site, request, actor=self.me.actor(), now=self.now, idempotency_key=key
         )
         return booked
 
@@ -73,9 +72,12 @@ class Book(Page):
             text = self.field(name)
             if text:
                 body[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+        if again := self.field("recurrence"):  # of an alternative
+            body["recurrence"] = models.Recurrence.model_validate_json(again)
+        elif rule := recurrence_form.rule_of(self.field("repeat"), self.field("until")):
+            body["recurrence"] = {"rrule": rule, "zone": str(self.zone)}
         checked = models.Booking.model_validate(body | {"waitlist": self.field("waitlist") == "1"})
-        request = BookingRequest(**{name: getattr(checked, name) for name in checked.model_fields_set})
-        return replace(request, owner_groups=await self._groups(request.owner or "")) if request.owner else request
+        return booking_request(checked, await self._groups(checked.owner) if checked.owner else None)
 
     async def _groups(self, owner: str) -> frozenset[str]:
         """The groups that count for a booking of this owner.
@@ -111,6 +113,8 @@ class Book(Page):
         if told is not None:
             values |= await self._outlook(told, groups) | {"nodes": nodes[told.profile.name]}
         live = await self.live()
+        if self.request.method == "POST":
+            values |= {name: self.get_body_argument(name, "") for name in ("repeat", "until")}
         minute = self.now // MINUTE * MINUTE + MINUTE
         live["next"] = min(minute, live["next"] or minute)  # "now" moves on
         self.render_page("book.html", problem=problem.problem() if problem else None, **live | values)
@@ -131,6 +135,7 @@ class Book(Page):
         return {
             "outlook": outlook,
             "lengths": sentence.lengths(told),
+            "not_enforced": self.site.not_enforced,
             "simulated": self.site.catalog.simulated(told.profile.resource),
             "start_input": sentence.input_value(told, self.zone, self.now),
             "request": sentence.request_of(told, outlook.wanted) if outlook.wanted else None,
