@@ -24,6 +24,8 @@ FACTS = {
     "nodes": ["a"],
 }
 
+MORE = ("target", "source", "node", "reason", "idle_since", "release_at", "longest_end", "series", "by")
+
 
 def said(kind: Any, action: str, **details: object) -> tuple[str, str]:
     zone = ZoneInfo("Europe/Zurich")
