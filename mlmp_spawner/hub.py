@@ -101,9 +101,17 @@ class HubClient:
 
     async def users(self) -> AsyncIterator[HubUser]:
         """All users with servers that run or are about to."""
+        async for user in self._users(state="active"):
+            yield user
+
+    async def groups(self) -> dict[str, frozenset[str]]:
+        """The groups of each user."""
+        return {user.name: user.groups async for user in self._users()}
+
+    async def _users(self, **narrowed: str) -> AsyncIterator[HubUser]:
         offset: int | None = 0
         while offset is not None:
-            params = {"state": "active", "limit": PAGE, "offset": offset}
+            params = {**narrowed, "limit": PAGE, "offset": offset}
             answer = await self._ask("GET", "users", params=params, headers={"Accept": _PAGINATION})
             body = answer.json()
             for item in body["items"]:

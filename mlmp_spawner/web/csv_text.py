@@ -1,4 +1,4 @@
-"""Tables as CSV that spreadsheets open without taking a text for a formula."""
+"""Tables as CSV that spreadsheets open without running anything that is in them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from collections.abc import Iterable, Sequence
 
 MEDIA_TYPE = "text/csv"
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
+            "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """The table in UTF-8 with CRLF (RFC 4180).
-
-    A text that a spreadsheet would run as a formula gets an apostrophe before it; numbers stay numbers, None is empty.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
+    """Rows under a header (RFC 4180), texts always in quotes, in UTF-8 with the mark that spreadsheets know it by."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
     writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return out.getvalue().encode("utf-8", "replace")
+    writer.writerows([harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    return buffer.getvalue().encode("utf-8-sig")
 
 
-def _cell(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return f"'{value}" if value.lstrip(" ").startswith(_FORMULA) else value
+def harmless(text: str) -> str:
+    """A text that no spreadsheet takes for a formula: what could be one gets an apostrophe before it."""
+    bare = text.lstrip()
+    return f"'{text}" if bare.startswith(_FORMULA) or text.startswith(("\t", "\r", "\n")) else text

@@ -83,6 +83,9 @@ class ObedientHub(HubClient):
             raise NotFound(f"There is no user {name!r} on this hub.")
         return HubUser(name, frozenset(), {"": HubServer("", True, None, False)})
 
+    async def groups(self) -> dict[str, frozenset[str]]:
+        return {"ann": frozenset(), "ben": frozenset({"lab"}), "eve": frozenset(), "root": frozenset()}
+
     async def start_server(self, user: str, server: str, options: Any) -> bool:
         self.asked.append(("start", user, server))
         if self.refusal:
