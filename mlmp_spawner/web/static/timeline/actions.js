@@ -139,7 +139,7 @@ export class Actions {
    */
   refused(error, bar, instead) {
     const element = bar && this.grid.elementOf(bar);
-    pop("That did not work", [refusal(error, bar?.profile ?? "", instead), dismiss()], element?.getBoundingClientRect() ?? null);
+    pop(bar ? "It stays as it was" : "That did not work", [refusal(error, bar?.profile ?? "", instead), dismiss()], element?.getBoundingClientRect() ?? null);
     announce(error instanceof Error ? error.message : "That did not work.");
   }
 }
@@ -157,6 +157,7 @@ export function refusal(error, profile, instead, ...more) {
   const box = h("div.tl-refusal", { role: "alert" }, h("p", {}, known.message));
   const buttons = known.alternatives.map((one) => h("button.btn.btn-sm.btn-primary", {
     type: "button",
+    "data-first": "",
     click: (/** @type {Event} */ event) => {
       /** @type {HTMLButtonElement} */ (event.currentTarget).disabled = true;
       instead(one.request).catch((again) => box.replaceWith(refusal(again, profile, instead)));

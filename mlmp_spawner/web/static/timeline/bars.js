@@ -51,8 +51,8 @@ export function movable(bar, now) {
   return bar.state === "active" || (bar.node !== null && bar.start <= now) ? "end" : "all";
 }
 
-const MODEL = h("div.tl-bar", { role: "gridcell", tabindex: "-1" }, h("span.tl-mark"), h("span.tl-text"));
-const LINKED = h("div.tl-bar.tl-linked", { "aria-hidden": "true" }, h("i"), h("span.tl-mark"), h("span.tl-text"));
+const MODEL = h("div.tl-bar", { role: "gridcell", tabindex: "-1" }, h("span"));
+const LINKED = h("div.tl-bar.tl-linked", { "aria-hidden": "true" }, h("i"), h("span"));
 
 /** @param {boolean} first whether it is the first part of its booking, which is the one that can be reached */
 export function make(first) {
@@ -74,13 +74,14 @@ export function fill(element, bar, first, view) {
   if (bar.start < view.start) name += " tl-cut-start";
   if (bar.end > view.end) name += " tl-cut-end";
   if (element.className !== name) element.className = name;
-  const [mark_, text] = /** @type {HTMLElement[]} */ ([...element.querySelectorAll("span")]);
-  mark_.textContent = mark(bar) && `${mark(bar)} `;
-  text.textContent = words(bar);
+  const kind = mark(bar);
+  const text = /** @type {HTMLElement} */ (element.lastChild);
+  if (kind) text.replaceChildren(h("em", {}, kind), ` ${words(bar)}`);
+  else text.textContent = words(bar);
   if (!first) return;
   element.dataset.key = bar.key;
   element.setAttribute("aria-label", spoken(bar));
-  element.title = `${mark(bar) ? `${mark(bar)} · ` : ""}${words(bar)}\n${hours(bar.start, bar.end)}`;
+  element.title = `${kind ? `${kind} · ` : ""}${words(bar)}\n${hours(bar.start, bar.end)}`;
 }
 
 /** The parts of a bar that lie in rows side by side: first row, number of rows. @param {number[]} rows */

@@ -26,6 +26,7 @@ import { LABEL } from "./model.js";
 
 const FAR = 4; // px after which a press is a drag
 const LONG = 380; // ms that a finger rests
+const FINE = 5 * MINUTE;
 const EDGE = 8; // px at the ends of a bar that resize it
 
 export class Dragging {
@@ -173,7 +174,7 @@ export class Dragging {
     const at = grid.timeAt(clientX);
     const { bar } = drag;
     const profile = this.#profile(drag.lane, bar?.profile);
-    const step = profile ? Math.min(STEP, Math.max(profile.min_duration, MINUTE)) : STEP;
+    const step = this.#step(profile);
     const least = Math.max(profile?.min_duration ?? step, step);
     const place = grid.model.at(clientY - grid.body.getBoundingClientRect().top);
     if (drag.mode === "book") {
@@ -189,6 +190,13 @@ export class Dragging {
       drag.to = { ...drag.to, start, end: start + bar.end - bar.start, ...this.#target(bar, drag, place) };
     }
     this.#show();
+  }
+
+  /** A quarter of an hour; less only of what may be very short, and where it can be aimed at. @param {Profile} [profile] */
+  #step(profile) {
+    const { model, width } = this.grid;
+    const aimed = (width / (model.end - model.start)) * FINE >= 3;
+    return profile && profile.min_duration < 2 * FINE && aimed ? FINE : STEP;
   }
 
   /** The node that a bar is held over, if it can go there. @param {Bar} bar @param {Drag} drag @param {{ lane: Lane, row: number } | null} place */

@@ -12,7 +12,7 @@ import { LABEL, Model } from "./model.js";
 /** @typedef {{ top: number, bottom: number, from: number, to: number, start: number, end: number, now: number }} View */
 
 const THIN = 26; // px in which no name can be read
-const MARGIN = 240; // px around the view that are drawn too
+const MARGIN = 160; // px around the view that are drawn too
 const NARROWEST = /** @type {[number, number][]} */ ([[30, 36], [80, 15], [800, 8.2]]); // hours up to: px for each
 
 export class Grid {
@@ -214,13 +214,17 @@ export class Grid {
     if (!home) return;
     const known = this.parts.get(key);
     const left = this.x(bar.start);
-    const at = `${left.toFixed(1)} ${this.x(bar.end).toFixed(1)} ${row} ${count} ${lane.rowHeight} ${view.start}`;
+    const width = Math.max(this.x(bar.end) - left - 1, 2);
+    // Of what begins left of the view, the name stands where it can be read.
+    const aside = Math.max(0, Math.min(this.scroll.scrollLeft - left, width - 40));
+    const at = `${left.toFixed(1)} ${width.toFixed(1)} ${aside} ${row} ${count} ${lane.rowHeight} ${view.start}`;
     const element = known?.element ?? make(first);
     if (known?.bar !== bar || known.at !== at) {
       fill(element, bar, first, view);
-      const width = Math.max(this.x(bar.end) - left - 1, 2);
       if (width < THIN) element.classList.add("tl-thin");
-      element.style.cssText = `left:${LABEL + left}px;width:${width}px;height:${count * lane.rowHeight - 2}px`;
+      const height = count * lane.rowHeight - 2;
+      const line = bar.kind === "maintenance" ? 20 : height - 2;
+      element.style.cssText = `left:${LABEL + left}px;width:${width}px;height:${height}px;line-height:${line}px;text-indent:${aside}px`;
       if (!first) /** @type {HTMLElement} */ (element.firstChild).style.height = `${(row - before - 1) * lane.rowHeight + 2}px`;
       this.parts.set(key, { element, bar, at });
     }
@@ -265,8 +269,7 @@ function frame(lane) {
   const kind = group.node ? group.model || group.resource : "for a free place";
   const label = h("div.tl-label", { "aria-hidden": "true" }, h("strong", {}, name), h("span", {}, group.simulated ? `${kind} · simulated` : kind));
   const element = h("div.tl-lane", { role: "rowgroup", "aria-label": `${name}, ${kind}` }, label);
-  element.style.top = `${lane.top}px`;
-  element.style.height = `${lane.height}px`;
+  element.style.cssText = `top:${lane.top}px;height:${lane.height}px;--tl-row:${lane.rowHeight}px`;
   return element;
 }
 
