@@ -73,17 +73,16 @@ class One(Page):
 
     @property
     def address(self) -> str:
-        """With its number."""
-        return f"bookings/{self._wanted}"
+        """With its number, also before the page knows whether it may be seen."""
+        return f"bookings/{self.path_args[0]}"
 
     async def get(self, wanted: str) -> None:
         """Shows it."""
-        self._wanted = wanted
         await self.show()
 
     async def show(self, *, problem: MLMPError | None = None) -> None:
         """The booking, who did what when."""
-        found = await self.own(self._wanted)
+        found = await self.own(self.path_args[0])
         entries = await self.context.run(history.of, self.site.engine, found.id)
         live = await self.live()
         self.render_page(
@@ -110,7 +109,6 @@ class Action(One):
 
     async def post(self, wanted: str, action: str) -> None:
         """Does it, and shows the page that the button was on."""
-        self._wanted = wanted
         found = await self.own(wanted)
         back = self.field("back")
         back = back if back in ("", "bookings", "timeline") else f"bookings/{wanted}"

@@ -30,7 +30,6 @@ class Change(One):
 
     async def post(self, wanted: str) -> None:
         """Changes it."""
-        self._wanted = wanted
         found = await self.own(wanted)
         try:
             changed = await self.context.run(

@@ -69,12 +69,16 @@ class Machine(AdminPage):
 
     @property
     def address(self) -> str:
-        """With its name."""
-        return f"admin/machines/{self._node}"
+        """With its name, also before the page knows whether it may be seen."""
+        return f"admin/machines/{self.node}"
+
+    @property
+    def node(self) -> str:
+        """The node's name, as the address has it."""
+        return self.path_args[0]
 
     async def get(self, node: str) -> None:
         """Shows it; with a query, what the outage that it asks for would do."""
-        self._node = node
         report, problem = None, None
         if asked := self._asked():
             try:
@@ -86,7 +90,6 @@ class Machine(AdminPage):
 
     async def post(self, node: str) -> None:
         """Makes an outage, or ends one."""
-        self._node = node
         try:
             await self._set({name: self.field(name) for name in FIELDS}, dry_run=False)
         except MLMPError as error:
@@ -98,9 +101,9 @@ class Machine(AdminPage):
 
     async def show(self, *, problem: MLMPError | None = None, report: Report | None = None) -> None:
         """The node, and where there is a ``report``, what would become of whom."""
-        known = await self.context.run(outages.get, self.site, self._node, now=self.now)
+        known = await self.context.run(outages.get, self.site, self.node, now=self.now)
         await self.render_admin(
-            "admin_machine.html", problem=problem, node=self._node, known=known, report=report, no_end=NO_END,
+            "admin_machine.html", problem=problem, node=self.node, known=known, report=report, no_end=NO_END,
             hits=await self._hits(report) if report else [], asked=self._asked(),
         )  # fmt: skip
 
@@ -111,9 +114,9 @@ class Machine(AdminPage):
 
     async def _set(self, asked: Mapping[str, str], *, dry_run: bool) -> Report:
         """:raises MLMPError: what is asked for makes no sense, or not any more."""
-        known = await self.context.run(outages.get, self.site, self._node, now=self.now)
+        known = await self.context.run(outages.get, self.site, self.node, now=self.now)
         report: Report = await self.context.run(
-            outages.set_outages, self.site, self._node, self._wanted(known, asked), actor=self.me.actor(),
+            outages.set_outages, self.site, self.node, self._wanted(known, asked), actor=self.me.actor(),
             now=self.now, bookings="keep" if asked["bookings"] == "keep" else "move", dry_run=dry_run,
             if_match=asked["version"] or None,
         )  # fmt: skip
