@@ -62,6 +62,12 @@ class Caller:
         of_a_server = f"{BOOK}!server={self.name}/"
         return self.is_admin or any(scope in (BOOK, mine) or scope.startswith(of_a_server) for scope in self.scopes)
 
+    @property
+    def is_server(self) -> bool:
+        """Whether the token is that of a user's server: whatever runs there may use it, so it makes nothing that
+        would outlive it."""
+        return any(scope.startswith(("access:servers!server=", f"{BOOK}!server=")) for scope in self.scopes)
+
     def has(self, right: Right) -> bool:
         """Whether the token gives this right. Being let in at all is checked before."""
         return {"none": True, "access": True, "book": self.can_book, "admin": self.is_admin}[right]

@@ -35,6 +35,7 @@ BOOKERS = LET_IN | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtere
 OWNERS = BOOKERS | {"other": 403}
 ADMINS = dict.fromkeys(LET_IN, 403) | {"nobody": 401, "unknown token": 401, "admin": "in", "hub admin": "in"}
 SEERS = LET_IN | {"other": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
+THEMSELVES = BOOKERS | {"owner's server": 403}  # what would outlive the server's token
 
 EXPECTED = {
     "GET me": LET_IN,
@@ -65,10 +66,10 @@ EXPECTED = {
     "GET me/notices": LET_IN,
     "POST me/notices/read": LET_IN,
     "GET me/preferences": LET_IN,
-    "PUT me/preferences": BOOKERS,
+    "PUT me/preferences": THEMSELVES,
     "POST me/preferences/test": BOOKERS,
-    "POST calendar-token": BOOKERS,
-    "DELETE calendar-token": BOOKERS,
+    "POST calendar-token": THEMSELVES,
+    "DELETE calendar-token": THEMSELVES,
     "GET calendar.ics": dict.fromkeys(CALLERS, 404),  # the token of the address is the right
     "GET health": ANYBODY,
     "GET metrics": ANYBODY,

@@ -11,7 +11,7 @@ from mlmp_spawner.errors import NotFound
 from mlmp_spawner.operations import calendar as feed
 from mlmp_spawner.operations import people
 from mlmp_spawner.web import models
-from mlmp_spawner.web.api.notices import person_name, titles
+from mlmp_spawner.web.api.notices import person_herself, titles
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.routes import Answer, Call, Route
 
@@ -33,7 +33,7 @@ class CalendarToken(BaseModel):
 
 async def make_token(call: Call) -> Answer:
     """A new address; the former one is dead."""
-    url = await make_address(call.handler, person_name(call))
+    url = await make_address(call.handler, person_herself(call))
     return Answer(CalendarToken(url=url, since=call.handler.now), status=201)
 
 
@@ -48,7 +48,7 @@ async def make_address(handler: Handler, name: str) -> str:
 async def revoke_token(call: Call) -> Answer:
     """The address is dead."""
     context = call.handler.context
-    await context.run(people.revoke_calendar_token, context.site.engine, person_name(call))
+    await context.run(people.revoke_calendar_token, context.site.engine, person_herself(call))
     return Answer(CalendarToken(url=None, since=None))
 
 

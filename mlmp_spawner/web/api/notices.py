@@ -141,6 +141,19 @@ def person_name(call: Call) -> str:
     return call.handler.me.name
 
 
+def person_herself(call: Call) -> str:
+    """The caller, if it is a person and not a program in a server of theirs.
+
+    :raises NotAllowed: it is none.
+    """
+    if call.handler.me.is_server:
+        raise NotAllowed(
+            "The token of a server may not do this: what it made would outlive it.",
+            hint="Do it on the page Notices and calendar, or with a token of your own from the hub's token page.",
+        )
+    return person_name(call)
+
+
 async def get_preferences(call: Call) -> Answer:
     """As they are."""
     context = call.handler.context
@@ -152,7 +165,7 @@ async def put_preferences(call: Call) -> Answer:
     body: Preferences = call.body
     context = call.handler.context
     changed = await context.run(
-        people.change, context.site.engine, person_name(call), context.settings.ways, choices=body.choices,
+        people.change, context.site.engine, person_herself(call), context.settings.ways, choices=body.choices,
         mail=body.mail, webhook=body.webhook,
     )  # fmt: skip
     return Answer(preferences(changed, context))
