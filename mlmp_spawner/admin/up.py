@@ -81,6 +81,7 @@ def up(
     try:
         where = str((catalog or shared_file("profiles")).absolute())
         chosen: dict[str, Any] = {"host": host, "port": port, "auth": auth, "simulate": simulate, "catalog": where}
+        chosen["not_enforced"] = dict.fromkeys(cgroups.KINDS, "all servers run as the same account")
         own: Account | None = None
         if auth == "pam":
             chosen |= _system_users(account, admin_groups, allowed_groups)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
@@ -73,6 +74,7 @@ class Offer:
     now: int
     bookings: tuple[Reservation, ...]
     profiles: tuple[ProfileOffer, ...]
+    not_enforced: Mapping[str, str] = field(default_factory=dict)
 
 
 def availability(
@@ -124,7 +126,8 @@ def offer(site: Site, *, actor: Actor, now: int) -> Offer:
             _profile_offer(connection, site, limits.of(holding, actor.name, actor.groups, profile), profile, now)
             for profile in site.catalog.profiles_for(actor.groups)
         )
-    return Offer(now, tuple(sorted(mine, key=lambda row: (row.start, row.id))), profiles)
+    bookings = tuple(sorted(mine, key=lambda row: (row.start, row.id)))
+    return Offer(now, bookings, profiles, site.not_enforced)
 
 
 def longest_end(site: Site, found: Reservation, *, groups: frozenset[str], now: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
@@ -18,6 +19,7 @@ class Site:
     """A site as it is now; a changed catalog makes a new one.
 
     The times of the house are in ms; None: never. What each means: :class:`mlmp_spawner.rules.due.Times`.
+    ``not_enforced``: what of a booking's share is not, each with the reason.
     """
 
     engine: Engine
@@ -28,6 +30,7 @@ class Site:
     offer_before: int | None = OFFER_BEFORE
     idle_after: int | None = IDLE_AFTER
     idle_release: int | None = None
+    not_enforced: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
@@ -41,6 +44,7 @@ def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
         offer_before=_ms(settings.offer_before),
         idle_after=_ms(settings.idle_after),
         idle_release=_ms(settings.idle_release),
+        not_enforced=dict(settings.not_enforced),
     )
 
 

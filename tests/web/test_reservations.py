@@ -262,3 +262,8 @@ def test_me_and_the_catalog_show_what_holds_for_the_caller(ann: httpx.Client, be
     assert (profile["name"], profile["units"], profile["max_units"], profile["simulated"]) == ("gpu", 1, 4, False)
     assert (profile["min_duration"], profile["default_duration"], profile["max_duration"]) == ("1m", "4h", "40d")
     assert [node["name"] for node in catalog["nodes"]] == ["gpu-a", "gpu-b"]
+
+
+def test_the_catalog_says_what_of_a_share_is_enforced(ann: httpx.Client):
+    found = ann.get("catalog").json()
+    assert sorted([*found["enforced"], *found["not_enforced"]]) == ["cpu", "devices", "memory", "processes"]

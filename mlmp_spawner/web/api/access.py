@@ -36,7 +36,7 @@ async def catalog(call: Call) -> Answer:
     found = call.handler.site.catalog
     caller = call.handler.me
     profiles = found.profiles.values() if caller.is_admin else found.profiles_for(caller.groups)
-    return Answer(answers.catalog(found, profiles))
+    return Answer(answers.catalog(found, profiles, call.handler.site.not_enforced))
 
 
 async def availability(call: Call) -> Answer:
