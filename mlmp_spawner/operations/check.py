@@ -30,8 +30,8 @@ from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.rules.values import choices, quoted
 from mlmp_spawner.settings import load_config
 from mlmp_spawner.store import limits as limit_entries
+from mlmp_spawner.store import outages, schema
 from mlmp_spawner.store import reservations as store
-from mlmp_spawner.store import schema
 from mlmp_spawner.store.engine import database_url, make_engine
 from mlmp_spawner.store.tables import reservation
 from mlmp_spawner.store.transaction import Busy, read
@@ -78,7 +78,8 @@ class ToCheck:
 def check(what: ToCheck) -> list[Finding]:
     """All findings, those that are wrong first."""
     parts: tuple[Callable[[ToCheck], Iterator[Finding]], ...] = (
-        packages, python, programs, configuration, data_directory, database, lost_places, set_limits, address, catalog,
+        packages, python, programs, configuration, data_directory, database, lost_places, away, set_limits, address,
+        catalog,
     )  # fmt: skip
     found = [finding for part in parts for finding in part(what)]
     return sorted(found, key=lambda finding: not finding.wrong)
@@ -210,6 +211,18 @@ def lost_places(what: ToCheck) -> Iterator[Finding]:
         asked = f"{row.units} × {quoted(row.profile)} from {to_iso(row.start)} until {to_iso(row.end)}"
         message = f"booking {row.id} of {quoted(row.owner)} lost its place and waits: {asked}"
         yield Finding("bookings", message, "it gets a place when one is free; or cancel it", wrong=False)
+
+
+def away(what: ToCheck) -> Iterator[Finding]:
+    """Which nodes take no bookings now, and how many bookings wait."""
+    now = units.now()
+    for one in _of_database(what, lambda connection: outages.current(connection, since=now)):
+        if one.start <= now:
+            why = f": {quoted(one.reason)}" if one.reason else ""
+            message = f"{quoted(one.node)} takes no bookings until {to_iso(one.end)}{why}"
+            yield Finding("maintenance", message, f"mlmp undrain {shlex.quote(one.node)}", wrong=False)
+    if waiting := len(_of_database(what, lambda connection: store.waiting(connection, now))):
+        yield Finding("bookings", f"{waiting} wait for a place", wrong=False)
 
 
 def set_limits(what: ToCheck) -> Iterator[Finding]:

@@ -31,6 +31,13 @@ class NodeState:
     planned: tuple[Outage, ...]
 
 
+def figures(site: Site, *, now: int) -> tuple[int, int]:
+    """How many bookings wait for a place, and how many nodes take no bookings now."""
+    with read(site.engine) as connection:
+        away = {outage.node for outage in outages.current(connection, since=now) if outage.start <= now}
+        return len(store.waiting(connection, now)), len(away)
+
+
 def node_states(site: Site, *, now: int) -> list[NodeState]:
     """Every node of the catalog, by name."""
     nodes = site.catalog.nodes

@@ -29,6 +29,8 @@ class Metrics:
         self.streams = Gauge("mlmp_streams", "Open event streams", registry=self.registry)
         self.ticks = Counter("mlmp_clock_ticks", "Ticks of the clock", ["outcome"], registry=self.registry)
         self.last_tick = Gauge("mlmp_clock_last_tick_seconds", "Time of the last good tick", registry=self.registry)
+        self.waiting = Gauge("mlmp_waiting", "Bookings that wait for a place", registry=self.registry)
+        self.nodes_away = Gauge("mlmp_nodes_away", "Nodes that take no bookings now", registry=self.registry)
         self.hub_up = Gauge("mlmp_hub_up", "Whether the hub answered last time", registry=self.registry)
         self._units = Gauge("mlmp_units", "Units as the last look saw them", ["state"], registry=self.registry)
         self._intruders = Gauge(

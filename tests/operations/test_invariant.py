@@ -154,6 +154,9 @@ class Sharing(RuleBasedStateMachine):
 
     @rule(a=st.integers(0, 4), b=st.integers(0, 2))
     def capacity_changes(self, a: int, b: int) -> None:
+        self.change_capacity(a, b)
+
+    def change_capacity(self, a: int, b: int) -> None:
         counts = {name: count for name, count in (("gpu_a", a), ("gpu_b", b)) if count}
         before = {row: get(self.site, row) for row in self.known()}
         self.site = replace(self.site, catalog=self.catalog(**counts))

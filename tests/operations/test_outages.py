@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from mlmp_spawner import units
 from mlmp_spawner.errors import Changed, Invalid, MLMPError, NotAllowed, NotFound
-from mlmp_spawner.operations import history
+from mlmp_spawner.operations import check, history
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import Changes, change, extend, get
+from mlmp_spawner.operations.check import ToCheck
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.outages import NO_END, Report, Wanted, set_outages
 from mlmp_spawner.operations.outages import get as outages_of
@@ -140,3 +144,15 @@ def test_what_is_asked_for_is_checked(site: Site):
     away(site, Wanted(NOW, NOW + HOUR), if_match=seen)
     with pytest.raises(Changed):
         away(site, if_match=seen)
+
+
+def test_the_admin_is_told_which_nodes_are_away_and_how_many_wait(db_url: str, site: Site, tmp_path: Path):
+    what = ToCheck(data=tmp_path, catalog=tmp_path, db_url=db_url)
+    assert list(check.away(what)) == []
+    now = units.now()
+    away(site, Wanted(reason="fan"), node="gpu-b", now=now)
+    for _ in range(2):
+        book(site, BookingRequest("gpu", duration=HOUR, units=4, waitlist=True), actor=ann, now=now)
+    node, waiting = check.away(what)
+    assert "'gpu-b'" in node.message and "'fan'" in node.message and not node.wrong
+    assert waiting.message.startswith("1 wait")

@@ -12,13 +12,16 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule
+from hypothesis.stateful import MultipleResults, invariant, multiple, rule
 from sqlalchemy import select, text, update
 
+from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.operations import history, listing, waitlist
+from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import get
 from mlmp_spawner.operations.outages import Wanted, set_outages
 from mlmp_spawner.operations.outages import get as outages_of
+from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor
 from mlmp_spawner.rules.catalog import Catalog, LimitRules, Limits
 from mlmp_spawner.rules.due import is_live
@@ -28,7 +31,7 @@ from mlmp_spawner.store.tables import history as lines
 from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR, MINUTE
 from tests.operations.conftest import catalog
-from tests.operations.test_invariant import ROUNDS, Sharing, machine_on, run
+from tests.operations.test_invariant import PEOPLE, ROUNDS, Sharing, machine_on, run
 
 ADMIN = Actor("root", admin=True)
 AT_ONCE = 5
@@ -52,6 +55,31 @@ class Everything(Sharing):
     # -- what happens besides ------------------------------------------------------------------------------------
 
     @rule(
+        target=Sharing.ids,
+        asked=st.lists(
+            st.tuples(st.sampled_from(PEOPLE), st.integers(0, 3), st.integers(1, 3), st.integers(1, 4)),
+            min_size=2,
+            max_size=6,
+        ),
+    )
+    def crowd(self, asked: list[tuple[str, int, int, int]]) -> MultipleResults[str]:
+        """Many want the same few hours, and wait if they must."""
+        return multiple(*(self.book_or_wait(*one) for one in asked))
+
+    def book_or_wait(self, who: str, start: int, length: int, units: int) -> str:
+        asked = BookingRequest(
+            "gpu", start=self.now + start * HOUR, duration=length * HOUR, units=units, waitlist=True
+        )
+        try:
+            return book(self.site, asked, actor=Actor(who), now=self.now).id
+        except MLMPError:  # over a limit, or there is no node
+            return ""
+
+    @rule(counts=st.sampled_from([(4, 2), (4, 2), (4, 2), (3, 2), (4, 1), (4, 0), (0, 2), (0, 0)]))
+    def capacity_changes(self, counts: tuple[int, int]) -> None:
+        self.change_capacity(*counts)
+
+    @rule(
         node=st.sampled_from(["gpu-a", "gpu-b"]),
         start=st.integers(0, 8),
         length=st.integers(1, 6),
@@ -63,13 +91,9 @@ class Everything(Sharing):
         begin = self.now + start * HOUR
         self.put(node, [*planned, Wanted(begin, begin + length * HOUR, "driver")], bookings)
 
-    @rule(node=st.sampled_from(["gpu-a", "gpu-b"]))
-    def drain(self, node: str) -> None:
-        self.put(node, [Wanted(reason="fan")], "move")
-
-    @rule(node=st.sampled_from(["gpu-a", "gpu-b"]))
-    def undrain(self, node: str) -> None:
-        self.put(node, [], "move")
+    @rule(node=st.sampled_from(["gpu-a", "gpu-b"]), away=st.booleans())
+    def drain(self, node: str, away: bool) -> None:
+        self.put(node, [Wanted(reason="fan")] if away else [], "move")
 
     def put(self, node: str, wanted: list[Wanted], bookings: str) -> None:
         if node not in self.site.catalog.nodes:

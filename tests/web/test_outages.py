@@ -81,3 +81,11 @@ def test_the_place_on_the_waitlist_is_that_of_the_fair_order(app: RunningApp, an
     assert ann.get(f"reservations/{second['id']}").json()["waitlist_position"] == 3
     listed = ann.get("reservations", params={"state": "waiting"}).json()["items"]
     assert sorted(row["waitlist_position"] for row in listed) == [1, 2, 3]
+
+
+def test_the_figures_count_who_waits_and_which_nodes_are_away(ann: httpx.Client, admin: httpx.Client):
+    admin.put("nodes/gpu-b/outages", json={"items": [{}]})
+    for _ in range(3):
+        ann.post("reservations", json={"profile": "gpu", "units": 4, "duration": "1h", "waitlist": True})
+    figures = ann.get("metrics").text.splitlines()
+    assert {"mlmp_waiting 2.0", "mlmp_nodes_away 1.0"} <= set(figures)

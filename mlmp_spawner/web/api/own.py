@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlmp_spawner import __version__
+from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.operations.node_states import figures as figures_of
+from mlmp_spawner.store.transaction import Busy
 from mlmp_spawner.web import metrics as figures
 from mlmp_spawner.web import models
 from mlmp_spawner.web.docs import DOCS_CSP, page
@@ -47,7 +51,12 @@ def _answers(engine: Engine) -> bool:
 
 async def metrics(call: Call) -> Answer:
     """Figures for Prometheus."""
-    return Answer(None, text=call.handler.context.metrics.text(), media_type=figures.CONTENT_TYPE)
+    context = call.handler.context
+    with suppress(MLMPError, Busy, SQLAlchemyError):  # the others are worth having all the same
+        waiting, away = await context.run(figures_of, context.site, now=call.handler.now)
+        context.metrics.waiting.set(waiting)
+        context.metrics.nodes_away.set(away)
+    return Answer(None, text=context.metrics.text(), media_type=figures.CONTENT_TYPE)
 
 
 async def openapi(call: Call) -> Answer:
