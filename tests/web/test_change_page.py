@@ -28,7 +28,7 @@ def test_a_booking_is_moved_and_resized_and_that_can_be_undone(app: RunningApp, 
     assert (sent["start"], sent["end"]) == ("2027-01-16T08:00", "2027-01-16T10:00")
     words = text(ann_.post(f"{PREFIX}bookings/{found.id}/change",
                            sent | {"start": "2027-01-16T12:00", "end": "2027-01-16T16:00", "units": "3"}))  # fmt: skip
-    assert "Changed : 3 × A100 , tomorrow 12:00 – 16:00" in words
+    assert "Changed : 3 × A100, tomorrow 12:00 – 16:00" in words
     moved = changes.get(app.site, found.id)
     assert (moved.start, moved.end, moved.units) == (found.start + 4 * HOUR, found.start + 8 * HOUR, 3)
     assert "changed by you : tomorrow 12:00 – 16:00" in words

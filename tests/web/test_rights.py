@@ -160,7 +160,7 @@ def test_every_page_has_its_rows_here():
     assert found == set(PAGES)
 
 
-def _page(pattern: str, booked: str) -> str:
+def page_address(pattern: str, booked: str) -> str:
     """An address that the pattern is for."""
     path = pattern.replace("([a-z0-9]+)", booked).replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
     return re.sub(r"\((\w+)\|[^)]*\)", r"\1", path).replace("\\.", ".")
@@ -172,7 +172,7 @@ def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booke
     for caller, token in CALLERS.items():
         with app.client(token, Accept="text/html") as client:
             for call in (one for one in PAGES if one.startswith(f"{method} ")):
-                address = app.url + PREFIX + _page(call.partition(" ")[2], booked)
+                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked)
                 answer = client.request(method, address, data=FORMS.get(call))
                 status, expected = answer.status_code, PAGES[call][caller]
                 # After an owner gave it back the next one is told that it is over: let in, and refused for that alone.
