@@ -31,7 +31,7 @@ from mlmp_spawner.units import DAY, MINUTE
 Way = Literal["mail", "webhook", "site"]
 """``site``: a webhook of the site, for a team's channel."""
 
-CLAIM = 15 * MINUTE
+CLAIM = 4 * MINUTE
 """How long a claim holds; longer than the slowest round of sending may take."""
 
 PLANNED_AT_ONCE = 500

@@ -20,7 +20,7 @@ PORTS: dict[str, int] = {"starttls": 587, "ssl": 465, "none": 25}
 PATIENCE = 15.0
 """Seconds that the mail server may take for one step."""
 
-IN_ALL = 300.0
+IN_ALL = 60.0
 """Seconds that one round may take; what is left then is sent in the next."""
 
 
