@@ -69,6 +69,11 @@ class Client:
         body = self._http.json("GET", "catalog")
         return self._parse(lambda found: [Profile.parse(item) for item in found["profiles"]], body)
 
+    def node_names(self) -> list[str]:
+        """The machines that may be booked."""
+        body = self._http.json("GET", "catalog")
+        return self._parse(lambda found: [str(node["name"]) for node in found["nodes"]], body)
+
     def availability(self, profile: str, **query: str | int | None) -> Availability:
         """What is free for ``profile``: ``start``, ``end``, ``node``, ``units``, ``duration`` as the API has them."""
         body = self._http.json("GET", "availability", query={"profile": profile, **query})
@@ -93,6 +98,11 @@ class Client:
         body = self._http.json("GET", f"{_path(id)}/history")
         return self._parse(lambda found: [dict(item) for item in found["items"]], body)
 
+    def series(self, id: str) -> list[Reservation]:
+        """The bookings of a series, by start; cancelled ones too."""
+        body = self._http.json("GET", f"series/{quote(id, safe='').replace('.', '%2E')}")
+        return self._parse(lambda found: [Reservation.parse(item) for item in found["items"]], body)
+
     def all_limits(self) -> list[dict[str, Any]]:
         """The limits that concern the caller; all of them for an admin."""
         return self._parse(lambda found: [dict(item) for item in found["items"]], self._http.json("GET", "limits"))
@@ -116,10 +126,15 @@ class Client:
         """Moves the end back by ``duration``. Not repeated when the answer is lost: it would add up."""
         return self._reservation("POST", f"{_path(id)}/extend", body={"duration": duration})
 
-    def give_back(self, found: Reservation) -> Reservation:
-        """Cancels what has not begun, releases what has. :raises Changed: it is not as ``found`` any more."""
+    def give_back(self, found: Reservation, *, which: str = "this") -> Reservation:
+        """Cancels what has not begun, releases what has. :raises Changed: it is not as ``found`` any more.
+
+        :param which: of a series: ``this`` booking, it and those ``following``, or ``all`` that have not begun;
+            ``raw["cancelled"]`` then has the ids of all that were cancelled.
+        """
         headers = {"If-Match": found.etag} if found.etag else None
-        return self._reservation("DELETE", _path(found.id), headers=headers)
+        query = None if which == "this" else {"which": which}
+        return self._reservation("DELETE", _path(found.id), headers=headers, query=query)
 
     def start(self, id: str) -> Reservation:
         """Starts the server of a booking; it can be used once ``server_state`` is ``running``."""

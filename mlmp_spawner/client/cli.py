@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from mlmp_spawner import __version__
 from mlmp_spawner.client.problems import exit_status
@@ -40,6 +41,7 @@ OWN = {
     "start": ("server", "Start the server of a booking."),
     "stop": ("server", "Stop the server and keep the booking."),
     "open": ("server", "Open JupyterLab in the browser."),
+    "completion": ("completion", "Let your shell complete with Tab."),
 }
 """Command to (module of ``client.commands``, a word on it), in the order of ``--help``."""
 
@@ -69,6 +71,14 @@ class Commands(click.Group):
             return command
         found = _admin().get(cmd_name)
         return _load(found) if found else None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, and options, without importing what is listed."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        words = {name: word for name, (_, word) in OWN.items()} | ADMIN
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [CompletionItem(name, help=words.get(name)) for name in names]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of ``--help``, without importing what is listed."""

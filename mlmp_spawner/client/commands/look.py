@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from mlmp_spawner.client import show as shown
+from mlmp_spawner.client.completion import BOOKING, NODE, PROFILE
 from mlmp_spawner.client.models import Availability, NodeAvailability, Profile, Reservation, Step
 from mlmp_spawner.client.session import LENGTH, Session, command, instant
 from mlmp_spawner.client.show import Clock
@@ -26,8 +27,8 @@ INSTANTS = ("start", "end")
 
 
 @command()
-@click.option("--profile", "-p", help="Only this profile. [default: all you may use]")
-@click.option("--node", help="Only this node.")
+@click.option("--profile", "-p", type=PROFILE, help="Only this profile. [default: all you may use]")
+@click.option("--node", type=NODE, help="Only this node.")
 @click.option("--for", "length", type=LENGTH, help="Also say from when it is free for that long.")
 @click.option("--from", "begin", metavar="TIME", help="Look from then on: 14:00, tomorrow 9:00, ISO. [default: now]")
 @click.option("--units", type=click.IntRange(min=1), help="For so many units on one node. [default: the profile's]")
@@ -133,7 +134,7 @@ def _row(one: Reservation, clock: Clock, everybody: bool) -> list[str]:
 
 
 @command()
-@click.argument("id")
+@click.argument("id", type=BOOKING)
 def show(session: Session, id: str) -> None:
     """One booking, with who did what when."""
     found = session.client.reservation(id)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import click
 
 from mlmp_spawner.client import show
+from mlmp_spawner.client.completion import BOOKING
 from mlmp_spawner.client.models import Reservation
 from mlmp_spawner.client.session import Session, command
 from mlmp_spawner.errors import NotNow, Unavailable
@@ -22,7 +23,7 @@ GRACE = 5.0
 
 
 @command()
-@click.argument("id")
+@click.argument("id", type=BOOKING)
 @click.option("--open", "and_open", is_flag=True, help="Open JupyterLab once it is there.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until it is ready.")
 def start(session: Session, id: str, and_open: bool, no_wait: bool) -> None:
@@ -45,7 +46,7 @@ def start(session: Session, id: str, and_open: bool, no_wait: bool) -> None:
 
 
 @command()
-@click.argument("id")
+@click.argument("id", type=BOOKING)
 @click.option("--no-wait", is_flag=True, help="Do not wait until it has stopped.")
 def stop(session: Session, id: str, no_wait: bool) -> None:
     """Stop the server of booking ID. The booking stays yours: start it again as you like."""
@@ -62,7 +63,7 @@ def stop(session: Session, id: str, no_wait: bool) -> None:
 
 
 @command(name="open")
-@click.argument("id")
+@click.argument("id", type=BOOKING)
 def open(session: Session, id: str) -> None:
     """Open the JupyterLab of booking ID in the browser, or print its address where there is none."""
     found = session.client.reservation(id)
