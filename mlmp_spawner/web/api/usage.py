@@ -246,8 +246,8 @@ TABLE: tuple[Route, ...] = (
         get_usage, query=UsageQuery, answer=Usage, also=(MEDIA_TYPE,),
         headers={"Accept": "text/csv for a table", "If-None-Match": "the etag that you have; 304 if it is still that"},
         statuses={304: "not modified"},
-        description="An admin sees everybody's, others their own. What was used counts in steps of five minutes, or of "
-        "an hour where it is old.",
+        description="An admin sees everybody's, others their own. What was used counts in steps of five minutes, "
+        "of an hour where it is old.",
     ),
     Route(
         "GET", "activity", "activity", "what units, servers and intruders do just now", "admin", get_activity,
