@@ -101,6 +101,7 @@ PAGES = {
     "GET book": VISITORS,
     "POST book": BOOKERS,
     "GET timeline": VISITORS,
+    "GET usage": VISITORS,
     "GET notices": VISITORS,
     "POST notices": LET_IN,
     "GET preferences": VISITORS,
