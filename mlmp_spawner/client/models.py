@@ -52,6 +52,7 @@ class Reservation:
     stops_at: int | None = None
     url: str | None = None
     etag: str | None = None
+    series: str | None = None
     allocations: tuple[Allocation, ...] = ()
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
@@ -79,6 +80,7 @@ class Reservation:
             stops_at=instant(body.get("stops_at")),
             url=body.get("url"),
             etag=body.get("etag"),
+            series=body.get("series"),
             raw=body,
             allocations=tuple(
                 Allocation(str(a["node"]), str(a["resource"]), int(a["units"])) for a in body.get("allocations", ())

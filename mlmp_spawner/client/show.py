@@ -210,6 +210,12 @@ def _as_booking(request: dict[str, Any], clock: Clock) -> tuple[str, str]:
         words.append(f"with {int(request['units'])} units")
     if int(request.get("node_count") or 1) > 1:
         command += ["--node-count", str(int(request["node_count"]))]
+    again = request.get("recurrence")
+    if again:
+        command += ["--rrule", str(again["rrule"])]
+        for day in again.get("except") or ():
+            command += ["--except", str(day)]
+        words.append("on all dates" + (f" but {', '.join(again['except'])}" if again.get("except") else ""))
     for option in ("title", "owner"):
         if request.get(option):
             command += [f"--{option}", str(request[option])]

@@ -226,3 +226,37 @@ def test_a_drained_node_takes_no_bookings_until_it_is_undrained(
     ran = admin("drain", "gpu-x")
     assert ran.status != 0 and "gpu-a, gpu-b" in ran.err
     assert admin("maintenance", "gpu-a", "--reason", "x").status == 2
+
+
+def test_a_series_is_booked_and_cancelled_from_one_date_on(app: RunningApp, ann: CommandLine) -> None:
+    ann.environment["TZ"] = "Europe/Zurich"
+    asked = ("book", "-p", "gpu", "--for", "2h", "--start", "in 1d", "--rrule", "FREQ=DAILY;COUNT=4")
+    said = done(ann(*asked))
+    assert "4 bookings in all" in said.out
+    rows = done(ann("ls", "--json")).json["items"]
+    assert len(rows) == 4 and {row["series"] for row in rows} == {rows[0]["series"]}
+    assert "Cancelled 2 bookings" in done(ann("cancel", rows[2]["id"], "--following")).out
+    assert done(ann("cancel", rows[0]["id"], "--all", "--json")).json["cancelled"] == [rows[0]["id"], rows[1]["id"]]
+    assert "no bookings" in done(ann("ls")).out
+
+
+def test_the_command_that_a_refused_series_offers_books_it(
+    app: RunningApp, ann: CommandLine, ben: CommandLine
+) -> None:
+    ann.environment["TZ"] = ben.environment["TZ"] = "Europe/Zurich"
+    done(ben("book", "-p", "gpu", "--for", "3h", "--start", "in 47h", "--units", "4", "--node", "gpu-a"))
+    asked = ("--for", "1h", "--start", "in 24h", "--units", "4", "--rrule", "FREQ=DAILY;COUNT=3")
+    refused = ann("book", "-p", "gpu", *asked)
+    assert refused.status == 1 and "On 1 of 3 dates" in refused.err
+    offered = next(line for line in refused.err.splitlines() if "--except" in line)
+    done(ann(*shlex.split(offered.strip())[1:]))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--until", "2026-12-18"), ("--repeat", "weekly"), ("--repeat", "daily", "--until", "Friday"),
+     ("--repeat", "daily", "--rrule", "FREQ=DAILY;COUNT=2", "--until", "2026-12-18"), ("--except", "2026-12-18")],
+)  # fmt: skip
+def test_options_that_do_not_go_together_are_refused(nobody: CommandLine, options: tuple[str, ...]) -> None:
+    ran = nobody("book", "-p", "gpu", *options)
+    assert ran.status == 2 and "--" in ran.err
