@@ -93,7 +93,9 @@ def _with_movable(connection: Connection, site: Site, resource: str, boards: Seq
             Taken(t.reservation, t.units, t.interval, movable.get(t.reservation, frozenset()))
             for t in (*board.taken, *extra)
         )
-        result.append(Board(board.node, board.capacity, taken, wide.outages))
+        # The movable may all lie on one side of an outage that the caller's window reaches into.
+        outages = tuple(sorted({*board.outages, *wide.outages}))
+        result.append(Board(board.node, board.capacity, taken, outages))
     return result
 
 

@@ -7,6 +7,8 @@ keep units idle that somebody else could use until there is room for it.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -21,6 +23,8 @@ from mlmp_spawner.rules.waitlist import fair_order
 from mlmp_spawner.store import people
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.transaction import Busy, Refused, lock_owner, read, transaction
+
+log = logging.getLogger(__name__)
 
 TRIES = 5
 """How often somebody else may be quicker before the rest is left to the next tick."""
@@ -47,25 +51,31 @@ def promote(site: Site, *, now: int) -> list[str]:
     A promoted booking keeps its end; what of its window is past is cut off.
     """
     promoted: list[str] = []
+    refused: set[str] = set()
     failed = 0
     while failed < TRIES:
         with read(site.engine) as connection:
-            found = _first_that_fits(connection, site, now)
+            found = _first_that_fits(connection, site, now, refused)
         if found is None:
             break
         try:
             _write(site, found, now)
-        except (Refused, Busy, Changed):
+        except (Busy, Changed):
             failed += 1  # nobody behind it is asked before it was
+        except Refused as refusal:  # no race, for the nodes are as they were: the plan was wrong
+            log.error("the waitlist: no place for %s after all: %s", found.waiting.id, refusal)
+            refused.add(found.waiting.id)
         else:
             promoted.append(found.waiting.id)
             failed = 0
     return promoted
 
 
-def _first_that_fits(connection: Connection, site: Site, now: int) -> _Found | None:
+def _first_that_fits(connection: Connection, site: Site, now: int, without: Collection[str] = ()) -> _Found | None:
     hopeless: set[tuple[object, ...]] = set()
     for row in fair_order(store.waiting(connection, now)):
+        if row.id in without:
+            continue
         start = max(row.start, now)
         nodes = planning.nodes_for_waiting(site, row)
         asked = (row.profile, row.units, row.node_count, start, row.end, nodes)

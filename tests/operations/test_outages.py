@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlmp_spawner import units
-from mlmp_spawner.errors import Changed, Invalid, MLMPError, NotAllowed, NotFound
+from mlmp_spawner.errors import Changed, Invalid, MLMPError, NoCapacity, NotAllowed, NotFound
 from mlmp_spawner.operations import check, history
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import Changes, change, extend, get
@@ -156,3 +156,13 @@ def test_the_admin_is_told_which_nodes_are_away_and_how_many_wait(db_url: str, s
     node, waiting = check.away(what)
     assert "'gpu-b'" in node.message and "'fan'" in node.message and not node.wrong
     assert waiting.message.startswith("1 wait")
+
+
+def test_an_outage_behind_all_that_could_be_moved_is_seen_too(site: Site):
+    booked(site, units=4, node="gpu-a", start=NOW + HOUR)
+    away(site, Wanted(NOW, NOW + 9 * HOUR), node="gpu-b")
+    movable = booked(site, ben, units=1, start=NOW + 3 * HOUR)
+    assert movable.nodes == ("gpu-a",)
+    away(site, Wanted(NOW + 5 * HOUR, NOW + 6 * HOUR))
+    with pytest.raises(NoCapacity):
+        booked(site, units=1, start=NOW + 3 * HOUR, duration=4 * HOUR)

@@ -143,6 +143,7 @@ class Everything(Sharing):
         before = {row_id: get(self.site, row_id) for row_id in order}
         newest = history.latest(self.engine)
         asyncio.run(self.clock.tick(self.now))
+        assert self.clock.failures == 0
         promoted = [row_id for row_id in order if get(self.site, row_id).state(self.now) != "waiting"]
         assert set(promoted) == set(self.acted("promoted", newest)), "who leaves the waitlist is told"
         for row_id in promoted:
