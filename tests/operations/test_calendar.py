@@ -91,7 +91,7 @@ def test_a_title_stays_a_title(title: str):
 
 
 @given(st.lists(st.text(max_size=200), max_size=5), st.text(max_size=80), st.text(max_size=80))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_whatever_people_write_the_calendar_has_their_bookings_and_nothing_else(
     titles: list[str], name: str, profile: str
 ):

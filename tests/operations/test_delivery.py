@@ -125,7 +125,7 @@ async def test_it_is_given_up_in_the_end_and_the_reason_kept(site: Site, mailbox
     while now <= NOW + 3 * DAY:
         await man.plan(now)
         tries += await man.send_mail(now)
-        now += HOUR
+        now += 2 * HOUR
     (row,) = rows(site)
     assert row.given_up_at == NOW + 2 * DAY and "refused" in row.error and row.tries == tries > 20
     mailbox.up()

@@ -27,6 +27,9 @@ from tests.web.harness import PREFIX, RunningApp
 from tests.web.test_pages import HOSTILE, Visitor
 from tests.web.test_stream import following
 
+# What differs between databases is shown below the pages: tests/operations/test_delivery.py, test_calendar.py.
+pytestmark = pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
+
 
 def book(site: Site, actor: Any = ann, **fields: object) -> Reservation:
     request = BookingRequest(**({"profile": "gpu", "duration": HOUR, "start": NOW + HOUR} | fields))  # type: ignore[arg-type]
