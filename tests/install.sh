@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need of the system: PostgreSQL and Chromium, from Debian's packages, as root or by sudo.
+# Installs what the tests need of the system: PostgreSQL, Chromium and a C compiler, from Debian's packages, as root or by
+# sudo.
 # Elsewhere it says what will be skipped and how to get it; with CI=true nothing may be skipped.
 set -euo pipefail
 
@@ -9,6 +10,7 @@ have_chromium() { command -v chromium >/dev/null || command -v chromium-browser 
 missing() {
     have_postgresql || echo postgresql
     have_chromium || echo chromium
+    command -v cc >/dev/null || command -v gcc >/dev/null || echo gcc libc6-dev
 }
 
 wanted=$(missing)
