@@ -181,3 +181,18 @@ def test_many_bookings_are_counted_quickly() -> None:
     rows = [booking(hour / 4, 0.2) for hour in range(-600, 600)]
     found = usage(ask(0, 1), rows)
     assert found.hours_in_week == pytest.approx(WEEK / HOUR * 0.8, abs=0.3)
+
+
+@pytest.mark.parametrize(("later", "allowed"), [(0, True), (1, True), (-1, False)])
+def test_a_rolling_week_is_right_to_the_minute(later: int, allowed: bool) -> None:
+    """Ten hours are taken, ten may be: the next hour is free a week after the first one began, not a minute sooner."""
+    taken = [booking(0, 10)]
+    begin = NOW + WEEK + later * MINUTE
+    asked = Ask(units_total=1, start=begin, end=begin + HOUR, now=NOW)
+    assert (check(Limits(hours_per_week=10), asked, usage(asked, taken)) == []) is allowed
+
+
+def test_the_minute_by_which_a_week_is_overfull_is_in_the_refusal() -> None:
+    asked = Ask(units_total=1, start=NOW + WEEK - MINUTE, end=NOW + WEEK + HOUR - MINUTE, now=NOW)
+    (violation,) = check(Limits(hours_per_week=10), asked, usage(asked, [booking(0, 10)]))
+    assert violation.used + violation.asked == pytest.approx(10 + 1 / 60)
