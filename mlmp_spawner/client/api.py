@@ -111,6 +111,14 @@ class Client:
         """Limits of ``everybody``, ``group:NAME`` or ``user:NAME``: what is said, what holds, what is used."""
         return self._parse(dict, self._http.json("GET", _limits(subject)))
 
+    def usage(self, **query: str | None) -> dict[str, Any]:
+        """What was booked and used, as the API tells it: ``from``, ``to``, ``by``, ``zone``, ``resource``."""
+        return self._parse(_usage, self._http.json("GET", "usage", query=query))
+
+    def usage_csv(self, **query: str | None) -> str:
+        """The same as a table."""
+        return self._http.text("usage", query={**query, "format": "csv"}, media_type="text/csv")
+
     # -- changes -----------------------------------------------------------------------------------------------
 
     def book(self, **request: Any) -> Reservation:
@@ -221,3 +229,11 @@ def _outages(node: str) -> str:
 
 def _limits(subject: str) -> str:
     return f"limits/{quote(subject, safe=':').replace('.', '%2E')}"
+
+
+def _usage(found: Any) -> dict[str, Any]:
+    """Checked as far as it is used."""
+    for row in [*found["items"], found["total"]]:
+        for name in ("booked", "used", "idle", "not_started"):
+            float(row[name])
+    return dict(found)

@@ -29,6 +29,7 @@ OWN = {
     "book": ("book", "Book units for a time."),
     "ls": ("look", "Your bookings."),
     "show": ("look", "One booking and its history."),
+    "usage": ("usage", "What was booked, and what of it was used."),
     "extend": ("book", "End a booking later."),
     "cancel": ("book", "Cancel a booking that has not begun."),
     "release": ("book", "Give back a booking that has begun."),

@@ -86,6 +86,15 @@ class Transport:
         )
         return self._decode(self._send(request, repeatable or method == "GET"))
 
+    def text(self, path: str, *, query: Mapping[str, str | int | None], media_type: str) -> str:
+        """What a GET answers as text of that kind; raises as :meth:`json`."""
+        params = {name: value for name, value in query.items() if value is not None}
+        answer = self._send(self._http.build_request("GET", path, params=params, headers={"Accept": media_type}), True)
+        if answer.is_success and answer.headers.get("content-type", "").startswith(media_type):
+            return answer.content.decode("utf-8-sig", "replace")
+        self._decode(answer)
+        raise self._stranger(answer)
+
     def _send(self, request: httpx.Request, repeatable: bool) -> httpx.Response:
         waited = 0.0
         pause = 0.25

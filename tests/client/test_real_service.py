@@ -11,7 +11,7 @@ import pytest
 from mlmp_spawner import units
 from mlmp_spawner.operations import catalog_sync
 from mlmp_spawner.operations.site import Site
-from mlmp_spawner.units import HOUR, MINUTE, from_iso
+from mlmp_spawner.units import HOUR, MINUTE, from_iso, to_iso
 from tests.client.conftest import CommandLine, Ran
 from tests.operations.conftest import site
 from tests.web.harness import RunningApp
@@ -260,3 +260,19 @@ def test_the_command_that_a_refused_series_offers_books_it(
 def test_options_that_do_not_go_together_are_refused(nobody: CommandLine, options: tuple[str, ...]) -> None:
     ran = nobody("book", "-p", "gpu", *options)
     assert ran.status == 2 and "--" in ran.err
+
+
+def test_what_was_used_with_bars_for_programs_and_for_spreadsheets(ann: CommandLine, app: RunningApp) -> None:
+    begin = to_iso(app.now)
+    done(ann("book", "-p", "gpu", "--for", "2h", "--units", "2"))
+    app.now += HOUR
+    end = to_iso(app.now)
+    span = ("--from", begin, "--to", end)
+    assert "Nothing was booked" in done(ann("usage", "--from", "2020-01-01T00:00Z", "--to", "2020-01-02T00:00Z")).out
+    line = next(line for line in done(ann("usage", *span)).out.splitlines() if line.startswith("ann"))
+    assert "░" * 30 in line and line.split()[-4:] == ["2.0", "0.0", "0.0", "2.0"]
+    assert done(ann("usage", *span, "--by", "node", "--json")).json["total"]["booked"] == 2
+    table = done(ann("usage", *span, "--by", "profile", "--csv")).out.splitlines()
+    assert table[1] == '"gpu",2.0,0.0,0.0,2.0'
+    assert ann("usage", *span, "--csv", "--json").status == 2
+    assert ann("usage", "--from", end, "--to", begin).status == 2
