@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +21,8 @@ EXTENSIONS = (MINUTE, 5 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOU
 
 PAST = 30 * DAY
 """How much of the past is shown at once."""
+
+DAYS = {"MO": "Mon", "TU": "Tue", "WE": "Wed", "TH": "Thu", "FR": "Fri", "SA": "Sat", "SU": "Sun"}
 
 AHEAD = 6 * 366 * DAY
 """Further ahead than anybody can book."""
@@ -172,6 +176,28 @@ def choices(site: Site, row: Reservation) -> dict[str, Any]:
 def chosen_node(row: Reservation) -> str:
     """The node that its owner chose; "" for any."""
     return (row.wanted_node or "") if row.pinned else ""
+
+
+def rule_in_words(rrule: str) -> str:
+    """How often, of the rules that people mostly have: "every Mon and Wed, until 18 Dec 2026"; else the rule."""
+    parts = dict(part.split("=", 1) for part in rrule.split(";") if "=" in part)
+    every, days = parts.get("FREQ", ""), parts.get("BYDAY", "").split(",") if parts.get("BYDAY") else []
+    if every not in ("DAILY", "WEEKLY") or set(parts) - {"FREQ", "BYDAY", "INTERVAL", "UNTIL", "COUNT", "WKST"}:
+        return rrule
+    unit, step = ("day" if every == "DAILY" else "week"), parts.get("INTERVAL", "1")
+    words = f"every {unit}" if step == "1" else f"every {step} {unit}s"
+    if days and not set(days) <= set(DAYS):
+        return rrule
+    if days == list(DAYS)[:5]:
+        words = "Monday to Friday" if step == "1" else f"{words}, Monday to Friday"
+    elif days:
+        named = " and ".join([", ".join(DAYS[day] for day in days[:-1]), DAYS[days[-1]]]).removeprefix(" and ")
+        words = f"every {named}" if step == "1" and every == "WEEKLY" else f"{words} on {named}"
+    until = re.match(r"(\d{4})(\d\d)(\d\d)", parts.get("UNTIL", ""))
+    if until:
+        last = date(int(until[1]), int(until[2]), int(until[3]))
+        words += f", until {last.day} {last:%b %Y}"
+    return words + (f", {parts['COUNT']} times" if "COUNT" in parts else "")
 
 
 def next_change(views: Iterable[Shown], site: Site, now: int) -> int | None:

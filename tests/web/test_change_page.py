@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from mlmp_spawner.operations import changes
 from mlmp_spawner.operations.changes import Changes
-from mlmp_spawner.units import DAY, HOUR, MINUTE
+from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
+from mlmp_spawner.web import views
 from tests.operations.conftest import NOW, ann, ben
 from tests.web.harness import PREFIX, RunningApp
 from tests.web.test_pages import HOSTILE, Forms, Visitor, app_listing, booked, text, visit
@@ -131,3 +134,40 @@ def test_who_waits_sees_the_place(app: RunningApp, visit: Callable[..., Visitor]
     assert "Number 2 on the waitlist; it is booked as soon as something is free" in text(ann_.get("bookings"))
     waiting = next(row for row in app_listing(app) if row.owner == "ann")
     assert "On the waitlist number 2" in text(ann_.get(f"bookings/{waiting.id}"))
+
+
+def test_a_series_is_said_in_words_and_changed_or_cancelled_from_one_date_on(
+    app: RunningApp, visit: Callable[..., Visitor]
+):
+    ann_ = visit()
+    start = {"start": to_iso(NOW + DAY), "end": to_iso(NOW + DAY + HOUR)}
+    ann_.post(PREFIX + "book", {"profile": "gpu", **start, "repeat": "daily", "until": "2027-01-20"})
+    rows = app_listing(app)
+    assert len(rows) == 5
+    words = text(ann_.get(f"bookings/{rows[2].id}"))
+    assert "Repeats every day, until 20 Jan 2027 (5 to come)" in words
+    sent = form(ann_, f"bookings/{rows[2].id}/change")
+    words = text(ann_.post(f"{PREFIX}bookings/{rows[2].id}/change",
+                           sent | {"end": "2027-01-18T10:00", "which": "following"}))  # fmt: skip
+    assert "Changed : A100, Mon 08:00 – 10:00 , and 2 more of its series" in words
+    assert [(row.end - row.start) // HOUR for row in app_listing(app)] == [1, 1, 2, 2, 2]
+    words = text(ann_.post(f"{PREFIX}bookings/{rows[3].id}/cancel", {"which": "following"}))
+    assert "and 1 more of its series" in words
+    assert [row.cancelled_at is None for row in app_listing(app)] == [True, True, True, False, False]
+    ann_.post(f"{PREFIX}bookings/{rows[0].id}/cancel", {"which": "some"})
+    assert ann_.answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("FREQ=DAILY;UNTIL=20261218", "every day, until 18 Dec 2026"),
+        ("FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR;UNTIL=20261218", "Monday to Friday, until 18 Dec 2026"),
+        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,WE;COUNT=8", "every 2 weeks on Mon and Wed, 8 times"),
+        ("FREQ=WEEKLY;BYDAY=SA", "every Sat"),
+        ("FREQ=WEEKLY", "every week"),
+        ("FREQ=MONTHLY;BYDAY=1MO", "FREQ=MONTHLY;BYDAY=1MO"),
+    ],
+)
+def test_a_rule_in_words(rule: str, words: str):
+    assert views.rule_in_words(rule) == words

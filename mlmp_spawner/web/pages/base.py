@@ -9,12 +9,13 @@ import secrets
 from collections.abc import Sequence
 from datetime import tzinfo
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast, get_args
 from urllib.parse import urlencode
 
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed, NotFound
 from mlmp_spawner.operations import availability, changes, history, notices
+from mlmp_spawner.operations.series_changes import Which
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import from_iso
 from mlmp_spawner.web import models, views
@@ -105,6 +106,16 @@ class Page(PageHandler):
         """A field of a form."""
         return check_text(self.get_body_argument(name, default))
 
+    def which(self) -> Which:
+        """Which bookings of a series are meant: the one alone, or those that follow too, or all.
+
+        :raises Invalid: none of these.
+        """
+        said = self.field("which") or "this"
+        if said not in get_args(Which):
+            raise Invalid.field("which", f"valid: {', '.join(get_args(Which))}")
+        return cast(Which, said)
+
     def message(self, found: Reservation) -> str:
         """Why something is done to somebody else's booking, as the form says it.
 
@@ -142,7 +153,18 @@ class Page(PageHandler):
         if action == "released":  # the row says when it was given back; until when it was, the history knows
             entries = await self.context.run(history.of, self.site.engine, found.id)
             end = next((entry.details.get("end") for entry in reversed(entries) if entry.action == "released"), None)
-        return {"action": action, "view": (await self.shown([found], extend=False))[0], "end": end, "before": before}
+        return {
+            "action": action,
+            "view": (await self.shown([found], extend=False))[0],
+            "end": end,
+            "before": before,
+            "dates": self._dates(),
+        }
+
+    def _dates(self) -> int:
+        """How many bookings it was done to."""
+        text = self.get_query_argument("dates", "1")
+        return int(text) if re.fullmatch(r"[1-9][0-9]{0,3}", text) else 1
 
     async def live(self) -> dict[str, Any]:
         """The caller's bookings that are not over, in two lists, and what every page shows of them."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from mlmp_spawner import units
-from mlmp_spawner.errors import Invalid, MLMPError
-from mlmp_spawner.operations import changes, history, listing
+from mlmp_spawner.errors import Invalid, MLMPError, NotFound
+from mlmp_spawner.operations import changes, history, listing, usage, series_changes
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import from_iso
 from mlmp_spawner.web import views
@@ -92,16 +93,34 @@ class One(Page):
             choices=views.choices(self.site, found),
             as_input=partial(to_input, zone=self.zone),
             problem_of=found,
+            series=await self._series(found),
+            busy=await self._busy(found),
             here="bookings" if found.owner == self.me.name else "admin",
             problem=problem.problem() if problem else None,
             **live | {"did": await self.did()},
         )
+
+    async def _busy(self, found: Reservation) -> float | None:
+        """How much of the last hour its units did something, 0 to 1; None where nobody has seen a server of it."""
+        shares = await self.context.run(usage.share_of_last, self.site, [found.id], now=self.now, span=HOUR)
+        return shares.get(found.id) if found.server_state() != "none" else None
+
+    async def _series(self, found: Reservation) -> dict[str, Any] | None:
+        """The series that it is of: how often, and how many of it are still to come."""
+        if found.series is None:
+            return None
+        with suppress(NotFound):
+            series, rows = await self.context.run(series_changes.look, self.site, found.series)
+            ahead = sum(row.state(self.now) in ("booked", "waiting") for row in rows)
+            return {"words": views.rule_in_words(series.rrule), "ahead": ahead}
+        return None
 
 
 class Action(One):
     """A button of a booking."""
 
     right: Right = "book"
+    dates = 1
 
     async def get(self, wanted: str, action: str) -> None:  # type: ignore[override]
         """There is nothing to see here: a reload after a refusal leads to the booking."""
@@ -120,7 +139,7 @@ class Action(One):
         except MLMPError as error:
             await self.refuse(error)
             return
-        self.go(back, did=did, id=found.id)
+        self.go(back, did=did, id=found.id, **({"dates": str(self.dates)} if self.dates > 1 else {}))
 
     async def _extend(self, found: Reservation) -> str:
         try:
@@ -134,12 +153,18 @@ class Action(One):
         return "extended"
 
     async def _cancel(self, found: Reservation) -> str:
-        begun = found.state(self.now) == "active"
-        changed = await self.context.run(
-            changes.cancel, self.site, found.id, actor=self.me.actor(), now=self.now, message=self.message(found)
-        )
+        begun, which = found.state(self.now) == "active", self.which()
+        if which == "this":
+            changed = await self.context.run(
+                changes.cancel, self.site, found.id, actor=self.me.actor(), now=self.now, message=self.message(found)
+            )
+        else:
+            done = await self.context.run(
+                series_changes.cancel, self.site, found.id, which=which, actor=self.me.actor(), now=self.now
+            )
+            changed, self.dates = done.reservation, len(done.touched)
         await tell(self.context, changed)
-        return "released" if begun else "cancelled"
+        return "released" if begun and which == "this" else "cancelled"
 
     async def _stop(self, found: Reservation) -> str:
         await self.context.hub.stop_server(found.owner, found.server)

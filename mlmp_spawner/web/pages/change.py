@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlmp_spawner.errors import Invalid, MLMPError
-from mlmp_spawner.operations import changes
+from mlmp_spawner.operations import changes, series_changes
 from mlmp_spawner.operations.changes import Changes
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import to_iso
@@ -32,15 +32,22 @@ class Change(One):
         """Changes it."""
         found = await self.own(wanted)
         try:
-            changed = await self.context.run(
-                changes.change, self.site, found.id, self._changes(found), actor=self.me.actor(), now=self.now,
-                if_match=answers.version_of(self.field("version") or None), message=self.message(found),
-            )  # fmt: skip
+            changed, dates = await self._change(found)
             await tell(self.context, changed)
         except (MLMPError, ValidationError) as error:
             await self.refuse(as_error(error))
             return
-        self.go(f"bookings/{wanted}", did="changed", id=found.id)
+        self.go(f"bookings/{wanted}", did="changed", id=found.id, **({"dates": str(dates)} if dates > 1 else {}))
+
+    async def _change(self, found: Reservation) -> tuple[Reservation, int]:
+        """The booking as it is now, and how many were changed."""
+        which, said, seen = self.which(), self._changes(found), answers.version_of(self.field("version") or None)
+        who = {"actor": self.me.actor(), "now": self.now, "if_match": seen}
+        if which == "this":
+            why = self.message(found)
+            return await self.context.run(changes.change, self.site, found.id, said, message=why, **who), 1
+        done = await self.context.run(series_changes.change, self.site, found.id, said, which=which, **who)
+        return done.reservation, len(done.touched)
 
     def _changes(self, found: Reservation) -> Changes:
         """What the form says beyond what is.

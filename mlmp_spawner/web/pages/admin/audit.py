@@ -102,7 +102,12 @@ class Health(AdminPage):
         )
         findings = await self.context.run(self._findings)
         await self.render_admin(
-            "admin_health.html", problem=problem, entries=entries, findings=findings, state=self.context.state()
+            "admin_health.html",
+            problem=problem,
+            entries=entries,
+            findings=findings,
+            state=self.context.state(),
+            seen=self.context.activity(),
         )
 
     def _findings(self) -> list[Finding]:
