@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -102,3 +103,11 @@ def test_every_answer_to_any_request_is_one_of_the_document(
 
 def send(client: httpx.Client, case: Any) -> Any:
     return case.call(base_url=str(client.base_url), headers=dict(client.headers))
+
+
+def test_an_answer_that_the_document_lacks_would_be_found(app: RunningApp) -> None:
+    wrong = document(API)
+    del wrong["paths"]["/me"]["get"]["responses"]["200"]
+    case = schemathesis.openapi.from_dict(wrong)["/me"]["GET"].Case()
+    with app.client() as client, pytest.raises(FailureGroup):
+        case.validate_response(send(client, case), checks=CHECKS)
