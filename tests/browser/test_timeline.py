@@ -245,6 +245,8 @@ def test_a_press_shows_what_a_bar_is_and_what_can_be_done(app: RunningApp, perso
     bar(page, theirs).click()
     expect(page.get_by_role("dialog")).to_contain_text("ben")
     expect(page.get_by_role("dialog")).not_to_contain_text("secret")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     bar(page, mine).click()
     page.get_by_role("button", name="Cancel booking").click()
     expect(page.locator(".tl-toast")).to_contain_text("Cancelled")

@@ -9,11 +9,11 @@ import { LABEL, Model } from "./model.js";
 /** @typedef {import("./types.js").Timeline} Timeline @typedef {import("./types.js").Bar} Bar */
 /** @typedef {import("./types.js").Lane} Lane */
 /** @typedef {{ lane: HTMLElement, rows: Map<number, HTMLElement>, shape: string }} Drawn */
-/** @typedef {{ top: number, bottom: number, from: number, to: number, start: number, end: number, now: number }} View */
+/** @typedef {{ top: number, bottom: number, from: number, to: number, start: number, end: number, now: number, left: number }} View */
 
 const THIN = 26; // px in which no name can be read
 const MARGIN = 160; // px around the view that are drawn too
-const NARROWEST = /** @type {[number, number][]} */ ([[30, 36], [80, 15], [800, 8.2]]); // hours up to: px for each
+const NARROWEST = /** @type {[number, number][]} */ ([[30, 36], [80, 15], [800, 6.3]]); // hours up to: px for each
 
 export class Grid {
   /** @param {HTMLElement} host */
@@ -154,7 +154,8 @@ export class Grid {
       lane.remove();
       this.drawn.delete(id);
     }
-    this.scroll.tabIndex = this.model.bars.has(this.active) ? -1 : 0;
+    const reached = this.model.bars.has(this.active) ? -1 : 0;
+    if (this.scroll.tabIndex !== reached) this.scroll.tabIndex = reached;
     // What moves to another row loses the focus on its way.
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.body.contains(focused)) {
       focused.focus({ preventScroll: true });
@@ -171,7 +172,7 @@ export class Grid {
       bottom: scrollTop + clientHeight + MARGIN,
       from: start + (scrollLeft - MARGIN) * perPx,
       to: start + (scrollLeft + clientWidth - LABEL + MARGIN) * perPx,
-      start, end, now: this.now,
+      start, end, now: this.now, left: scrollLeft,
     };
   }
 
@@ -216,7 +217,7 @@ export class Grid {
     const left = this.x(bar.start);
     const width = Math.max(this.x(bar.end) - left - 1, 2);
     // Of what begins left of the view, the name stands where it can be read.
-    const aside = Math.max(0, Math.min(this.scroll.scrollLeft - left, width - 40));
+    const aside = Math.max(0, Math.min(view.left - left, width - 40));
     const at = `${left.toFixed(1)} ${width.toFixed(1)} ${aside} ${row} ${count} ${lane.rowHeight} ${view.start}`;
     const element = known?.element ?? make(first);
     if (known?.bar !== bar || known.at !== at) {
