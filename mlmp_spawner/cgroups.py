@@ -175,7 +175,7 @@ def _hierarchies(mounts: Path) -> tuple[Path | None, dict[str, Path]]:
     for line in lines:
         before, _, after = line.partition(" - ")
         kind, _, options = after.partition(" ")
-        place = Path(before.split()[4])
+        place = Path((before.split() + [""] * 5)[4])
         if kind == "cgroup2":
             unified = unified or place
         elif kind == "cgroup":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need of the system: PostgreSQL, Chromium and a C compiler, from Debian's packages, as root or by
-# sudo.
+# Installs what the tests need of the system, PostgreSQL, Chromium and a C compiler, from Debian's packages, as root or
+# by sudo.
 # Elsewhere it says what will be skipped and how to get it; with CI=true nothing may be skipped.
 set -euo pipefail
 
