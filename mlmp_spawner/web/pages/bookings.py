@@ -8,9 +8,9 @@ from typing import Any
 
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError, NotFound
-from mlmp_spawner.operations import changes, history, listing, usage, series_changes
+from mlmp_spawner.operations import changes, history, listing, series_changes, usage
 from mlmp_spawner.rules.reservations import Reservation
-from mlmp_spawner.units import from_iso
+from mlmp_spawner.units import HOUR, from_iso
 from mlmp_spawner.web import views
 from mlmp_spawner.web.api.common import tell
 from mlmp_spawner.web.auth import Right
