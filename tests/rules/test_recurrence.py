@@ -72,7 +72,7 @@ class TestClocks:
         found = given_by("FREQ=DAILY;COUNT=4", "2011-12-29T08:15", zone=zone)
         assert [f"{local(one.interval.start, zone):%d %H:%M}" for one in found] == ["29 08:15", "31 08:15", "01 08:15"]
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(
         zone=st.sampled_from(ZONES),
         first=st.datetimes(datetime(2011, 1, 1), datetime(2040, 1, 1)).map(
@@ -121,7 +121,7 @@ class TestDays:
         with pytest.raises(Invalid, match="2027-01-07 is none of its days"):
             given_by("FREQ=DAILY;COUNT=3", "2027-01-04T08:00", without=[date(2027, 1, 7)])
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(st.data())
     def test_the_days_are_those_of_dateutil(self, data: st.DataObject):
         frequency = data.draw(st.sampled_from(["DAILY", "WEEKLY", "MONTHLY", "YEARLY"]))
@@ -180,7 +180,7 @@ class TestRefusals:
             parse_rule(text)
         assert refusal.value.data["errors"][0]["field"] == "recurrence.rrule"
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(st.text(max_size=80) | st.from_regex(r"(FREQ|COUNT|UNTIL|BYDAY|INTERVAL)=[A-Z0-9,+-]{0,12}(;[A-Z]+=\w+)*"))
     def test_whatever_comes_is_a_rule_or_refused(self, text: str):
         try:

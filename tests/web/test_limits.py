@@ -11,6 +11,9 @@ from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import MINUTE
 from tests.web.harness import RunningApp
 
+on_sqlite = pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
+"""What no database has a say in is tried on one of them."""
+
 
 def test_an_admin_sets_limits_and_they_hold_at_once(admin: httpx.Client, ann: httpx.Client):
     said = {"units_at_once": 1, "max_duration": "8h", "hours_per_week": None}
@@ -61,6 +64,7 @@ def test_if_match_notices_a_change_made_meanwhile(admin: httpx.Client, app: Runn
     assert admin.get("limits/everybody", headers={"If-None-Match": seen}).status_code == 200
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "body",
     [{"units": 1}, {"units_at_once": -1}, {"units_at_once": "1"}, {"max_duration": 5}, {"max_duration": "soon"},
@@ -73,6 +77,7 @@ def test_nonsense_is_refused_by_field(admin: httpx.Client, body: object):
     assert admin.get("limits/everybody").json()["set"] is None
 
 
+@on_sqlite
 @pytest.mark.parametrize("name", ["nobody", "group:", "user:%00", "user:%F0%9F", "everybody:", "%2e%2e"])
 def test_what_names_nobody_is_refused(admin: httpx.Client, name: str):
     assert admin.get(f"limits/{name}").status_code == 400
