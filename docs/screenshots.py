@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -30,6 +31,8 @@ CHROMIUM = (
 )  # fmt: skip
 SCREENS = {"desktop": {"width": 1080, "height": 700}, "phone": {"width": 390, "height": 844}}
 LOOKS = (("desktop", "light"), ("desktop", "dark"), ("phone", "light"))
+TWO = (("desktop", "light"), ("phone", "dark"))
+"""The looks of most pages; Home has all three."""
 ZONE = ZoneInfo("Europe/Zurich")
 CATALOG = """\
 images:
@@ -101,10 +104,10 @@ class Person:
         body = {"profile": "gpu", "start": start.isoformat(), "end": end.isoformat()} | more
         return self.ask("reservations", **body)
 
-    def photograph(self, name: str, path: str, prepare: str = "") -> None:
-        """A page in every look. ``prepare``: a selector to click first."""
+    def photograph(self, name: str, path: str, prepare: str = "", looks: tuple[tuple[str, str], ...] = TWO) -> None:
+        """A page in these looks. ``prepare``: a selector to click first."""
         IMAGES.mkdir(exist_ok=True)
-        for screen, theme in LOOKS:
+        for screen, theme in looks:
             context = self._context(screen, theme, storage_state=self.context.storage_state())
             page = context.new_page()
             page.goto(f"{self.url}{path}")
@@ -154,26 +157,62 @@ def live_a_little(ann: Person, ben: Person) -> str:
     return str(running["id"])
 
 
+def photograph_the_timeline(browser: Browser) -> None:
+    """The timeline of a small lab, on a Friday at 9."""
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from docs.timeline_scene import lab
+
+    views = {"timeline": ("timeline", ""), "timeline-week": ("timeline?view=week", ""),
+             "timeline-book": ("timeline?date=2027-01-16", "#tl-book")}  # fmt: skip
+    with lab() as url:
+        for name, (path, prepare) in views.items():
+            for screen, theme in LOOKS if name == "timeline" else LOOKS[:1]:
+                context = browser.new_context(
+                    viewport=SCREENS[screen], color_scheme=theme, timezone_id=str(ZONE), locale="en-GB",  # type: ignore[arg-type]
+                    extra_http_headers={"Authorization": "Bearer ann-token"},
+                )  # fmt: skip
+                page = context.new_page()
+                page.goto(url + path)
+                page.wait_for_timeout(1500)
+                if prepare:
+                    page.locator(prepare).click()
+                    page.wait_for_timeout(300)
+                page.screenshot(path=IMAGES / f"{name}-{screen}-{theme}.png")
+                context.close()
+
+
 def main(names: set[str]) -> None:
     """All pictures, or those named."""
     chromium = shutil.which("chromium")
     with machine() as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM))
         new, ann, ben = (Person(browser, url, name) for name in ("zoe", "ann", "ben"))
+        admin = Person(browser, url, "admin")
 
-        def take(person: Person, name: str, path: str, prepare: str = "") -> None:
+        def take(person: Person, name: str, path: str, prepare: str = "", looks: Any = TWO) -> None:
             if not names or name in names:
-                person.photograph(name, path, prepare)
+                person.photograph(name, path, prepare, looks)
 
         take(new, "first", MLMP)
         running = live_a_little(ann, ben)
-        take(ann, "home", MLMP)
+        take(ann, "home", MLMP, looks=LOOKS)
         take(ann, "extend", MLMP, "summary:has-text('Extend')")
         take(ann, "book", f"{MLMP}book?units=2&duration=4h&when=first")
         take(ann, "refused", f"{MLMP}book?units=3&duration=4h", "#book")
         take(ann, "bookings", f"{MLMP}bookings")
-        take(ann, "booking", f"{MLMP}bookings/{running}")
+        take(ann, "booking", f"{MLMP}bookings/{running}", "#change summary")
         take(ben, "spawn", "hub/spawn")
+        take(admin, "machines", f"{MLMP}admin")
+        machine_of = admin.page.locator("table a.btn").first
+        admin.page.goto(f"{url}{MLMP}admin")
+        where = str(machine_of.get_attribute("href")).removeprefix("/")
+        take(admin, "maintenance", f"{where}?bookings=move&start=&end=&reason=new+driver")
+        take(admin, "everybody", f"{MLMP}admin/bookings")
+        take(admin, "people", f"{MLMP}admin/people")
+        take(admin, "health", f"{MLMP}admin/health")
+        take(admin, "audit", f"{MLMP}admin/audit")
+        if not names or "timeline" in names:
+            photograph_the_timeline(browser)
         browser.close()
 
 

@@ -278,6 +278,7 @@ def test_a_refusal_comes_with_alternatives_that_work(app: RunningApp, visit: Cal
     words = text(ann_.press("book"))
     assert ann_.answer.status_code == 409
     assert "You asked for 3 × A100 for 4 h; on any node at most 2 would be free all that time." in words
+    assert "2 × A100, now for 4 h" in words
     kinds = {given.get("data-kind") for _, given in Forms(ann_.answer.text).buttons} - {None}
     assert kinds >= {"later", "smaller"}
     refusal = ann_.answer
