@@ -73,7 +73,7 @@ export class BookingForm {
     const { inputs } = this;
     if (this.bar) fields.replaceChildren(field("Node", inputs.node, true));
     else fields.replaceChildren(field("What", inputs.profile), field("How many", inputs.units), field("Node", inputs.node, true), field("Title", /** @type {HTMLElement} */ (this.title), true));
-    times.replaceChildren(/** @type {Node} */ (times.firstChild), h("div.tl-fields", {}, field("Start", inputs.start), field("Length", inputs.length)));
+    times.replaceChildren(/** @type {Node} */ (times.firstChild), h("div.tl-fields", {}, field("Start", inputs.start, true), field("Length", inputs.length, true)));
     this.#say();
   }
 

@@ -13,7 +13,7 @@ import { LABEL, Model } from "./model.js";
 
 const THIN = 26; // px in which no name can be read
 const MARGIN = 160; // px around the view that are drawn too
-const NARROWEST = /** @type {[number, number][]} */ ([[30, 36], [80, 15], [800, 6.3]]); // hours up to: px for each
+const NARROWEST = /** @type {[number, number][]} */ ([[30, 36], [80, 15], [800, 5.2]]); // hours up to: px for each
 
 export class Grid {
   /** @param {HTMLElement} host */
@@ -109,12 +109,14 @@ export class Grid {
     /** @type {HTMLElement[]} */ const days = [];
     /** @type {HTMLElement[]} */ const labels = [];
     /** @type {HTMLElement[]} */ const lines = [];
-    for (const tick of this.ticks ?? []) {
+    const ticks = this.ticks ?? [];
+    const tight = ticks.length > 1 && this.x(ticks[1].at) - this.x(ticks[0].at) < 38; // then "06" has to do for "06:00"
+    for (const tick of ticks) {
       const left = `${LABEL + this.x(tick.at)}px`;
       const line = h(`i.tl-line.tl-${tick.kind}`);
       line.style.left = left;
       lines.push(line);
-      const label = h(`div.tl-tick.tl-tick-${tick.kind}`, { role: "columnheader" }, h("span", {}, tick.label));
+      const label = h(`div.tl-tick.tl-tick-${tick.kind}`, { role: "columnheader" }, h("span", {}, tight && tick.kind === "hour" ? tick.label.slice(0, 2) : tick.label));
       label.style.left = left;
       (tick.kind === "day" ? days : labels).push(label);
     }
