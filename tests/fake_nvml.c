@@ -74,3 +74,22 @@ int nvmlDeviceGetAttributes_v2(void *h, attributes *a) {
 int nvmlDeviceGetMinorNumber(void *h, unsigned int *n) { *n = (unsigned int)(4 - id(h)); return OK; } /* not NVML's order */
 int nvmlDeviceGetGpuInstanceId(void *h, unsigned int *n) { *n = slices[slice(h)].gi; return slice(h) < 0 ? NOT_FOUND : OK; }
 int nvmlDeviceGetComputeInstanceId(void *h, unsigned int *n) { *n = slices[slice(h)].ci; return slice(h) < 0 ? NOT_FOUND : OK; }
+
+/* What goes on: GPU 0 is busy with process FAKE_PID; of slices no utilisation is told, the first holds it too. */
+typedef struct { unsigned int gpu, memory; } rates;
+typedef struct { unsigned int pid; unsigned long long used; unsigned int gi, ci; } process;
+int nvmlDeviceGetUtilizationRates(void *h, rates *r) {
+    if (slice(h) >= 0 || id(h) == 2) return UNSUPPORTED;
+    r->gpu = id(h) == 1 ? 87 : 0;
+    r->memory = 0;
+    return OK;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(void *h, unsigned int *n, process *found) {
+    const char *pid = getenv("FAKE_PID");
+    if (!pid || (id(h) != 1 && slice(h) != 0)) { *n = 0; return OK; }
+    if (!found) { *n = 1; return 7; } /* insufficient size */
+    *n = 1;
+    found[0] = (process){(unsigned int)atoi(pid), 1ull << 30, 0, 0};
+    return OK;
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(void *h, unsigned int *n, process *found) { return UNSUPPORTED; }

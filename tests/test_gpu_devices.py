@@ -136,3 +136,33 @@ def test_what_is_not_booked_is_refused(library: Path, files: Path, booked: list[
 
 def test_when_the_driver_does_not_answer_no_gpu_is_let_through(library: Path, files: Path) -> None:
     assert ask(library, DENIED, str(files), "GPU-0", FAKE_NVML="nodriver") == sorted([*GPUS, *CAPS])
+
+
+WATCH = """
+import dataclasses, json
+from mlmp_spawner import activity
+watch = activity.GpuWatch()
+looks = [watch.read(), watch.read()]
+watch.close()
+looks.append(watch.read())
+as_json = [{unit: [use.utilisation, use.memory, sorted(use.pids or ()) if use.pids is not None else None]
+            for unit, use in look.items()} for look in looks]
+print(json.dumps({"looks": as_json, "known": activity.sees_all_processes()}))
+"""
+
+
+def test_utilisation_and_processes_are_told_by_unit_and_what_is_not_known_is_none(library: Path) -> None:
+    said = ask(library, WATCH, FAKE_PID="4321")
+    first = said["looks"][0]
+    assert said["looks"] == [first] * 3, "GPU 2, which is lost, takes the others not with it"
+    pids = [4321] if said["known"] else None
+    none = [] if said["known"] else None
+    assert first["GPU-0"] == [87, 0, pids]
+    assert first["MIG-11111111-aaaa"] == [None, 0, pids]
+    assert first["MIG-22222222-bbbb"] == [None, 0, none]
+    assert first["GPU-3"] == [0, None, none]
+    assert "GPU-1" not in first and "GPU-2" not in first
+
+
+def test_without_a_driver_there_is_nothing_to_watch(library: Path) -> None:
+    assert ask(library, WATCH, FAKE_NVML="nodriver")["looks"] == [{}, {}, {}]
