@@ -252,7 +252,7 @@ delivery = Table(
 use = Table(
     "mlmp_use",
     metadata,
-    # What was seen of a booking's server on a node during the few minutes (of old ones: the hour) that begin at ``at``.
+    # What was seen of a booking's server on a node in the few minutes (of old ones: the hour) that begin at ``at``.
     Column("reservation", String(30), ForeignKey("mlmp_reservation.id", ondelete="CASCADE"), primary_key=True),
     Column("at", BigInteger, primary_key=True),
     Column("node", String(255), primary_key=True),
