@@ -106,6 +106,11 @@ window.ready = true;
 """
 )
 
+OWN_IN_VIEW = """() => [...document.querySelectorAll(".tl-body .tl-move-all")].map((bar) => {
+  const box = bar.getBoundingClientRect();
+  return [bar, box.left + box.width / 2, box.top + 8];
+}).find(([bar, x, y]) => x < 700 && bar.contains(document.elementFromPoint(x, y))).slice(1)"""
+
 
 def run(report: Report, *, quick: bool) -> None:
     """First paint, sizes, longest tasks."""
@@ -229,10 +234,8 @@ def _longest_tasks(report: Report, browser: Browser, app: RunningApp, pages: dic
         page.wait_for_selector(".tl-bar")
         page.wait_for_timeout(4000)  # all of the page is there and at rest
         scrolling = _longest(browser, page, lambda: _scroll(page, ".tl-scroll"))
-        own = page.locator(".tl-body .tl-move-all").first
-        box = own.bounding_box()
-        assert box is not None
-        dragging = _longest(browser, page, lambda: _drag(page, box["x"] + box["width"] / 2, box["y"] + 8))
+        x, y = page.evaluate(OWN_IN_VIEW)
+        dragging = _longest(browser, page, lambda: _drag(page, x, y))
     with _page(browser) as page:
         page.goto(pages["theirs"])
         page.wait_for_function("window.ready")
@@ -259,6 +262,7 @@ def _drag(page: Page, x: float, y: float) -> None:
     for step in range(60):
         page.mouse.move(x + 6 * step, y + 4 * step)
         page.wait_for_timeout(10)
+    assert page.locator(".tl-ghost").count() == 1, "nothing is being dragged"
     page.keyboard.press("Escape")
     page.mouse.up()
 

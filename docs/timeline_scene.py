@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jupyterhub._data import DATA_FILES_PATH
 from sqlalchemy import insert, update
-from tornado.web import StaticFileHandler
+from tornado.web import RedirectHandler, StaticFileHandler
 
 from mlmp_spawner.operations import booking, catalog_sync
 from mlmp_spawner.operations.requests import BookingRequest
@@ -53,15 +53,9 @@ def lab() -> Iterator[str]:
             site = Site(engine, _catalog())
             _week(site)
             with RunningApp(site, NOW, WebSettings(rate=0, zone="Europe/Zurich")) as app:
-                hub = Path(DATA_FILES_PATH) / "static"
-                logo = {"path": str(hub / "images"), "default_filename": "jupyterhub-80.png"}
-                app.app.add_handlers(
-                    ".*",
-                    [
-                        (r"/hub/static/(.*)", StaticFileHandler, {"path": str(hub)}),
-                        (r"/hub/logo()", StaticFileHandler, logo),
-                    ],
-                )
+                looks = (r"/hub/static/(.*)", StaticFileHandler, {"path": str(Path(DATA_FILES_PATH) / "static")})
+                logo = (r"/hub/logo", RedirectHandler, {"url": "/hub/static/images/jupyterhub-80.png"})
+                app.app.add_handlers(".*", [looks, logo])
                 yield app.url + PREFIX
         finally:
             engine.dispose()
