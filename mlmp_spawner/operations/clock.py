@@ -73,6 +73,7 @@ class Clock:
         self.servers = servers
         self.interval = interval
         self._publishing = asyncio.Lock()
+        self._tried = waitlist.Tried()
         self.failures = 0
         self.last_tick: int | None = None
 
@@ -125,7 +126,7 @@ class Clock:
     async def _promote(self, site: Site, now: int) -> None:
         """Who waits gets what is free by now; a failure is logged and keeps nothing else from being done."""
         try:
-            await asyncio.to_thread(waitlist.promote, site, now=now)
+            await asyncio.to_thread(waitlist.promote, site, now=now, tried=self._tried)
         except MLMPError as error:
             log.warning("the waitlist: %s", error.detail)
         except Exception:

@@ -8,7 +8,6 @@ keep units idle that somebody else could use until there is room for it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -17,8 +16,9 @@ from mlmp_spawner.errors import Changed, OverLimit
 from mlmp_spawner.operations import history, limits, planning
 from mlmp_spawner.operations.requests import Draft
 from mlmp_spawner.operations.site import CLOCK, Site
-from mlmp_spawner.rules.placement import Plan, Wanted
-from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.rules.catalog import Catalog
+from mlmp_spawner.rules.placement import Board, Plan, Wanted, place
+from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.rules.waitlist import fair_order
 from mlmp_spawner.store import people
 from mlmp_spawner.store import reservations as store
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 TRIES = 5
 """How often somebody else may be quicker before the rest is left to the next tick."""
+
+SEARCHES = 10
+"""For how many requests, the first in the order, it is tried to move other bookings; the rest must fit as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +48,35 @@ def places(site: Site, *, now: int) -> dict[str, int]:
     return {row.id: place for place, row in enumerate(order, 1)}
 
 
-def promote(site: Site, *, now: int) -> list[str]:
+class Tried:
+    """Which requests found no place, as long as nothing that could give them one has changed."""
+
+    def __init__(self) -> None:
+        self.hopeless: set[tuple[object, ...]] = set()
+        self._catalog: Catalog | None = None
+        self._seen: object = None
+
+    def begin(self, site: Site, seen: object) -> None:
+        """Forgets all where ``seen`` or the catalog is not what it was."""
+        if site.catalog is not self._catalog or seen != self._seen:
+            self.hopeless.clear()
+            self._catalog, self._seen = site.catalog, seen
+
+
+def promote(site: Site, *, now: int, tried: Tried | None = None) -> list[str]:
     """Gives places to those that wait, as far as there is room; returns the ids of the promoted.
 
     A promoted booking keeps its end; what of its window is past is cut off.
+
+    :param tried: what is remembered from one call to the next.
     """
+    tried = tried or Tried()
     promoted: list[str] = []
     refused: set[str] = set()
     failed = 0
     while failed < TRIES:
         with read(site.engine) as connection:
-            found = _first_that_fits(connection, site, now, refused)
+            found = _first_that_fits(connection, site, now, tried, refused)
         if found is None:
             break
         try:
@@ -71,27 +92,42 @@ def promote(site: Site, *, now: int) -> list[str]:
     return promoted
 
 
-def _first_that_fits(connection: Connection, site: Site, now: int, without: Collection[str] = ()) -> _Found | None:
-    hopeless: set[tuple[object, ...]] = set()
-    for row in fair_order(store.waiting(connection, now)):
-        if row.id in without:
-            continue
+def _first_that_fits(connection: Connection, site: Site, now: int, tried: Tried, refused: set[str]) -> _Found | None:
+    order = fair_order(store.waiting(connection, now))
+    searches = SEARCHES
+    boards: dict[str, tuple[Board, ...]] = {}
+    versions = {row.resource: _versions(connection, row.resource) for row in order}
+    tried.begin(site, (versions, store.last_end(connection, now)))
+    until = max((row.end for row in order), default=now) + 1
+    for row in order:
         start = max(row.start, now)
         nodes = planning.nodes_for_waiting(site, row)
-        asked = (row.profile, row.units, row.node_count, start, row.end, nodes)
+        asked = (row.profile, row.units, row.node_count, row.start, row.end, nodes)
         profile = site.catalog.profiles.get(row.profile)
-        if profile is None or asked in hopeless or row.end - start < min(profile.min_duration, row.interval.length):
+        if row.id in refused or asked in tried.hopeless or profile is None:
+            continue
+        if row.end - start < min(profile.min_duration, row.interval.length):
+            continue
+        if row.resource not in boards:
+            everywhere = versions[row.resource]
+            boards[row.resource] = planning.view(connection, row.resource, everywhere, Interval(now, until)).boards
+        wanted = Wanted(row.units, Interval(start, row.end), row.node_count)
+        mine = [board for board in boards[row.resource] if board.node in nodes]
+        plan = place(mine, wanted, repack=False)
+        if plan is None and searches:
+            searches -= 1
+            plan = planning.plan(connection, site, row.resource, mine, wanted, now)
+        if plan is None:
+            tried.hopeless.add(asked)
             continue
         placed = _with_own_server(connection, replace(row, start=start))
-        view = planning.view(connection, row.resource, nodes, placed.interval)
-        wanted = Wanted(row.units, placed.interval, row.node_count)
-        plan = planning.plan(connection, site, row.resource, view.boards, wanted, now)
-        if plan is None:
-            hopeless.add(asked)
-        elif _allowed(connection, site, row, placed, now):
-            versions = {node: version for node, (_, version) in store.capacities(connection, row.resource).items()}
-            return _Found(row, placed, plan, versions)
+        if _allowed(connection, site, row, placed, now):
+            return _Found(row, placed, plan, versions[row.resource])
     return None
+
+
+def _versions(connection: Connection, resource: str) -> dict[str, int]:
+    return {node: version for node, (_, version) in store.capacities(connection, resource).items()}
 
 
 def _write(site: Site, found: _Found, now: int) -> None:
@@ -100,8 +136,7 @@ def _write(site: Site, found: _Found, now: int) -> None:
     locks = [(node, row.resource) for node in found.versions]
     with transaction(site.engine, lock=locks) as connection:
         lock_owner(connection, row.owner)
-        there = {node: version for node, (_, version) in store.capacities(connection, row.resource).items()}
-        if there != found.versions or not _allowed(connection, site, row, placed, now):
+        if _versions(connection, row.resource) != found.versions or not _allowed(connection, site, row, placed, now):
             raise Changed("Somebody was quicker.")
         planning.carry_out_moves(connection, found.plan.moves, actor=CLOCK.name, now=now)
         placed = _with_own_server(connection, placed)

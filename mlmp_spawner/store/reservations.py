@@ -96,6 +96,13 @@ def waiting(connection: Connection, now: int) -> list[Reservation]:
     )
 
 
+def last_end(connection: Connection, now: int) -> tuple[int | None, int | None]:
+    """When a booking and an outage ended last; the time alone makes room then."""
+    ended = (reservation.c.end, tables.outage.c.end)
+    found = [connection.execute(select(func.max(end)).where(end <= now)).scalar() for end in ended]
+    return found[0], found[1]
+
+
 def turned(connection: Connection, after: int, until: int) -> list[Reservation]:
     """The bookings that began or ended by the time alone in ``(after, until]``."""
     c = reservation.c
