@@ -146,7 +146,7 @@ def configuration(what: ToCheck) -> Iterator[Finding]:
         traits = known.class_trait_names(config=True)
         for key in section:
             if key not in traits:
-                near = choices(key, traits) if len(traits) < 30 else choices(key, traits).partition("valid:")[0]
+                near = choices(key, traits) if len(traits) < 60 else choices(key, traits).partition("valid:")[0]
                 yield Finding("configuration", f"{what.config}: there is no c.{name}.{key}; {near}".rstrip("; "))
     if "MLMP" in what.classes:
         try:
