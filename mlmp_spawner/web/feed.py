@@ -10,7 +10,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from mlmp_spawner import units
@@ -100,14 +99,22 @@ class Feed:
     async def run(self) -> None:
         """Follows the history until cancelled; a database that fails is asked again."""
         while True:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), self._poll)
+            await self._rest()
             self._woken.clear()
             try:
                 await self._look()
             except Exception:
                 log.warning("the history can't be read just now", exc_info=True)
                 await asyncio.sleep(self._poll)
+
+    async def _rest(self) -> None:
+        """Until something was changed here, or for ``poll`` seconds. Not by wait_for, which before Python 3.12 forgets
+        that it was cancelled where that and the change come together: then nothing would end the feed."""
+        changed = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait({changed}, timeout=self._poll)
+        finally:
+            changed.cancel()
 
     async def _look(self) -> None:
         if not self._listeners:
