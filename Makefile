@@ -22,7 +22,7 @@ test: $(VENV)/.dev node_modules/.all ## the fast suite
 
 test-faults: $(VENV)/.dev node_modules/.all ## kills, races, fuzz, long property runs (FAULT_ROUNDS=100 for more)
 	tests/install.sh
-	$(BIN)/pytest -m faults $(PYTEST_ARGS)
+	$(BIN)/pytest -m faults -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-cluster: ## against a real Kubernetes
 	@echo "make test-cluster comes with the Kubernetes back-end, which this version does not have yet." >&2; exit 2
