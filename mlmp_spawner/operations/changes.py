@@ -18,6 +18,7 @@ from mlmp_spawner.rules.due import is_live
 from mlmp_spawner.rules.placement import Plan, Wanted, longest_from, place
 from mlmp_spawner.rules.recurrence import local, zone_of
 from mlmp_spawner.rules.reservations import Interval, Reservation
+from mlmp_spawner.store import people
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store import series as series_store
 from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
@@ -269,7 +270,7 @@ def _move_end(
     if new.end < old.end:
         store.cut_allocations(connection, old.id, new.end)
         return new
-    limits.check(connection, site, _draft(new, old, actor), now, changed=old)
+    limits.check(connection, site, _draft(connection, new, actor), now, changed=old)
     more = Interval(old.end, new.end)
     view = planning.view(connection, old.resource, _nodes(site, old), more)
     wanted = Wanted(old.units, more, old.node_count, frozenset(old.nodes))
@@ -293,14 +294,14 @@ def _replaced(
 ) -> Reservation:
     """Places what has not begun anew: where it was if it fits there, else wherever it fits."""
     allowed = allowed_nodes(site, old, new, changes)
-    drafted = _draft(new, old, actor, allowed)
+    drafted = _draft(connection, new, actor, allowed)
     limits.check(connection, site, drafted, now, changed=old)
     view = planning.view(connection, old.resource, allowed, new.interval, without={old.id})
     wanted = Wanted(new.units, new.interval, new.node_count)
     plan: Plan | None = None
     if old.nodes and set(old.nodes) <= allowed:
         plan = place(view.boards, replace(wanted, nodes=frozenset(old.nodes)), repack=False)
-    plan = plan or planning.plan(connection, site, old.resource, view.boards, wanted, now)
+    plan = plan or planning.plan(connection, site, old.resource, view.boards, wanted, now, without={old.id})
     if plan is None and old.waiting_reason is not None:
         return replace(new, allocations=())
     if plan is None:
@@ -351,6 +352,7 @@ def _nodes(site: Site, old: Reservation) -> list[str]:
     return sorted({*known, *old.nodes})
 
 
-def _draft(new: Reservation, old: Reservation, actor: Actor, nodes: frozenset[str] = frozenset()) -> Draft:
-    groups = actor.groups if actor.name == old.owner else frozenset[str]()
+def _draft(connection: Connection, new: Reservation, actor: Actor, nodes: frozenset[str] = frozenset()) -> Draft:
+    """The booking as it would be, judged by the groups of its owner, whoever changes it."""
+    groups = actor.groups if actor.name == new.owner else people.groups_of(connection, new.owner_id)
     return Draft(new, nodes, groups)

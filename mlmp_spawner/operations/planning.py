@@ -58,18 +58,30 @@ def view(
 
 
 def plan(
-    connection: Connection, site: Site, resource: str, boards: Sequence[Board], wanted: Wanted, now: int
+    connection: Connection,
+    site: Site,
+    resource: str,
+    boards: Sequence[Board],
+    wanted: Wanted,
+    now: int,
+    *,
+    without: Collection[str] = (),
 ) -> Plan | None:
-    """The best fit; where nothing fits as it is, with bookings moved that have not begun."""
+    """The best fit; where nothing fits as it is, with bookings moved that have not begun.
+
+    :param without: what was left out of ``boards``.
+    """
     found = place(boards, wanted, repack=False)
     if found is not None:
         return found
     if sum(board.capacity >= wanted.units for board in boards) < wanted.node_count:
         return None
-    return place(_with_movable(connection, site, resource, boards, now), wanted)
+    return place(_with_movable(connection, site, resource, boards, now, without), wanted)
 
 
-def _with_movable(connection: Connection, site: Site, resource: str, boards: Sequence[Board], now: int) -> list[Board]:
+def _with_movable(
+    connection: Connection, site: Site, resource: str, boards: Sequence[Board], now: int, without: Collection[str]
+) -> list[Board]:
     """The same boards, over as long as the bookings on them last, with those marked that may be moved."""
     ids = {t.reservation for board in boards for t in board.taken}
     rows = _load(connection, ids)
@@ -83,15 +95,12 @@ def _with_movable(connection: Connection, site: Site, resource: str, boards: Seq
         return list(boards)
     intervals = [t.interval for board in boards for t in board.taken if t.reservation in movable]
     window = Interval(min(i.start for i in intervals), max(i.end for i in intervals))
-    wider = view(connection, resource, [board.node for board in boards], window).boards
-    present = {t.reservation for board in boards for t in board.taken}
+    wider = view(connection, resource, [board.node for board in boards], window, without=without).boards
     result = []
     for board, wide in zip(boards, wider, strict=True):
-        # What the caller left out stays left out.
-        extra = [t for t in wide.taken if t.reservation not in present]
         taken = tuple(
             Taken(t.reservation, t.units, t.interval, movable.get(t.reservation, frozenset()))
-            for t in (*board.taken, *extra)
+            for t in dict.fromkeys((*board.taken, *wide.taken))
         )
         # The movable may all lie on one side of an outage that the caller's window reaches into.
         outages = tuple(sorted({*board.outages, *wide.outages}))

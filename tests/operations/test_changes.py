@@ -36,6 +36,16 @@ def test_a_move_overlapping_its_own_old_place_fits(site: Site):
     assert change(site, row.id, Changes(start=NOW + HOUR + MINUTE), actor=ann, now=NOW).nodes == ("gpu-a",)
 
 
+def test_a_booking_that_grows_where_it_is_may_move_others(site: Site):
+    row = booked(site, start=NOW + HOUR, duration=10 * HOUR, units=2, node="gpu-a")
+    change(site, row.id, Changes(node=""), actor=ann, now=NOW)
+    others = booked(site, ben, start=NOW + HOUR, duration=10 * HOUR, units=2, node="gpu-a")
+    change(site, others.id, Changes(node=""), actor=ben, now=NOW)
+    shorter = Changes(start=NOW + HOUR, end=NOW + 2 * HOUR, units=4)
+    assert change(site, row.id, shorter, actor=ann, now=NOW).nodes == ("gpu-a",)
+    assert get(site, others.id).nodes == ("gpu-b",)
+
+
 def test_a_refused_move_changes_nothing(site: Site):
     row = booked(site, start=NOW + HOUR, units=4)
     booked(site, ben, start=NOW + 4 * HOUR, units=4, node="gpu-a")
