@@ -175,7 +175,7 @@ class Service:
         """How it is, for ``GET health``."""
         last = self.clock.last_tick
         age = None if last is None else round((units.now() - last) / 1000, 1)
-        return State(self._hub_up, age, self.clock.failures)
+        return State(self._hub_up, age, self.clock.failures, self.files.wrong)
 
     async def reload(self, *, always: bool = True) -> None:
         """Reads the catalog, and what is plugged in, again; a wrong one changes nothing."""

@@ -47,11 +47,12 @@ class WebSettings:
 @dataclass(frozen=True, slots=True)
 class State:
     """How the service is: whether the hub answered last time, seconds since the clock ticked (None: never), how many
-    of the clock's actions failed."""
+    of the clock's actions failed, what is wrong with the catalog's files where the one from before still holds."""
 
     hub: bool = True
     clock_age: float | None = None
     failures: int = 0
+    catalog: tuple[str, ...] = ()
 
 
 class UnderWay:

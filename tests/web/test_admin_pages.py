@@ -11,6 +11,7 @@ import pytest
 from mlmp_spawner.operations import changes, history, outages
 from mlmp_spawner.operations.changes import Changes
 from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
+from mlmp_spawner.web.context import State
 from tests.operations.conftest import NOW, ann, ben
 from tests.operations.conftest import admin as root
 from tests.web.harness import PREFIX, RunningApp
@@ -236,6 +237,11 @@ def test_health_says_what_failed_and_who_lost_a_place(app: RunningApp, admin: Vi
     words = text(admin.get("admin/health"))
     assert f"booking {lost.id} of ben lost its place and waits for another" in words
     assert "Clock has not ticked yet" in words
+
+
+def test_health_says_what_is_wrong_with_a_catalog_that_is_not_used(app: RunningApp, admin: Visitor):
+    app.context.state = lambda: State(catalog=("profiles.yaml:3: there is no resource 'gppu'",))
+    assert "profiles.yaml:3: there is no resource 'gppu'" in text(admin.get("admin/health"))
 
 
 # -- what others write --------------------------------------------------------------------------------------------

@@ -112,7 +112,11 @@ class Health(AdminPage):
 
     def _findings(self) -> list[Finding]:
         site = self.site
-        found = list(check.overbooked(site.catalog))
+        found = [
+            Finding("catalog", problem, "the one from before holds until it is mended")
+            for problem in self.context.state().catalog
+        ]
+        found += check.overbooked(site.catalog)
         found += [
             Finding("limits", f"what was set for {one.subject} can't be read; the catalog's holds", "set it again")
             for one in limit_settings.look(site)[1]
