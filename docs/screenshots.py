@@ -157,16 +157,28 @@ def live_a_little(ann: Person, ben: Person) -> str:
     return str(running["id"])
 
 
-def photograph_the_timeline(browser: Browser) -> None:
-    """The timeline of a small lab, on a Friday at 9."""
-    sys.path.insert(0, str(Path(__file__).parent.parent))
-    from docs.timeline_scene import lab
+LAB = (
+    ("timeline", "timeline", "", LOOKS),
+    ("timeline-week", "timeline?view=week", "", LOOKS[:1]),
+    ("timeline-book", "timeline?date=2027-01-16", "#tl-book", LOOKS[:1]),
+    ("usage", "usage?period=last-week&by=user", "", TWO),
+    ("notices", "notices", "", TWO),
+    ("preferences", "preferences", "", TWO),
+)
+"""Pages that several machines, or a past, make more of."""
 
-    views = {"timeline": ("timeline", ""), "timeline-week": ("timeline?view=week", ""),
-             "timeline-book": ("timeline?date=2027-01-16", "#tl-book")}  # fmt: skip
+
+def photograph_the_lab(browser: Browser, names: set[str]) -> None:
+    """Pages of a small lab, on a Friday at 9."""
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from docs.small_lab import lab
+
+    wanted = [row for row in LAB if not names or row[0] in names]
+    if not wanted:
+        return
     with lab() as url:
-        for name, (path, prepare) in views.items():
-            for screen, theme in LOOKS if name == "timeline" else LOOKS[:1]:
+        for name, path, prepare, looks in wanted:
+            for screen, theme in looks:
                 context = browser.new_context(
                     viewport=SCREENS[screen], color_scheme=theme, timezone_id=str(ZONE), locale="en-GB",  # type: ignore[arg-type]
                     extra_http_headers={"Authorization": "Bearer ann-token"},
@@ -177,7 +189,9 @@ def photograph_the_timeline(browser: Browser) -> None:
                 if prepare:
                     page.locator(prepare).click()
                     page.wait_for_timeout(300)
-                page.screenshot(path=IMAGES / f"{name}-{screen}-{theme}.png")
+                page.screenshot(
+                    path=IMAGES / f"{name}-{screen}-{theme}.png", full_page=not path.startswith("timeline")
+                )
                 context.close()
 
 
@@ -211,8 +225,7 @@ def main(names: set[str]) -> None:
         take(admin, "people", f"{MLMP}admin/people")
         take(admin, "health", f"{MLMP}admin/health")
         take(admin, "audit", f"{MLMP}admin/audit")
-        if not names or "timeline" in names:
-            photograph_the_timeline(browser)
+        photograph_the_lab(browser, names)
         browser.close()
 
 

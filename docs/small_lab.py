@@ -1,10 +1,11 @@
-"""A small lab for the pictures of the timeline: three machines and a week of bookings, always on the same Friday.
+"""A small lab for pictures: three machines, a week of bookings behind it and one before it, always on the same Friday.
 
 The real service in a thread of its own, since one machine alone would make a dull picture; only the hub is played.
 """
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from mlmp_spawner.rules.catalog import Accelerator, Catalog, Node, Profile
 from mlmp_spawner.store import tables
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.transaction import transaction
-from mlmp_spawner.units import HOUR
+from mlmp_spawner.units import DAY, HOUR, MINUTE
 from mlmp_spawner.web.context import WebSettings
 from tests.databases import sqlite_template
 from tests.web.harness import PREFIX, RunningApp
@@ -51,6 +52,8 @@ def lab() -> Iterator[str]:
         engine = make_engine(f"sqlite:///{sqlite_template(Path(folder) / 'lab.sqlite')}")
         try:
             site = Site(engine, _catalog())
+            _people(site)
+            _last_week(site)
             _week(site)
             with RunningApp(site, NOW, WebSettings(rate=0, zone="Europe/Zurich")) as app:
                 looks = (r"/hub/static/(.*)", StaticFileHandler, {"path": str(Path(DATA_FILES_PATH) / "static")})
@@ -74,11 +77,31 @@ def _catalog() -> Catalog:
     return Catalog(nodes=nodes, profiles=profiles)
 
 
-def _week(site: Site) -> None:
+def _people(site: Site) -> None:
     with transaction(site.engine) as connection:
         people = [{"id": n, "name": name} for n, name in enumerate(("ann", "ben", "eva", "root"), 1)]
         connection.execute(insert(tables.users), people)
-    catalog_sync.sync(site, now=NOW)
+    catalog_sync.sync(site, now=NOW - 8 * DAY)
+
+
+def _last_week(site: Site) -> None:
+    """The same bookings seven days ago, more or less used."""
+    chance = random.Random(4)  # noqa: S311
+    for who, profile, node, start, hours, units, title, _ in WEEK:
+        begin = NOW - 7 * DAY + start * HOUR
+        request = BookingRequest(profile, start=begin, end=begin + hours * HOUR, units=units, node=node, title=title)
+        made = booking.book(site, request, actor=Actor(who), now=NOW - 8 * DAY)
+        late, eager = chance.choice((0, 0, 1, 2)), chance.uniform(0.3, 1)
+        seen = [
+            {"reservation": made.id, "node": node, "at": at, "watched": 5 * MINUTE * units,
+             "busy": 5 * MINUTE * units * (chance.random() < eager), "cpu": 4 * MINUTE, "memory": 8 << 30}
+            for at in range(begin + late * HOUR, made.end, 5 * MINUTE)
+        ]  # fmt: skip
+        with transaction(site.engine) as connection:
+            connection.execute(insert(tables.use), seen)
+
+
+def _week(site: Site) -> None:
     for who, profile, node, start, hours, units, title, kind in WEEK:
         begin = NOW + start * HOUR
         request = BookingRequest(profile, start=begin, end=begin + hours * HOUR, units=units, node=node, title=title)
