@@ -48,7 +48,7 @@ def day_of(then: datetime, today: datetime) -> str:
         return ""
     if days in (-1, 1):
         return "tomorrow" if days == 1 else "yesterday"
-    if -7 < days < 7:
+    if 0 < days < 7:  # of the past, a weekday alone could be the coming one
         return f"{then:%a}"
     year = f" {then:%Y}" if abs(days) > 300 else ""
     return f"{then.day} {then:%b}{year}"

@@ -35,7 +35,7 @@ function day(ms) {
   if (days === 0) return "";
   if (days === 1) return "tomorrow";
   if (days === -1) return "yesterday";
-  if (days > -7 && days < 7) return WEEKDAY.format(ms);
+  if (days > 0 && days < 7) return WEEKDAY.format(ms);
   return DAY_MONTH.format(ms).replace("Sept", "Sep") + (Math.abs(days) > 300 ? ` ${YEAR.format(ms)}` : "");
 }
 
