@@ -239,6 +239,17 @@ def test_who_may_only_look_changes_nothing(app: RunningApp, ann: httpx.Client):
     assert ann.get("me/preferences").json()["calendar_since"] is None
 
 
+@pytest.mark.parametrize("page", ["preferences", "preferences/calendar", "preferences/revoke"])
+def test_the_token_of_a_server_makes_nothing_by_the_pages_either(app: RunningApp, ann: httpx.Client, page: str):
+    app.context.settings = WebSettings(rate=0, poll=0.05, ways=Ways(mail=True, choose=True))
+    url = ann.post("calendar-token").json()["url"]
+    headers = {"Authorization": "token server-token"}
+    refused = httpx.post(f"{app.url}{PREFIX}{page}", data={"mail": "eve@example.org"}, headers=headers)
+    assert refused.status_code == 403
+    assert ann.get("me/preferences").json()["mail"] is None
+    assert httpx.get(url).status_code == 200
+
+
 # -- the calendar ----------------------------------------------------------------------------------------------
 
 

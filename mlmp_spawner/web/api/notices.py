@@ -16,6 +16,7 @@ from mlmp_spawner.operations.people import Person
 from mlmp_spawner.rules import wording
 from mlmp_spawner.rules.notices import KINDS, Channel
 from mlmp_spawner.web import models
+from mlmp_spawner.web.auth import Caller
 from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.routes import Answer, Call, Route
 from mlmp_spawner.web.times import find_zone, said
@@ -146,12 +147,17 @@ def person_herself(call: Call) -> str:
 
     :raises NotAllowed: it is none.
     """
-    if call.handler.me.is_server:
+    check_herself(call.handler.me)
+    return person_name(call)
+
+
+def check_herself(caller: Caller) -> None:
+    """:raises NotAllowed: a program in a server asks, by the token of that server."""
+    if caller.is_server:
         raise NotAllowed(
             "The token of a server may not do this: what it made would outlive it.",
             hint="Do it on the page Notices and calendar, or with a token of your own from the hub's token page.",
         )
-    return person_name(call)
 
 
 async def get_preferences(call: Call) -> Answer:

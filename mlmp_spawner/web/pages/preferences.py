@@ -8,7 +8,7 @@ from mlmp_spawner.errors import MLMPError, NotAllowed
 from mlmp_spawner.operations import people
 from mlmp_spawner.rules.notices import CHANNELS, KINDS
 from mlmp_spawner.web.api import calendar
-from mlmp_spawner.web.api.notices import test
+from mlmp_spawner.web.api.notices import check_herself, test
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.pages.base import Page
 
@@ -57,9 +57,10 @@ class Preferences(Page):
         return {"browser"} | mail | ({"webhook"} if ways.webhook_hosts else set())
 
     def check_right(self) -> None:
-        """:raises NotAllowed: a login that may only look."""
+        """:raises NotAllowed: a login that may only look, or the token of a server."""
         if not self.me.can_book:
             raise NotAllowed("You may look, but not change anything.", hint="Ask the people who run this hub.")
+        check_herself(self.me)
 
     async def show(
         self, *, problem: MLMPError | None = None, address: str | None = None
@@ -105,6 +106,8 @@ class PreferencesAction(Preferences):
 
     async def post(self, action: str) -> None:  # type: ignore[override]
         """Makes or ends the address of the calendar, or sends a test notice."""
+        if action != "test":
+            self.check_right()
         try:
             if action == "test":
                 await test(self.context, self.person, self.now)
