@@ -223,7 +223,7 @@ class GuardedProcessSpawner(LocalProcessSpawner):
             return
 
     def _did_not_start(self, status: int) -> Exception:
-        lines = self.log_file.read_bytes()[-4096:].decode(errors="replace").strip().splitlines()
+        lines = _last_lines(self.log_file)
         self.log.error("%s ended while it started (exit status %d): %s", self._log_name, status, lines[-3:])
         return self.explain(
             Unavailable(
@@ -235,6 +235,13 @@ class GuardedProcessSpawner(LocalProcessSpawner):
     def explain(self, error: MLMPError) -> Exception:
         """The error as the hub shows it."""
         return error
+
+
+def _last_lines(path: Path) -> list[str]:
+    """The last lines of an output, however long it is: who writes it may make it as long as they like."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+        return file.read(4096).decode(errors="replace").strip().splitlines()
 
 
 class MLMPLocalSpawner(ReservationMixin, GuardedProcessSpawner):

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from mlmp_spawner import processes, units
+from mlmp_spawner.spawners import local
 from tests.live import Person, Site, wait_for
 
 API = "/services/mlmp/api/v1"
@@ -275,3 +276,14 @@ def test_waits_visibly_for_a_former_server_that_hangs_and_ends_it(site: Site) ->
     assert not processes.alive(record.identity)
     assert len(ben.environment()["CUDA_VISIBLE_DEVICES"].split(",")) == 4
     ben.stop()
+
+
+def test_of_an_output_only_the_end_is_read_however_long_it_was_made(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    with path.open("wb") as file:
+        file.truncate(1 << 38)  # what a server can do to its own output in no time
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nport taken\nbye\n")
+    assert local._last_lines(path)[-2:] == ["port taken", "bye"]
+    path.write_text("short")
+    assert local._last_lines(path) == ["short"]
