@@ -122,9 +122,10 @@ class Service:
         self.site = self._make_site(self.files.catalog)
         self.hub = HubClient(where.api_url, where.api_token)
         servers = LocalServers(Path(settings.data), self.hub, silent_after=settings.hub_silent_after)
-        self.clock = Clock(lambda: self.site, servers, interval=round(settings.tick * 1000))
         self.metrics = Metrics()
         self.watch = Watch(lambda: self.site, settings, seen=self.metrics.use)
+        tick = round(settings.tick * 1000)
+        self.clock = Clock(lambda: self.site, servers, interval=tick, watched=self.watch.looks)
         self.feed = Feed(lambda: self.site)
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""

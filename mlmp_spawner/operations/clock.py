@@ -20,7 +20,7 @@ from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.operations import admission, waitlist
 from mlmp_spawner.operations.claims import claim
 from mlmp_spawner.operations.site import Site
-from mlmp_spawner.rules.due import Action, IdleRelease, Stop, due, next_due
+from mlmp_spawner.rules.due import Action, IdleRelease, IdleWarn, Stop, due, next_due
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import unit_in_use
@@ -66,12 +66,21 @@ class Clock:
 
     :param site: gives the site as it is now, since the catalog may change.
     :param interval: the longest wait between two ticks, in ms.
+    :param watched: whether somebody looks at what servers do just now. What was seen long ago makes nobody idle.
     """
 
-    def __init__(self, site: Callable[[], Site], servers: Servers, *, interval: int = 5 * SECOND) -> None:
+    def __init__(
+        self,
+        site: Callable[[], Site],
+        servers: Servers,
+        *,
+        interval: int = 5 * SECOND,
+        watched: Callable[[int], bool] = lambda now: True,
+    ) -> None:
         self.site = site
         self.servers = servers
         self.interval = interval
+        self.watched = watched
         self._publishing = asyncio.Lock()
         self._tried = waitlist.Tried()
         self.failures = 0
@@ -82,7 +91,8 @@ class Clock:
         site = self.site()
         rows = await asyncio.to_thread(_open, site, now)
         running = await self.servers.running()
-        actions = due(now, rows, site)
+        watched = self.watched(now)
+        actions = [one for one in due(now, rows, site) if watched or not isinstance(one, (IdleWarn, IdleRelease))]
         await asyncio.gather(*(self._carry_out(site, action, running, now) for action in actions))
         await self._promote(site, now)
         await self._reconcile(site, running, now)

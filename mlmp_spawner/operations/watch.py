@@ -24,6 +24,9 @@ from mlmp_spawner.units import DAY
 
 log = logging.getLogger(__name__)
 
+STALE = 3
+"""After how many looks that did not come the last one says nothing any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -82,6 +85,11 @@ class Watch:
         self.last = Activity()
         self._seen = seen
         self._thinned = 0
+        self._compared_at: int | None = None
+
+    def looks(self, now: int) -> bool:
+        """Whether the last look is recent, and was compared with one before: the first one knows no CPU time."""
+        return self._compared_at is not None and now - self._compared_at <= STALE * self.every
 
     async def run(self) -> None:
         """Looks again and again; no failure ends it."""
@@ -110,6 +118,8 @@ class Watch:
         bookings = self.sampler.take(site, look)
         found, servers = _units(site, look)
         changes = self.intruders.look(look.units, servers, look.servers, now)
+        if look.since is not None:
+            self._compared_at = now
         self.last = Activity(
             at=now,
             units=tuple(found),

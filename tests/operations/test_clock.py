@@ -326,6 +326,18 @@ async def test_use_between_warning_and_release_keeps_the_booking(site: Site):
     assert get(site, row.id).state(NOW + 2 * HOUR) == "active" and house.servers.stopped == []
 
 
+async def test_while_nobody_looks_nobody_is_idle(site: Site):
+    house = House(replace(site, idle_after=HOUR, idle_release=10 * MINUTE))
+    house.book(duration=9 * HOUR)
+    row = write(site, house.start(), idle_since=NOW, idle_warned_at=NOW + HOUR)
+    house.clock.watched = lambda now: False  # the service was down, or its look hangs
+    await house.clock.tick(NOW + 3 * HOUR)
+    assert house.servers.stopped == [] and get(site, row.id).end == row.end
+    house.clock.watched = lambda now: True
+    await house.clock.tick(NOW + 4 * HOUR)
+    assert house.servers.stopped == [row.id]
+
+
 async def test_a_server_that_is_started_again_begins_anew_to_be_idle(site: Site):
     house = House(site)
     house.book(duration=9 * HOUR)

@@ -121,3 +121,13 @@ def test_where_it_is_chosen_who_is_on_a_free_unit_is_stopped(
 
 def test_before_the_first_look_nothing_is_known(site: Site, tmp_path: Path):
     assert watch(site, tmp_path, Gpus({})).last == Activity()
+
+
+def test_what_was_seen_long_ago_or_only_once_says_nothing_of_now(site: Site, tmp_path: Path):
+    looking = watch(site, tmp_path, Gpus({}))
+    assert not looking.looks(NOW)
+    looking.look(NOW)
+    assert not looking.looks(NOW)
+    looking.look(NOW + EVERY)
+    assert looking.looks(NOW + 2 * EVERY)
+    assert not looking.looks(NOW + 5 * EVERY)
