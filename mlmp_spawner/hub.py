@@ -96,7 +96,10 @@ class HubClient:
 
         :raises NotFound: the hub has no such user.
         """
-        answer = await self._ask("GET", f"users/{quote(name, safe='')}")
+        try:
+            answer = await self._ask("GET", f"users/{quote(name, safe='')}")
+        except NotFound as error:  # the hub itself names nobody
+            raise NotFound(f"The hub has no user {name!r}.", hint="Look at how the name is written.") from error
         return _user(answer.json())
 
     async def users(self) -> AsyncIterator[HubUser]:
