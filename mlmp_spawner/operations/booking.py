@@ -184,10 +184,11 @@ def _sentence(site: Site, view: View, new: Reservation, request: BookingRequest)
     on = request.node or ("any node" if len(view.boards) != 1 else view.boards[0].node)
     length = format_duration(new.interval.length)
     asked = f"You asked for {new.units} × {title} for {length}"
+    most = f"at most {rooms[0]}" if rooms and rooms[0] else "none"
     if new.node_count > 1:
         fitting = sum(room >= new.units for room in rooms)
         return f"{asked} on {new.node_count} nodes; {fitting} of them would have that many free all that time."
-    return f"{asked}; on {on} at most {rooms[0] if rooms else 0} would be free all that time."
+    return f"{asked}; on {on} {most} would be free all that time."
 
 
 def _to_post(alternative: Alternative, request: BookingRequest, now: int) -> dict[str, object]:

@@ -161,7 +161,7 @@ def test_a_drag_that_does_not_fit_says_so_before_and_after_and_offers_what_does(
     form = page.get_by_role("dialog", name="Book")
     expect(form).to_contain_text("Not free all that time")
     form.get_by_role("button", name="Book", exact=True).click()
-    expect(form.get_by_role("alert")).to_contain_text("on gpu-b at most 0 would be free")
+    expect(form.get_by_role("alert")).to_contain_text("on gpu-b none would be free")
     form.get_by_role("button", name="gpu-a").click()
     expect(page.locator(".tl-toast")).to_contain_text("Booked on gpu-a")
     assert rowed(app) == [(1, 5, 1, "gpu-a")]
