@@ -139,6 +139,8 @@ class TestForm:
             offered = [json.loads(unescape(text)) for text in found]
             assert to_iso(START + DAY)[:10] in offered[0]["except"]
             form |= {"recurrence": json.dumps(offered[0])}
-            http.post(app.url + PREFIX + "book", data=form)
+            done = http.post(app.url + PREFIX + "book", data=form, follow_redirects=True).text
+            assert "and 1 more of its series" in done
+            assert 'name="which" value="all"' in done  # Undo takes back all of it
         with app.client("ann-token") as ann:
             assert len(ann.get("reservations", params={"owner": "ann"}).json()["items"]) == 2

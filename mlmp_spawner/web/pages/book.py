@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlmp_spawner.errors import Invalid, MLMPError, NoCapacity, NotAllowed
-from mlmp_spawner.operations import availability, preview, series
+from mlmp_spawner.operations import availability, preview, series, series_changes
 from mlmp_spawner.operations.planning import nodes_of
 from mlmp_spawner.operations.preview import Preview
 from mlmp_spawner.operations.requests import BookingRequest
@@ -41,11 +41,14 @@ class Book(Page):
             return
         await tell(self.context, booked)
         state = booked.state(self.now)
-        action = "waitlisted" if state == "waiting" else "booked"
+        did = {"did": "waitlisted" if state == "waiting" else "booked", "id": booked.id}
+        if booked.series:
+            _, rows = await self.context.run(series_changes.look, self.site, booked.series)
+            did["dates"] = str(len(rows))
         if booked.owner != self.me.name:
-            self.go("admin/bookings", did=action, id=booked.id, owner=booked.owner)
+            self.go("admin/bookings", owner=booked.owner, **did)
         else:
-            self.go("" if state == "active" else "bookings", did=action, id=booked.id)
+            self.go("" if state == "active" else "bookings", **did)
 
     async def _book(self) -> Reservation:
         request = await self._request()
@@ -100,18 +103,19 @@ class Book(Page):
         said = self._said()
         if not self.me.is_admin:
             said.pop("owner", None)
-        groups = self.me.groups
+        groups, known = self.me.groups, True
         try:
             groups = await self._groups(said.get("owner", ""))
         except MLMPError as error:
-            problem = problem or error
-            said.pop("owner", None)
+            problem, known = problem or error, False
         profiles = self.site.catalog.profiles_for(groups)
         nodes = {profile.name: nodes_of(self.site, profile.name) for profile in profiles}
         told = sentence.read(said, profiles, nodes, zone=self.zone, now=self.now)
         values: dict[str, Any] = {"said": told, "profiles": profiles}
         if told is not None:
             values |= await self._outlook(told, groups) | {"nodes": nodes[told.profile.name]}
+            if not known:  # nothing to press: it would be booked for somebody else than was meant
+                values["request"] = None
         live = await self.live()
         if self.request.method == "POST":
             values |= {name: self.get_body_argument(name, "") for name in ("repeat", "until")}
