@@ -46,12 +46,12 @@ export function said(ms, show) {
   return `${day(ms)} ${CLOCK.format(ms)}`.trim();
 }
 
-/** "1 h 12 min"; seconds only in the last two minutes. */
+/** "1 h 12 min"; seconds only in the last two minutes, minutes only in the last two days. */
 export function left(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   const days = seconds >= 172800 ? Math.floor(seconds / 86400) : 0;
   const hours = Math.floor((seconds - days * 86400) / 3600);
-  const minutes = Math.floor((seconds % 3600) / 60);
+  const minutes = days ? 0 : Math.floor((seconds % 3600) / 60);
   const parts = [[days, "d"], [hours, "h"], [minutes, "min"], [seconds < 120 ? seconds % 60 : 0, "s"]];
   return parts.filter(([n]) => n).map(([n, unit]) => `${n} ${unit}`).join(" ") || "0 s";
 }
