@@ -270,7 +270,7 @@ function frame(lane) {
   const { group } = lane;
   const name = group.node || "Waiting";
   const kind = group.node ? group.model || group.resource : "for a free place";
-  const label = h("div.tl-label", { "aria-hidden": "true" }, h("strong", {}, name), h("span", {}, group.simulated ? `${kind} · simulated` : kind));
+  const label = h("div.tl-label", { "aria-hidden": "true" }, h("strong", {}, name), h("span", {}, group.simulated && kind !== "simulated" ? `${kind} · simulated` : kind));
   const element = h("div.tl-lane", { role: "rowgroup", "aria-label": `${name}, ${kind}` }, label);
   element.style.cssText = `top:${lane.top}px;height:${lane.height}px;--tl-row:${lane.rowHeight}px`;
   return element;
