@@ -3,80 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from mlmp_spawner.errors import ConfigurationError
-from mlmp_spawner.operations import booking, changes, delivery, history, mail, notices, people, webhook
+from mlmp_spawner.operations import changes, delivery, mail, notices, people
 from mlmp_spawner.operations.delivery import CLAIM, TOO_LATE, Outbox, SiteHook, outbox_of
 from mlmp_spawner.operations.mail import Letter, message
 from mlmp_spawner.operations.people import Ways
 from mlmp_spawner.operations.postman import Postman
-from mlmp_spawner.operations.requests import BookingRequest
-from mlmp_spawner.operations.site import CLOCK, Actor, Site
-from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.operations.site import Site
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.store import tables
-from mlmp_spawner.store.transaction import read, transaction
+from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import DAY, HOUR, MINUTE
-from tests.operations.conftest import NOW, admin, ann, ben
+from tests.operations.conftest import NOW, ann, ben
+from tests.operations.delivering import EVIL, PAGES, Chat, book, outbox, postman, rows, send, tell
 from tests.operations.mailbox import HangingServer, Mailbox, certificate
-
-PAGES = "https://hub.example.org/services/mlmp/"
-EVIL = (
-    "x\r\nBcc: eve@example.org\r\n\r\n<!channel> <https://evil.example|click> @here [a](https://evil.example) \u202e"
-)
-CHAT = "<!channel> <@U123> <https://evil.example|click> @here @all [a](https://evil.example) www.evil.example #general"
 
 
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
     with Mailbox() as made:
         yield made
-
-
-def book(site: Site, actor: Actor = ann, **fields: object) -> Reservation:
-    request = BookingRequest(**({"profile": "gpu", "duration": HOUR, "start": NOW + DAY} | fields))  # type: ignore[arg-type]
-    return booking.book(site, request, actor=actor, now=NOW)
-
-
-def tell(site: Site, action: str, booked: Reservation, at: int = NOW, **details: object) -> None:
-    with transaction(site.engine) as connection:
-        history.record(connection, action, actor=CLOCK.name, at=at, reservation=booked, **details)
-
-
-def outbox(mailbox: Mailbox | None = None, **fields: Any) -> Outbox:
-    ways = Ways(mail=mailbox is not None, template="{username}@example.org")
-    made = Outbox(mail=mailbox.server() if mailbox else None, ways=ways, pages=PAGES, zone=ZoneInfo("Europe/Zurich"))
-    return replace(made, **fields)
-
-
-def postman(site: Site, box: Outbox) -> Postman:
-    return Postman(lambda: site, box)
-
-
-async def send(man: Postman, now: int) -> None:
-    """Plans and sends mail until nothing is due."""
-    while await man.plan(now) or await man.send_mail(now):
-        pass
-
-
-def rows(site: Site) -> list[Any]:
-    with read(site.engine) as connection:
-        query = select(tables.delivery).order_by(tables.delivery.c.notice, tables.delivery.c.address)
-        return list(connection.execute(query))
 
 
 # -- mail ------------------------------------------------------------------------------------------------------
@@ -291,115 +248,6 @@ async def test_a_hostile_title_goes_through_a_real_server_as_a_title(site: Site,
     (found,) = mailbox.mails
     assert mailbox.recipients == [["ann@example.org"]] and found["Bcc"] is None and found["Cc"] is None
     assert "\n" not in found["Subject"] and "\u202e" not in str(found)
-
-
-# -- webhooks --------------------------------------------------------------------------------------------------
-
-
-class Chat:
-    """A chat server: keeps what is posted. ``answers``: the statuses of the next ones."""
-
-    def __enter__(self) -> Chat:
-        self.posted: list[Any] = []
-        self.answers: list[int] = []
-        chat = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                chat.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                status = chat.answers.pop(0) if chat.answers else 200
-                self.send_response(status)
-                if 300 <= status < 400:
-                    self.send_header("Location", chat.url + "elsewhere")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.host = f"127.0.0.1:{self._server.server_port}"
-        self.url = f"http://{self.host}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-async def post(man: Postman, now: int) -> None:
-    async with webhook.client() as http:
-        while await man.plan(now) or await man.post_webhooks(http, now):
-            pass
-
-
-async def test_a_webhook_of_one_s_own_and_one_of_the_team(site: Site):
-    with Chat() as mine, Chat() as team:
-        ways = Ways(webhook_hosts={mine.host: "teams"})
-        hook = SiteHook(team.url, frozenset({"moved"}))
-        man = postman(site, outbox(ways=ways, hooks=(hook,)))
-        people.change(site.engine, "ann", ways, choices={}, webhook=mine.url + "hook")
-        booked = book(site, title="secret plan")
-        tell(site, "moved", booked, target="gpu-b")
-        await post(man, NOW)
-        (card,) = mine.posted
-        shown = json.dumps(card)
-        assert card["attachments"][0]["contentType"] == "application/vnd.microsoft.card.adaptive"
-        assert "gpu-b" in shown and "secret plan" in shown and f"{PAGES}bookings/{booked.id}" in shown
-        (told,) = team.posted
-        assert told == {"text": "*Moved: A100, to gpu-b*\nBooking of ann."}
-        people.change(site.engine, "ann", ways, choices={"moved": []}, webhook=mine.url + "hook")
-        hidden = postman(site, outbox(ways=ways, hooks=(hook,), show_owners=False))
-        changes.change(site, booked.id, changes.Changes(title="y"), actor=admin, now=NOW)
-        await post(hidden, NOW)
-        assert len(mine.posted) == 1
-        assert "ann" not in json.dumps(team.posted[1]) and "root" not in json.dumps(team.posted[1])
-
-
-async def test_nothing_is_posted_where_the_admin_does_not_allow_it_any_more(site: Site):
-    with Chat() as chat:
-        ways = Ways(webhook_hosts={chat.host: "slack"})
-        people.change(site.engine, "ann", ways, choices={}, webhook=chat.url)
-        tell(site, "moved", book(site), target="gpu-b")
-        delivery.plan(site, outbox(ways=ways), now=NOW)
-        await post(postman(site, outbox(ways=Ways())), NOW)
-        assert chat.posted == [] and rows(site)[0].error == "not wished any more"
-
-
-async def test_no_redirect_is_followed_and_what_fails_is_tried_again(site: Site):
-    with Chat() as chat:
-        hook = SiteHook(chat.url, frozenset({"moved", "promoted", "idle"}))
-        man = postman(site, outbox(hooks=(hook,)))
-        booked = book(site)
-        chat.answers = [302, 500, 410]
-        for action in ("moved", "promoted", "idle_warned"):
-            tell(site, action, booked)
-        await post(man, NOW)
-        assert len(chat.posted) == 3 and sorted(row.error for row in rows(site)) == [
-            "it answered 302", "it answered 410", "it answered 500",
-        ]  # fmt: skip
-        assert sum(row.given_up_at is not None for row in rows(site)) == 1
-        await post(man, NOW + MINUTE)
-        assert len(chat.posted) == 5 and sum(row.sent_at is not None for row in rows(site)) == 2
-
-
-@given(st.text(max_size=200))
-@settings(max_examples=200, deadline=None)
-def test_nobody_is_mentioned_and_nothing_linked_by_what_people_write(text: str):
-    hostile = text + CHAT
-    shown = webhook.payload("slack", hostile, hostile, "")["text"]
-    for sign in ("<", ">", "@here", "@all", "://", "www.", "[a]", "#general"):
-        assert sign not in shown
-
-
-def test_teams_reads_no_markdown_in_what_people_write():
-    card = webhook.payload("teams", EVIL, EVIL, PAGES)["attachments"][0]["content"]
-    assert {run["type"] for block in card["body"] for run in block["inlines"]} == {"TextRun"}
-    assert [action["url"] for action in card["actions"]] == [PAGES]
 
 
 # -- keeping, and the settings ---------------------------------------------------------------------------------
