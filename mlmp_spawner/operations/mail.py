@@ -96,36 +96,48 @@ def connected(server: MailServer) -> Iterator[smtplib.SMTP]:
             password = Path(server.password_file).read_text(encoding="utf-8").strip() if server.password_file else ""
             smtp.login(server.user, password)
         yield smtp
-        smtp.quit()
+        if smtp.sock is not None:  # else the server has gone already
+            smtp.quit()
     finally:
         smtp.close()
 
 
 def send_all(server: MailServer, letters: list[Letter]) -> list[Exception | None]:
-    """Sends mails over one connection, in a thread of its own; for each None, or why it did not go.
+    """Sends mails in a thread of its own, over one connection where the server lets it live; for each None, or why it
+    did not go.
 
-    What ends the connection ends it for all that are left, so that a server which hangs is waited for once.
+    A server that can't be reached is tried once, one that hangs for :data:`IN_ALL` at the most. Where it ends the connection at a mail, only that one
+    has failed: else who provokes that would keep everybody behind them from their mail, again and again.
     """
     results: list[Exception | None] = []
-    if not letters:
-        return results
     until = time.monotonic() + IN_ALL
-    try:
-        with connected(server) as smtp:
-            for letter in letters:
-                if time.monotonic() > until:
-                    raise TimeoutError("the mail server is too slow")
-                try:
-                    _send(smtp, server, letter)
-                    results.append(None)
-                except (smtplib.SMTPServerDisconnected, smtplib.SMTPConnectError):
-                    raise
-                except (smtplib.SMTPException, ValueError) as error:
-                    results.append(error)
-    except (OSError, ValueError) as error:
-        # Of those that went before a goodbye failed we know that they went.
-        results += [error] * (len(letters) - len(results))
+    while len(results) < len(letters):
+        try:
+            with connected(server) as smtp:
+                _send_some(smtp, server, letters, results, until)
+        except (OSError, ValueError) as error:
+            # Of those that went before a goodbye failed we know that they went.
+            results += [error] * (len(letters) - len(results))
     return results
+
+
+def _send_some(
+    smtp: smtplib.SMTP, server: MailServer, letters: list[Letter], results: list[Exception | None], until: float
+) -> None:
+    """Sends those that have no result yet, until all have or the connection is gone, which at least one has.
+
+    :raises OSError: there is no sense in going on.
+    """
+    for letter in letters[len(results) :]:
+        if time.monotonic() > until:
+            raise TimeoutError("the mail server is too slow")
+        try:
+            _send(smtp, server, letter)
+            results.append(None)
+        except (smtplib.SMTPException, ValueError) as error:
+            results.append(error)
+        if smtp.sock is None and time.monotonic() <= until:
+            return
 
 
 def _send(smtp: smtplib.SMTP, server: MailServer, letter: Letter) -> None:

@@ -25,7 +25,8 @@ from mlmp_spawner.operations.mail import MailServer
 
 
 class Mailbox:
-    """Takes mail on a port of its own. ``refuse``: answers to a recipient, by address."""
+    """Takes mail on a port of its own. ``refuse``: answers to a recipient, by address; ``hang_up_at``: one at which
+    it goes away without a word."""
 
     def __init__(self, **options: Any) -> None:
         with socket.socket() as probe:
@@ -34,6 +35,7 @@ class Mailbox:
         self.mails: list[EmailMessage] = []
         self.recipients: list[list[str]] = []
         self.refuse: dict[str, str] = {}
+        self.hang_up_at = ""
         self.refuse_data: list[str] = []
         self.logins: list[bytes] = []
         self._options = options
@@ -42,6 +44,9 @@ class Mailbox:
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
+        if address == self.hang_up_at:
+            assert server.transport is not None
+            server.transport.abort()
         if address in self.refuse:
             return self.refuse[address]
         envelope.rcpt_tos.append(address)
