@@ -106,8 +106,9 @@ def send_all(server: MailServer, letters: list[Letter]) -> list[Exception | None
     """Sends mails in a thread of its own, over one connection where the server lets it live; for each None, or why it
     did not go.
 
-    A server that can't be reached is tried once, one that hangs for :data:`IN_ALL` at the most. Where it ends the connection at a mail, only that one
-    has failed: else who provokes that would keep everybody behind them from their mail, again and again.
+    A server that can't be reached is tried once, one that hangs for :data:`IN_ALL` at the most. Where it ends the
+    connection at a mail, only that one has failed: else who provokes that would keep everybody behind them from their
+    mail, again and again.
     """
     results: list[Exception | None] = []
     until = time.monotonic() + IN_ALL
