@@ -133,13 +133,13 @@ def state(found: Reservation) -> str:
     """What it is, in a word and, for a server, a mark."""
     if found.state == "waiting":
         place = f", place {found.waitlist_position}" if found.waitlist_position is not None else ""
-        why = "its machine was lost" if found.waiting_reason == "capacity_lost" else "waiting list"
+        why = "its machine was lost" if found.waiting_reason == "capacity_lost" else "waitlist"
         return f"waiting ({why}{place})"
     if found.state == "ended":
         return f"ended ({(found.end_reason or 'expired').replace('_', ' ')})"
     if found.server_state in MARKS:
         return f"{MARKS[found.server_state]} {found.server_state}"
-    return "active, no server" if found.state == "active" else found.state
+    return "ready to start" if found.state == "active" else found.state
 
 
 def report(error: MLMPError, clock: Callable[[], Clock], *, target: Console, context: Mapping[str, Any]) -> None:

@@ -50,7 +50,7 @@ def test_the_waiting_list_is_not_called_a_booking(mlmp: CommandLine, server: Sta
     server.on["POST reservations"] = Answer(202, waits)
     ran = mlmp("book", "-p", "gpu", "--waitlist")
     assert server.asked[0].body["waitlist"] is True
-    assert ran.out.startswith("On the waiting list")
+    assert ran.out.startswith("On the waitlist")
 
 
 def test_json_is_the_answer_as_it_came(mlmp: CommandLine, server: StandIn) -> None:

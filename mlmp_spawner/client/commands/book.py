@@ -74,12 +74,12 @@ def book(
     clock = session.clock()
     times = f"from {clock.time(booked.start)} until {clock.time(booked.end)} ({clock.zone_name})"
     if booked.state == "waiting":
-        session.say(f"On the waiting list: {show.what(booked)}, {times}. Its id is {booked.id}.")
+        session.say(f"On the waitlist: {show.what(booked)}, {times}. Its id is {booked.id}.")
         return
     session.say(f"Booked {show.what(booked)}, {times}. Its id is {booked.id}.")
     if booked.series is not None:
         last = (all_of_it := session.client.series(booked.series))[-1]
-        session.say(f"  {len(all_of_it)} bookings in all, the last from {clock.time(last.start)}: mlmp ls")
+        session.say(f"  {len(all_of_it)} bookings in all, the last {clock.time(last.start)}; all of them: mlmp ls")
     begun = booked.state == "active"
     session.say(f"  {'Start it' if begun else 'Start it then'}: mlmp start {booked.id} --open")
 
