@@ -226,7 +226,7 @@ def _resolve(
                     start=outage.start, end=None if outage.end >= NO_END else outage.end, reason=outage.reason,
                 )  # fmt: skip
         hits.append(Hit(row, outage, outcome))
-    return hits
+    return sorted(hits, key=lambda hit: (hit.reservation.start, hit.reservation.id))
 
 
 def _hit(connection: Connection, outages: Iterable[Outage], now: int) -> list[tuple[Reservation, Outage]]:
