@@ -10,13 +10,17 @@ import asyncio
 import json
 import os
 import pwd
+from contextlib import suppress
 from pathlib import Path
 
 from traitlets import Integer, Unicode
 
 from mlmp_spawner import cgroups, gpu_devices
-from mlmp_spawner.errors import NotAllowed
-from mlmp_spawner.spawners.local import MLMPLocalSpawner
+from mlmp_spawner.errors import NotAllowed, Unavailable
+from mlmp_spawner.spawners.local import LOOK, MLMPLocalSpawner
+
+_SOCKETS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+_LISTENS = "0A"
 
 
 class SystemUserSpawner(MLMPLocalSpawner):
@@ -95,11 +99,39 @@ class SystemUserSpawner(MLMPLocalSpawner):
         }  # fmt: skip
         return [*options, "--group", self.cgroup, "--limits", json.dumps(limits)]
 
+    async def _until_it_listens(self) -> None:
+        """Waits until the server listens, and not somebody else at its port, whom the proxy would show its user.
+
+        :raises MLMPError: another account was quicker.
+        """
+        while True:
+            await super()._until_it_listens()
+            owners = await asyncio.to_thread(listeners, self.port)
+            if owners == {self.account.pw_uid}:
+                return
+            if owners:
+                self.log.error("port %d of %s was taken by accounts %s", self.port, self._log_name, sorted(owners))
+                problem = "Another account of this machine took the port of your server before it could."
+                raise self.explain(Unavailable(problem, hint="Start it again. The log of the hub says who it was."))
+            await asyncio.sleep(LOOK)
+
     async def _report_gone(self) -> None:
         if self.server_id and self.cgroup:
             # Empty already, unless its `mlmp run` was killed by force.
             await asyncio.to_thread(cgroups.Group(self.server_id, base=self.cgroup).end)
         await super()._report_gone()
+
+
+def listeners(port: int) -> set[int]:
+    """The accounts (uid) whose processes listen at a TCP port of this machine."""
+    found = set()
+    for table in _SOCKETS:
+        with suppress(FileNotFoundError):  # no IPv6
+            for line in table.read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                    found.add(int(fields[7]))
+    return found
 
 
 def make_home(account: pwd.struct_passwd) -> None:

@@ -240,6 +240,40 @@ def test_a_share_is_kept_to_where_this_machine_can(lab: Lab) -> None:
     assert json.loads((lab.site.data / "up.json").read_text())["not_enforced"].keys() == missing.keys()
 
 
+SQUATTER = """
+import json, os, pwd, socket, sys, time
+account = pwd.getpwnam(sys.argv[1])
+os.setgroups([]), os.setgid(account.pw_gid), os.setuid(account.pw_uid)
+print("ready", flush=True)
+while True:
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = open(f"/proc/{pid}/cmdline").read().split("\\0")
+        except OSError:
+            continue
+        if "--about" in words and (about := json.loads(words[words.index("--about") + 1]))["server"] == "wanted":
+            squat = socket.create_server(("127.0.0.1", about["port"]))
+            print("taken", flush=True)
+            while True:
+                squat.accept()
+    time.sleep(0.01)
+"""
+
+
+def test_nobody_is_shown_what_another_account_serves_at_their_port(lab: Lab) -> None:
+    command = [sys.executable, "-I", "-c", SQUATTER, lab.ben.name]
+    squatter = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert squatter.stdout is not None
+    try:
+        assert squatter.stdout.readline() == "ready\n"
+        refused = lab.person(lab.ann).start("wanted", profile="cpu", duration="10m")
+        assert squatter.stdout.readline() == "taken\n"
+        assert refused.status_code == 503 and "took the port" in refused.json()["message"]
+    finally:
+        squatter.kill()
+        squatter.wait()
+
+
 @pytest.mark.faults
 def test_what_a_killed_guard_leaves_is_ended_by_its_group(lab: Lab) -> None:
     if lab.group_is_missing:
