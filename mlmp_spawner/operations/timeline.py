@@ -50,14 +50,24 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """All units of one resource that are shown, and how many of them are free when; ``name``: what people call it."""
+
+    name: str
+    capacity: int
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Timeline:
-    """All of it. ``totals``: how many of all units shown are free when."""
+    """All of it. ``totals``: how many of all units shown are free when; ``kinds``: the same of each resource."""
 
     groups: tuple[Group, ...]
     bars: tuple[Bar, ...]
     waiting: tuple[Bar, ...]
     capacity: int
     totals: tuple[Step, ...]
+    kinds: tuple[Kind, ...]
 
 
 def timeline(
@@ -98,10 +108,11 @@ def timeline(
         bars += its
     totals = _sum([group.steps for group in groups], window)
     total = sum(group.capacity for group in groups)
+    kinds = _kinds(groups, profiles, window)
     if only is not None:
         groups = [group for group in groups if group.node in only]
         bars = [bar for bar in bars if bar.node in only]
-    return Timeline(tuple(groups), tuple(bars), tuple(waiting), total, totals)
+    return Timeline(tuple(groups), tuple(bars), tuple(waiting), total, totals, kinds)
 
 
 def models(site: Site, profiles: Iterable[Profile]) -> list[str]:
@@ -111,6 +122,21 @@ def models(site: Site, profiles: Iterable[Profile]) -> list[str]:
 
 def _place(row: Allocation) -> tuple[str, str]:
     return row.node, row.resource
+
+
+def _kinds(groups: Collection[Group], profiles: Iterable[Profile], window: Interval) -> tuple[Kind, ...]:
+    """Each resource, in the order of the profiles; by its profile's title, or where several share it by its models."""
+    titles: dict[str, list[str]] = {}
+    for profile in profiles:
+        titles.setdefault(profile.resource, []).append(profile.title)
+    found = []
+    for resource, said in titles.items():
+        its = [group for group in groups if group.resource == resource]
+        name = said[0] if len(said) == 1 else ", ".join(sorted({group.model or resource for group in its}))
+        if its:
+            steps = _sum([group.steps for group in its], window)
+            found.append(Kind(name, sum(group.capacity for group in its), steps))
+    return tuple(found)
 
 
 def _shown(site: Site, profiles: Iterable[Profile], model: str | None) -> dict[tuple[str, str], tuple[str, bool]]:

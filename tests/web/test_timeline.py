@@ -8,9 +8,10 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from mlmp_spawner.operations.timeline import Kind, Timeline
 from mlmp_spawner.rules.reservations import Step
 from mlmp_spawner.units import DAY, HOUR, to_iso
-from mlmp_spawner.web.api.timeline import summary
+from mlmp_spawner.web.api.timeline import in_a_line, summary
 from mlmp_spawner.web.times import find_zone
 from tests.operations.conftest import NOW
 from tests.web.harness import PREFIX, RunningApp
@@ -94,6 +95,14 @@ def test_the_line_above_says_what_is_free_now_and_next():
     assert summary(hours, 16, now=NOW, zone=zurich) == "5 of 16 free now, 11 from 10:00"
     assert summary(hours, 16, now=NOW - HOUR, zone=zurich) == "5 to 11 of 16 free"
     assert summary(hours[1:], 16, now=NOW, zone=zurich) == "11 of 16 free"
+
+
+def test_a_free_core_does_not_count_as_a_free_gpu():
+    zurich = find_zone("Europe/Zurich")
+    assert zurich is not None
+    gpu, cpu = (Step(NOW, NOW + HOUR, 0), Step(NOW + HOUR, NOW + DAY, 2)), (Step(NOW, NOW + DAY, 2),)
+    found = Timeline((), (), (), 6, (), (Kind("A100", 4, gpu), Kind("CPU", 2, cpu)))
+    assert in_a_line(found, now=NOW, zone=zurich) == "A100: 0 of 4 free now, 2 from 10:00 · CPU: 2 of 2 free now"
 
 
 def test_the_list_is_whole_without_a_script(ann: httpx.Client, ben: httpx.Client, app: RunningApp):

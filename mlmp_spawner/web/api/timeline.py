@@ -217,7 +217,7 @@ async def drawn(
         waiting=[_bar(one, caller, context.settings.show_owners, now) for one in found.waiting],
         capacity=found.capacity,
         totals=[models.Step(start=step.start, end=step.end, free=step.free) for step in found.totals],
-        summary=summary(found.totals, found.capacity, now=now, zone=zone),
+        summary=in_a_line(found, now=now, zone=zone),
     )  # fmt: skip
 
 
@@ -244,6 +244,13 @@ def _bar(one: Drawn, caller: Caller, show_owners: bool, now: int) -> Bar:
         stopping=booking.server_state() == "stopping",
         etag=f'"{booking.version}"' if mine else None,
     )
+
+
+def in_a_line(found: operation.Timeline, *, now: int, zone: tzinfo) -> str:
+    """What is free; of several resources each alone, since a free core is no free GPU."""
+    if len(found.kinds) < 2:
+        return summary(found.totals, found.capacity, now=now, zone=zone)
+    return " · ".join(f"{kind.name}: {summary(kind.steps, kind.capacity, now=now, zone=zone)}" for kind in found.kinds)
 
 
 def summary(totals: Collection[Step], capacity: int, *, now: int, zone: tzinfo) -> str:

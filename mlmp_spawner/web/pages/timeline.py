@@ -61,7 +61,7 @@ class Timeline(Page):
             "timeline.html",
             found=found,
             agenda=agenda(found, site.catalog, wanted, window, zone=self.zone, now=self.now),
-            summary=api.summary(found.totals, found.capacity, now=self.now, zone=self.zone),
+            summary=api.in_a_line(found, now=self.now, zone=self.zone),
             window=window,
             period=self._period(window.start, window.end - 1),
             profiles=open_to_me,
