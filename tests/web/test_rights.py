@@ -105,7 +105,7 @@ PAGES = {
     "GET notices": VISITORS,
     "POST notices": LET_IN,
     "GET preferences": VISITORS,
-    "POST preferences": BOOKERS,
+    "POST preferences": THEMSELVES,
     "GET preferences/(test|calendar|revoke)": OF_BOOKINGS,
     "POST preferences/(test|calendar|revoke)": BOOKERS,
     "GET bookings": VISITORS,
