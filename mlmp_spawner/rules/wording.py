@@ -166,8 +166,9 @@ class _Said:
     def _maintenance(self) -> tuple[str, str]:
         node = self.names("node") or "Its machine"
         reason = self.names("reason")
+        until = self.time("end") if self.details.get("end") else "further notice"
         return (
             f"Maintenance: {node}, {self.time('start')}",
-            f"{node} is away {self.span}{f' ({reason})' if reason else ''}. Your booking of {self.what} lies in that "
-            "time: move it, or ask the people who run this hub.",
+            f"{node} is away from {self.time('start')} until {until}{f' ({reason})' if reason else ''}. Your booking "
+            f"of {self.what} lies in that time and stays yours: move it, or ask the people who run this hub.",
         )
