@@ -292,9 +292,10 @@ def test_a_refusal_comes_with_alternatives_that_work(app: RunningApp, visit: Cal
         changes.cancel(app.site, mine.id, actor=ann, now=app.now)
 
 
-def test_one_can_join_the_waitlist_instead(app: RunningApp, visit: Callable[[str], Visitor]):
+@pytest.mark.parametrize("hours", [5, 30 * 24], ids=["with alternatives", "with none"])
+def test_one_can_join_the_waitlist_instead(app: RunningApp, visit: Callable[[str], Visitor], hours: int):
     for units in (4, 2):
-        booked(app, ben, units=units, hours=5)
+        booked(app, ben, units=units, hours=hours)
     ann_ = visit("ann-token")
     ann_.get("book?duration=1h")
     ann_.press("book")
