@@ -20,7 +20,7 @@ from mlmp_spawner.operations.booking import ATTEMPTS
 from mlmp_spawner.operations.relocating import Outcome, relocate
 from mlmp_spawner.operations.requests import LATE
 from mlmp_spawner.operations.site import Actor, Site, new_id
-from mlmp_spawner.rules.reservations import LONGEST, Outage, Reservation
+from mlmp_spawner.rules.reservations import LONGEST, Interval, Outage, Reservation
 from mlmp_spawner.store import outages as store
 from mlmp_spawner.store import reservations as bookings_of
 from mlmp_spawner.store.tables import allocation
@@ -80,6 +80,12 @@ def get(site: Site, node: str, *, now: int) -> Report:
     _known(site, node)
     with read(site.engine) as connection:
         return Report(tuple(store.of_node(connection, node, since=now)))
+
+
+def during(site: Site, nodes: Collection[str], window: Interval) -> list[Outage]:
+    """The outages of ``nodes`` that share an instant with ``window``, by start."""
+    with read(site.engine) as connection:
+        return sorted(bookings_of.outages(connection, window, nodes), key=lambda o: (o.start, o.node))
 
 
 def set_outages(

@@ -175,7 +175,7 @@ def violations_error(violations: Sequence[Violation]) -> OverLimit:
 
 def _sentence(violation: Violation) -> str:
     allowed, used, asked = (_shown(n, violation.unit) for n in (violation.allowed, violation.used, violation.asked))
-    others = f"other bookings of the same person take {used}, this asks for {asked}."
+    others = f"other bookings take {used}, this asks for {asked}."
     return {
         "units_at_once": f"At most {allowed} at once: {others}",
         "hours_per_week": f"At most {allowed} in any 7 days: {others}",

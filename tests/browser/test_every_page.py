@@ -18,8 +18,8 @@ from tests.browser.test_pages import AXE, app, booked, engine, person, running, 
 from tests.operations.conftest import NOW, ann, ben
 from tests.operations.conftest import admin as root
 from tests.web.harness import PREFIX, RunningApp
-from tests.web.test_pages import HOSTILE
 from tests.web.test_rights import page_address
+from tests.web.visitor import HOSTILE
 
 __all__ = ["app", "engine", "person"]
 

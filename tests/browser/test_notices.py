@@ -14,7 +14,7 @@ from mlmp_spawner.units import HOUR
 from tests.browser.test_pages import app, booked, engine, person, serious
 from tests.operations.conftest import NOW
 from tests.web.harness import RunningApp
-from tests.web.test_pages import HOSTILE
+from tests.web.visitor import HOSTILE
 
 __all__ = ["app", "engine", "person"]
 

@@ -24,9 +24,9 @@ from mlmp_spawner.units import DAY, HOUR, MINUTE
 from tests.databases import sqlite_copy
 from tests.operations.conftest import NOW, ann, ben, catalog
 from tests.web.harness import PREFIX, RunningApp
-from tests.web.test_pages import HOSTILE
 from tests.web.test_times import NOW as SATURDAY
 from tests.web.test_times import WORDS
+from tests.web.visitor import HOSTILE
 
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 SECOND = 1000

@@ -29,7 +29,7 @@ from tests.browser.test_pages import AXE, serious
 from tests.databases import sqlite_copy
 from tests.operations.conftest import NOW, ann, ben, catalog
 from tests.web.harness import PREFIX, RunningApp
-from tests.web.test_pages import HOSTILE
+from tests.web.visitor import HOSTILE
 
 MINE = ".tl-body .tl-mine"
 

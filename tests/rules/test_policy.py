@@ -107,8 +107,8 @@ def test_a_refusal_names_every_limit_with_its_numbers() -> None:
     limits = Limits(units_at_once=2, hours_per_week=10, max_duration=90 * MINUTE, ahead=DAY, open_bookings=1)
     error = violations_error(check(limits, ask(48, 4, 2), Usage(1, 6.5, 1)))
     assert error.detail == (
-        "At most 2 units at once: other bookings of the same person take 1 unit, this asks for 2 units. "
-        "At most 10 hours in any 7 days: other bookings of the same person take 6.5 hours, this asks for 8 hours. "
+        "At most 2 units at once: other bookings take 1 unit, this asks for 2 units. "
+        "At most 10 hours in any 7 days: other bookings take 6.5 hours, this asks for 8 hours. "
         "A booking lasts at most 1 h 30 min; this asks for 4 h. "
         "A booking starts at most 24 h ahead; this asks for 2 d. "
         "At most 1 booking open at once: 1 booking now."

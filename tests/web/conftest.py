@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -13,6 +13,7 @@ from mlmp_spawner.store.tables import users
 from mlmp_spawner.store.transaction import transaction
 from tests.operations.conftest import NOW, site
 from tests.web.harness import RunningApp
+from tests.web.visitor import Visitor
 
 __all__ = ["site"]
 
@@ -42,3 +43,16 @@ def ben(app: RunningApp) -> Iterator[httpx.Client]:
 def admin(app: RunningApp) -> Iterator[httpx.Client]:
     with app.client("admin-token") as client:
         yield client
+
+
+@pytest.fixture
+def visit(app: RunningApp) -> Iterator[Callable[[str], Visitor]]:
+    visitors: list[Visitor] = []
+
+    def make(token: str = "ann-token") -> Visitor:
+        visitors.append(Visitor(app, token))
+        return visitors[-1]
+
+    yield make
+    for one in visitors:
+        one.http.close()

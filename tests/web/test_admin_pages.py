@@ -16,9 +16,7 @@ from tests.operations.conftest import NOW, ann, ben
 from tests.operations.conftest import admin as root
 from tests.web.harness import PREFIX, RunningApp
 from tests.web.test_change_page import form
-from tests.web.test_pages import HOSTILE, Visitor, booked, text, visit
-
-__all__ = ["visit"]
+from tests.web.visitor import HOSTILE, Visitor, booked, text
 
 PAGES = [
     "admin",

@@ -12,9 +12,7 @@ from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
 from mlmp_spawner.web import views
 from tests.operations.conftest import NOW, ann, ben
 from tests.web.harness import PREFIX, RunningApp
-from tests.web.test_pages import HOSTILE, Forms, Visitor, app_listing, booked, text, visit
-
-__all__ = ["visit"]
+from tests.web.visitor import HOSTILE, Forms, Visitor, app_listing, booked, text
 
 
 def form(visitor: Visitor, where: str) -> dict[str, str]:

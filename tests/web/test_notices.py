@@ -24,8 +24,8 @@ from mlmp_spawner.units import DAY, HOUR
 from mlmp_spawner.web.context import WebSettings
 from tests.operations.conftest import NOW, admin, ann, ben
 from tests.web.harness import PREFIX, RunningApp
-from tests.web.test_pages import HOSTILE, Visitor
 from tests.web.test_stream import following
+from tests.web.visitor import HOSTILE, Visitor
 
 # What differs between databases is shown below the pages: tests/operations/test_delivery.py, test_calendar.py.
 pytestmark = pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)

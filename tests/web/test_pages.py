@@ -3,115 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from html import unescape
-from html.parser import HTMLParser
+from collections.abc import Callable
 
 import httpx
 import pytest
 
 from mlmp_spawner.errors import Conflict
-from mlmp_spawner.operations import admission, booking, changes, listing
-from mlmp_spawner.operations.admission import StartOptions
-from mlmp_spawner.operations.requests import BookingRequest
+from mlmp_spawner.operations import changes
 from mlmp_spawner.operations.site import Actor
 from mlmp_spawner.rules.catalog import Catalog
-from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
-from tests.operations.conftest import NOW, ann, ben
+from tests.operations.conftest import NOW, ben
 from tests.web.harness import PREFIX, RunningApp
-
-HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}"
-
-
-class Forms(HTMLParser):
-    """The forms of a page, with their fields and buttons."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.forms: list[dict[str, str]] = []
-        self.buttons: list[tuple[int, dict[str, str | None]]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        if tag == "form":
-            self.forms.append({" action": (given.get("action") or "") if given.get("method") == "post" else ""})
-        elif tag == "input" and self.forms and given.get("name"):
-            self.forms[-1][given["name"] or ""] = given.get("value") or ""
-        elif tag == "button" and self.forms:
-            self.buttons.append((len(self.forms) - 1, given))
-
-    def press(self, action: str, **button: str) -> tuple[str, dict[str, str]]:
-        """Where the form with this action goes, and what it sends when that button is pressed."""
-        for number, given in self.buttons:
-            form = self.forms[number]
-            if form[" action"] == action and all(given.get(name) == value for name, value in button.items()):
-                sent = {name: value for name, value in form.items() if name != " action"}
-                if given.get("name"):
-                    sent[given["name"] or ""] = given.get("value") or ""
-                return action, sent
-        raise AssertionError(f"no button {button} that leads to {action}: {self.forms}")
-
-
-class Visitor:
-    """Somebody with a browser that runs no script."""
-
-    def __init__(self, app: RunningApp, token: str) -> None:
-        self.http = app.client(token, Accept="text/html")
-        self.root = app.url
-        self.answer = httpx.Response(200)
-
-    def get(self, path: str = "") -> str:
-        """Opens a page."""
-        self.answer = self.http.get(self.root + PREFIX + path, follow_redirects=True)
-        return self.answer.text
-
-    def press(self, action: str, **button: str) -> str:
-        """Presses a button of the page."""
-        where, sent = Forms(self.answer.text).press(PREFIX + action, **button)
-        return self.post(where, sent)
-
-    def post(self, where: str, sent: dict[str, str], follow: bool = True) -> str:
-        """Sends a form; what is elsewhere (the hub) is not followed."""
-        self.answer = self.http.post(self.root + where, data=sent)
-        if follow and self.answer.status_code == 303 and self.answer.headers["Location"].startswith(PREFIX):
-            self.answer = self.http.get(self.root + self.answer.headers["Location"])
-        return self.answer.text
-
-
-@pytest.fixture
-def visit(app: RunningApp) -> Iterator[Callable[[str], Visitor]]:
-    visitors: list[Visitor] = []
-
-    def make(token: str = "ann-token") -> Visitor:
-        visitors.append(Visitor(app, token))
-        return visitors[-1]
-
-    yield make
-    for one in visitors:
-        one.http.close()
-
-
-def text(html: str) -> str:
-    """The words of a page, tags and scripts left out."""
-    body = re.sub(r"(?s)<script.*?</script>|<noscript.*?</noscript>|<title>.*?</title>", " ", html)
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body)))
-
-
-def booked(
-    app: RunningApp, who: Actor = ann, *, start: int = NOW, hours: float = 1, units: int = 1, title: str = ""
-) -> Reservation:
-    request = BookingRequest("gpu", start=start, end=start + round(hours * HOUR), units=units, title=title)
-    return booking.book(app.site, request, actor=who, now=app.now)
-
-
-def running(app: RunningApp, found: Reservation) -> None:
-    """The server of a booking is up."""
-    options = StartOptions(reservation=found.id)
-    admission.admit(app.site, actor=Actor(found.owner), server=found.server, options=options, now=app.now)
-    admission.started(app.site, found.id, now=app.now)
-
+from tests.web.visitor import HOSTILE, Visitor, app_listing, booked, running, text
 
 # -- who sees what ------------------------------------------------------------------------------------------------
 
@@ -244,91 +148,6 @@ def test_a_form_that_home_does_not_have_starts_and_books_nothing(
     assert 400 <= ann_.answer.status_code < 500
     assert "<script>alert" not in page
     assert not app.hub.asked
-    assert not app_listing(app)
-
-
-# -- Book ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_button_says_what_is_booked_and_that_is_booked(app: RunningApp, visit: Callable[[str], Visitor]):
-    ann_ = visit("ann-token")
-    start = NOW + DAY
-    words = text(ann_.get(f"book?units=2&duration=2h&start={to_iso(start)}&title=Thesis"))
-    assert "Book 2 × A100 for 2 h" in words
-    words = text(ann_.press("book"))
-    assert "Booked : 2 × A100" in words and "Undo" in words
-    (mine,) = app_listing(app)
-    assert (mine.units, mine.start, mine.end, mine.title) == (2, start, start + 2 * HOUR, "Thesis")
-
-
-def test_the_same_form_sent_twice_books_once(app: RunningApp, visit: Callable[[str], Visitor]):
-    ann_ = visit("ann-token")
-    ann_.get("book?duration=1h")
-    where, sent = Forms(ann_.answer.text).press(PREFIX + "book")
-    ann_.post(where, sent)
-    ann_.post(where, sent)
-    assert len(app_listing(app)) == 1
-
-
-def test_a_refusal_comes_with_alternatives_that_work(app: RunningApp, visit: Callable[[str], Visitor]):
-    booked(app, ben, units=3, hours=3)
-    ann_ = visit("ann-token")
-    words = text(ann_.get("book?units=3&duration=4h"))
-    assert "At most 2 would be free" in words
-    words = text(ann_.press("book"))
-    assert ann_.answer.status_code == 409
-    assert "You asked for 3 × A100 for 4 h; on any node at most 2 would be free all that time." in words
-    assert "2 × A100, now for 4 h" in words
-    kinds = {given.get("data-kind") for _, given in Forms(ann_.answer.text).buttons} - {None}
-    assert kinds >= {"later", "smaller"}
-    refusal = ann_.answer
-    for kind in sorted(kind for kind in kinds if kind):
-        ann_.answer = refusal
-        ann_.press("book", **{"data-kind": kind})
-        assert ann_.answer.status_code == 200, kind
-        (mine,) = [
-            one for one in app_listing(app) if one.owner == "ann" and not one.cancelled_at and not one.end_reason
-        ]
-        changes.cancel(app.site, mine.id, actor=ann, now=app.now)
-
-
-@pytest.mark.parametrize("hours", [5, 30 * 24], ids=["with alternatives", "with none"])
-def test_one_can_join_the_waitlist_instead(app: RunningApp, visit: Callable[[str], Visitor], hours: int):
-    for units in (4, 2):
-        booked(app, ben, units=units, hours=hours)
-    ann_ = visit("ann-token")
-    ann_.get("book?duration=1h")
-    ann_.press("book")
-    forms = Forms(ann_.answer.text)
-    waiting = next(form for form in forms.forms if form.get("waitlist") == "1")
-    words = text(ann_.post(PREFIX + "book", {k: v for k, v in waiting.items() if k != " action"}))
-    assert "On the waitlist" in words and "Leave the waitlist" in words
-
-
-def test_a_limit_is_said_with_its_numbers(app: RunningApp, visit: Callable[[str], Visitor]):
-    ann_ = visit("ann-token")
-    words = text(ann_.post(PREFIX + "book", {"profile": "gpu", "duration": "50d"}))
-    assert ann_.answer.status_code == 403
-    assert "40 d" in words
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        {}, {"profile": "gpu", "start": "tomorrow"}, {"profile": "gpu", "units": "x"}, {"profile": "gpu", "key": "ä"},
-        {"profile": HOSTILE}, {"profile": "gpu", "node": HOSTILE},
-        {"profile": "gpu", "title": "x" * 300}, {"profile": "gpu", "server": "../x"},
-        {"profile": "gpu", "units": "9" * 9},
-        {"profile": "gpu", "start": "2027-01-15T08:00:00Z", "end": "2027-01-14T08:00:00Z"},
-    ],
-)  # fmt: skip
-def test_a_form_that_book_does_not_have_is_refused_on_the_page(
-    app: RunningApp, visit: Callable[[str], Visitor], form: dict[str, str]
-):
-    ann_ = visit("ann-token")
-    page = ann_.post(PREFIX + "book", form)
-    assert ann_.answer.status_code == 400
-    assert "<script>alert" not in page
     assert not app_listing(app)
 
 
@@ -471,11 +290,6 @@ def test_nonsense_in_a_query_is_no_error(visit: Callable[[str], Visitor]):
     ):
         ann_.get(path)
         assert ann_.answer.status_code in (200, 400), path
-
-
-def app_listing(app: RunningApp) -> list[Reservation]:
-    """All bookings there are."""
-    return listing.listing(app.site, now=app.now, limit=200)[0]
 
 
 def test_scripts_are_kept_while_their_address_names_a_version_and_else_asked_for_anew(

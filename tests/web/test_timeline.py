@@ -15,7 +15,7 @@ from mlmp_spawner.web.api.timeline import in_a_line, summary
 from mlmp_spawner.web.times import find_zone
 from tests.operations.conftest import NOW
 from tests.web.harness import PREFIX, RunningApp
-from tests.web.test_pages import HOSTILE
+from tests.web.visitor import HOSTILE
 
 ZURICH = {"date": "2027-01-15", "zone": "Europe/Zurich"}
 

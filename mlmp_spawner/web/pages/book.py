@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlmp_spawner.errors import Invalid, MLMPError, NoCapacity, NotAllowed
-from mlmp_spawner.operations import availability, preview, series, series_changes
+from mlmp_spawner.operations import availability, outages, preview, series, series_changes
 from mlmp_spawner.operations.planning import nodes_of
 from mlmp_spawner.operations.preview import Preview
 from mlmp_spawner.operations.requests import BookingRequest
@@ -135,9 +135,12 @@ class Book(Page):
             node=told.node,
         )
         outlook = sentence.outlook(told, found, zone=self.zone, now=self.now)
+        nodes = [told.node] if told.node else nodes_of(self.site, told.profile.name)
         previewed = await self._preview(told, outlook.wanted, groups) if outlook.wanted else None
         return {
             "outlook": outlook,
+            "away": await self.context.run(outages.during, self.site, nodes, outlook.window),
+            "until_told": outages.NO_END,
             "lengths": sentence.lengths(told),
             "not_enforced": self.site.not_enforced,
             "simulated": self.site.catalog.simulated(told.profile.resource),
