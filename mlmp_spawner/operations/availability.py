@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -11,6 +12,7 @@ from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations import limits, planning
 from mlmp_spawner.operations.requests import usable_profile
 from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules import policy
 from mlmp_spawner.rules.catalog import Limits, Profile
 from mlmp_spawner.rules.placement import Board, Wanted, longest_from
 from mlmp_spawner.rules.reservations import Interval, Reservation, Step, first_free
@@ -53,7 +55,8 @@ class ProfileOffer:
 
     ``free_now`` and ``total`` count units over all nodes, ``largest`` is the most of them on one node. One could have
     ``units`` of them (the profile's number) until ``free_until`` at the latest, None if not now; then ``first_free``
-    tells from when for the profile's default duration.
+    tells from when for the profile's default duration. ``choices`` break no limit; where that leaves none, ``refused``
+    says which limits the shortest would break.
     """
 
     profile: Profile
@@ -65,6 +68,7 @@ class ProfileOffer:
     free_until: int | None
     first_free: int | None
     choices: tuple[Choice, ...]
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +124,31 @@ def availability(
 def offer(site: Site, *, actor: Actor, now: int) -> Offer:
     """What one person can do now. Short enough for the hub's spawn page: two reads, no lock."""
     with read(site.engine) as connection:
-        mine = [row for row in store.of_owner(connection, actor.name, since=now) if row.state(now) != "ended"]
+        mine = store.of_owner(connection, actor.name, since=now - policy.WEEK)
         holding = limits.rules(connection, site)
-        profiles = tuple(
-            _profile_offer(connection, site, limits.of(holding, actor.name, actor.groups, profile), profile, now)
-            for profile in site.catalog.profiles_for(actor.groups)
-        )
-    bookings = tuple(sorted(mine, key=lambda row: (row.start, row.id)))
-    return Offer(now, bookings, profiles, site.not_enforced)
+        profiles = []
+        for profile in site.catalog.profiles_for(actor.groups):
+            rules = limits.of(holding, actor.name, actor.groups, profile)
+            profiles.append(_within(site, rules, mine, _profile_offer(connection, site, rules, profile, now), now))
+    bookings = (row for row in mine if row.state(now) != "ended")
+    in_order = tuple(sorted(bookings, key=lambda row: (row.start, row.id)))
+    return Offer(now, in_order, tuple(profiles), site.not_enforced)
+
+
+def _within(site: Site, rules: Limits, mine: Sequence[Reservation], found: ProfileOffer, now: int) -> ProfileOffer:
+    """The offer without the choices that would break a limit of the person who has ``mine``."""
+    uncounted = site.catalog.uncounted()
+
+    def broken(choice: Choice) -> list[policy.Violation]:
+        ask = policy.Ask(found.units, now, choice.end, now, found.profile.name not in uncounted)
+        return policy.check(rules, ask, policy.usage(ask, mine, uncounted=uncounted))
+
+    judged = [(choice, broken(choice)) for choice in found.choices]
+    kept = tuple(choice for choice, violations in judged if not violations)
+    if kept or not judged:
+        return replace(found, choices=kept)
+    shortest = min(judged, key=lambda one: one[0].length)[1]
+    return replace(found, choices=(), refused=policy.violations_error(shortest).detail)
 
 
 def longest_end(site: Site, found: Reservation, *, groups: frozenset[str], now: int) -> int:
@@ -147,7 +168,28 @@ def longest_end(site: Site, found: Reservation, *, groups: frozenset[str], now: 
     more = Interval(found.end, found.end + min(ways))
     with read(site.engine) as connection:
         boards = planning.view(connection, found.resource, found.nodes, more).boards
-    return found.end + longest_from(boards, Wanted(found.units, more, found.node_count, frozenset(found.nodes)))
+        since = min(now, found.start) - policy.WEEK
+        others = [row for row in store.of_owner(connection, found.owner, since=since) if row.id != found.id]
+    free = longest_from(boards, Wanted(found.units, more, found.node_count, frozenset(found.nodes)))
+    return _within_limits(site, rules, others, found, found.end + free, now)
+
+
+def _within_limits(
+    site: Site, rules: Limits, others: Sequence[Reservation], found: Reservation, until: int, now: int
+) -> int:
+    """The latest end up to ``until``, to the minute, at which a booking breaks no limit: a later one takes more."""
+    uncounted = site.catalog.uncounted()
+
+    def allowed(minutes: int) -> bool:
+        end = min(found.end + minutes * MINUTE, until)
+        ask = policy.Ask(found.units * found.node_count, found.start, end, now, found.profile not in uncounted, 0)
+        return not policy.check(rules, ask, policy.usage(ask, others, uncounted=uncounted))
+
+    most = -(-(until - found.end) // MINUTE)
+    if most <= 0 or allowed(most):
+        return max(until, found.end)
+    refused = bisect_left(range(1, most + 1), True, key=lambda minutes: not allowed(minutes)) + 1
+    return found.end + (refused - 1) * MINUTE
 
 
 def _profile_offer(connection: Connection, site: Site, rules: Limits, profile: Profile, now: int) -> ProfileOffer:
