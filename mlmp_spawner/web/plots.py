@@ -97,10 +97,10 @@ def _height(spent: Spent) -> int:
 
 
 def _nice(most: float) -> float:
-    """The step of about four lines up to ``most``: 1, 2 or 5 times a power of ten, in hours."""
-    if most <= 0:
+    """The step of about four lines up to ``most``: 1, 2 or 5 times a power of ten, in hours; a whole hour at least."""
+    if most <= 4:
         return 1
-    power = 10 ** math.floor(math.log10(most / 4)) if most > 0 else 1
+    power = 10 ** math.floor(math.log10(most / 4))
     return next(power * n for n in (1, 2, 5, 10) if power * n * 4 >= most)
 
 

@@ -215,7 +215,7 @@ def use_line(rules: Limits, used: Usage) -> str:
     """What is used of the limits, in one line; "" where nothing is limited."""
     parts = []
     if rules.hours_per_week is not None:
-        parts.append(f"{number(used.hours_in_week)} h of {number(rules.hours_per_week)} h this week")
+        parts.append(f"{number(used.hours_in_week)} h of {number(rules.hours_per_week)} h in 7 days")
     if rules.units_at_once is not None:
         parts.append(f"{used.units_at_peak} of {rules.units_at_once} units at once")
     if rules.open_bookings is not None:

@@ -85,7 +85,17 @@ def test_many_days_are_weeks_and_nothing_of_them_is_lost():
 
 
 @pytest.mark.parametrize(
-    ("ms", "said"), [(0, "0 h"), (HOUR, "1 h"), (HOUR // 2, "0.5 h"), (1204 * HOUR, "1,204 h"), (9 * HOUR + 1, "9 h")]
+    ("ms", "said"),
+    [
+        (0, "0 h"),
+        (HOUR, "1 h"),
+        (HOUR // 2, "30 min"),
+        (1, "1 min"),
+        (HOUR - 1, "59 min"),
+        (HOUR * 9 // 2, "4.5 h"),
+        (1204 * HOUR, "1,204 h"),
+        (9 * HOUR + 1, "9 h"),
+    ],
 )
 def test_hours_as_people_say_them(ms: int, said: str):
     assert hours(ms) == said

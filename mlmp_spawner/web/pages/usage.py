@@ -111,6 +111,8 @@ class Usage(Page):
 
 
 def hours(ms: int) -> str:
-    """Unit-hours for people: "0.4 h", "12 h", "1,204 h"."""
+    """Unit-hours for people: "24 min", "4.5 h", "12 h", "1,204 h"."""
     amount = ms / HOUR
+    if 0 < amount < 1:
+        return f"{min(59, max(1, round(amount * 60)))} min"
     return f"{amount:,.1f} h" if 0 < amount < 10 and round(amount, 1) != round(amount) else f"{round(amount):,} h"
