@@ -13,5 +13,6 @@ resolve() { # NAME, then uv's arguments
 
 resolve hub --extra hub "$@"
 # The same versions everywhere: what the others add is chosen to fit the hub.
-resolve dev --extra hub --extra dev --constraints requirements/hub.lock "$@"
-resolve kube --extra hub --extra kube --constraints requirements/hub.lock "$@"
+resolve kube --extra hub --extra kube --extra oauth --constraints requirements/hub.lock "$@"
+resolve lab --extra lab --constraints requirements/hub.lock "$@"
+resolve dev --extra hub --extra kube --extra dev --constraints requirements/kube.lock "$@"

@@ -59,16 +59,21 @@ def words(command: str) -> list[str]:
     return found
 
 
+def opened(command: click.Command, parent: click.Context | None, name: str | None) -> click.Context:
+    """As click opens it: a command keeps the help option that its first context asked for."""
+    return click.Context(command, parent, info_name=name, **command.context_settings)
+
+
 def parse(arguments: list[str]) -> None:
     """Goes down the commands. :raises click.UsageError: there is no such command or option."""
     command: click.Command = cli
-    context = click.Context(cli, info_name="mlmp")
+    context = opened(cli, None, "mlmp")
     while isinstance(command, click.Group):
         if not arguments or arguments[0].startswith("-"):
             break
         _, found, arguments = command.resolve_command(context, arguments)
         assert found is not None
-        command, context = found, click.Context(found, context, info_name=found.name)
+        command, context = found, opened(found, context, found.name)
     known = {option for parameter in command.get_params(context) for option in parameter.opts}
     known |= {option for parameter in command.get_params(context) for option in parameter.secondary_opts}
     for word in arguments:
