@@ -17,7 +17,6 @@ import sys
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo
@@ -30,13 +29,12 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.operations import catalog_sync
-from mlmp_spawner.operations.catalog_files import LOOK, CatalogFiles
+from mlmp_spawner.operations.backend import make_backend
+from mlmp_spawner.operations.catalog_files import LOOK, read_catalog
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.delivery import outbox_of
-from mlmp_spawner.operations.local_servers import LocalServers
 from mlmp_spawner.operations.postman import Postman
 from mlmp_spawner.operations.site import Site, make_site
-from mlmp_spawner.operations.watch import Watch
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.settings import MLMP, load_config
 from mlmp_spawner.store import schema
@@ -116,16 +114,15 @@ class Service:
         self.settings = settings
         self.where = where
         self.engine = make_engine(settings.db_url, pool_size=10)
-        self.files = CatalogFiles(Path(settings.catalog), simulate=settings.simulate)
+        self.files = read_catalog(settings)
         for note in self.files.notes:
             log.info("%s", note)
         self.site = self._make_site(self.files.catalog)
         self.hub = HubClient(where.api_url, where.api_token)
-        servers = LocalServers(Path(settings.data), self.hub, silent_after=settings.hub_silent_after)
         self.metrics = Metrics()
-        self.watch = Watch(lambda: self.site, settings, seen=self.metrics.use)
+        self.backend = make_backend(lambda: self.site, settings, self.hub, seen=self.metrics.use)
         tick = round(settings.tick * 1000)
-        self.clock = Clock(lambda: self.site, servers, interval=tick, watched=self.watch.looks)
+        self.clock = Clock(lambda: self.site, self.backend.servers, interval=tick, watched=self.backend.watched)
         self.feed = Feed(lambda: self.site)
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
@@ -164,7 +161,7 @@ class Service:
             changed=self.wake,
             published=self.clock.published,
             state=self.state,
-            activity=lambda: self.watch.last,
+            activity=self.backend.activity,
         )
 
     def wake(self) -> None:
@@ -210,8 +207,9 @@ class Service:
             self._hub_loop(),
             self.feed.run(),
             self._catalog_loop(),
+            self.postman.run(),
+            *self.backend.loops(),
         ]
-        loops += [self.postman.run(), self.watch.run()]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             await stop.wait()
@@ -228,6 +226,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.backend.close()
         await self.hub.close()
         self.engine.dispose()
 

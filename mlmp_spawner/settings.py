@@ -10,11 +10,12 @@ from traitlets import Bool, Dict, Float, Integer, List, Unicode
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from mlmp_spawner.cluster_settings import ClusterSettings
 from mlmp_spawner.notice_settings import NoticeSettings
 from mlmp_spawner.use_settings import UseSettings
 
 
-class MLMP(NoticeSettings, UseSettings):
+class MLMP(NoticeSettings, UseSettings, ClusterSettings):
     """What the hub, the service and the commands share: ``c.MLMP.* = …``."""
 
     db_url = Unicode(

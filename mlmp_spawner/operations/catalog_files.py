@@ -6,6 +6,7 @@ A catalog that is wrong changes nothing; it is logged once, and what is wrong wi
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.machine import GpuReader
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.rules.catalog import Catalog
+from mlmp_spawner.rules.catalog_yaml import load_catalog
+from mlmp_spawner.settings import MLMP
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +26,15 @@ Seen = tuple[tuple[str, int], ...]
 
 
 class CatalogFiles:
-    """The catalog of this machine, from the files in ``directory`` and from what is plugged in.
+    """The catalog, from the files in ``directory`` and from what ``load`` adds to them.
 
+    :param load: reads the files; the catalog, and what people should know about it.
     :raises ConfigurationError: it is wrong from the beginning.
     """
 
-    def __init__(self, directory: Path, *, simulate: bool, reader: GpuReader | None = None) -> None:
+    def __init__(self, directory: Path, load: Callable[[Path], tuple[Catalog, list[str]]]) -> None:
         self.directory = directory
-        self.simulate = simulate
-        self.reader = reader
+        self._load_from = load
         self.wrong: tuple[str, ...] = ()
         """What is wrong with the files as they are now, where the catalog is one from before."""
         self._seen = changed_at(directory)
@@ -59,8 +62,18 @@ class CatalogFiles:
         self.catalog, self.notes, self.wrong = catalog, notes, ()
         return changed
 
+    @classmethod
+    def of_this_machine(cls, directory: Path, *, simulate: bool, reader: GpuReader | None = None) -> CatalogFiles:
+        """Of one machine: what is plugged in belongs to it."""
+        return cls(directory, lambda path: one_machine_catalog(path, simulate=simulate, reader=reader))
+
+    @classmethod
+    def of_cluster(cls, directory: Path) -> CatalogFiles:
+        """Of a cluster: the files list the nodes."""
+        return cls(directory, lambda path: (load_catalog(path), []))
+
     def _load(self) -> tuple[Catalog, list[str]]:
-        return one_machine_catalog(self.directory, simulate=self.simulate, reader=self.reader)
+        return self._load_from(self.directory)
 
 
 def changed_at(directory: Path) -> Seen:
@@ -70,3 +83,14 @@ def changed_at(directory: Path) -> Seen:
         with suppress(FileNotFoundError):
             found.append((path.name, path.stat().st_mtime_ns))
     return tuple(sorted(found))
+
+
+def read_catalog(settings: MLMP) -> CatalogFiles:
+    """The catalog by the settings: of several nodes on a cluster, of this one machine else.
+
+    :raises ConfigurationError: what is wrong with it.
+    """
+    directory = Path(settings.catalog)
+    if settings.backend == "kubernetes":
+        return CatalogFiles.of_cluster(directory)
+    return CatalogFiles.of_this_machine(directory, simulate=settings.simulate)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 
-from mlmp_spawner.operations.catalog_files import LOOK, CatalogFiles
+from mlmp_spawner.operations.catalog_files import LOOK, CatalogFiles, read_catalog
 from mlmp_spawner.operations.site import Site, make_site
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.store.engine import make_engine
@@ -35,7 +34,7 @@ class SiteSource:
         """
         with self._lock:
             if self._files is None:
-                self._files = CatalogFiles(Path(self.settings.catalog), simulate=self.settings.simulate)
+                self._files = read_catalog(self.settings)
                 self._looked = time.monotonic()
             elif time.monotonic() >= self._looked + LOOK:
                 self._files.read()

@@ -35,9 +35,14 @@ def write(directory: Path, text: str) -> None:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> CatalogFiles:
+def plugged() -> Plugged:
+    return Plugged("GPU-a", "GPU-b")
+
+
+@pytest.fixture
+def files(tmp_path: Path, plugged: Plugged) -> CatalogFiles:
     write(tmp_path, RIGHT)
-    return CatalogFiles(tmp_path, simulate=False, reader=Plugged("GPU-a", "GPU-b"))
+    return CatalogFiles.of_this_machine(tmp_path, simulate=False, reader=plugged)
 
 
 def test_a_changed_file_is_read_and_an_unchanged_one_is_not(files: CatalogFiles) -> None:
@@ -70,11 +75,10 @@ def test_a_wrong_one_changes_nothing_is_told_once_and_forgotten_when_mended(
     assert files.wrong == ()
 
 
-def test_a_gpu_that_fell_off_the_bus_is_seen_at_the_next_reading(files: CatalogFiles) -> None:
+def test_a_gpu_that_fell_off_the_bus_is_seen_at_the_next_reading(files: CatalogFiles, plugged: Plugged) -> None:
     (node,) = files.catalog.nodes.values()
     assert node.units(GPU) == 2
-    assert isinstance(files.reader, Plugged)
-    files.reader.gpus = Gpus(files.reader.gpus.found[1:], lost=("GPU 0 does not answer (GPU is lost)",))
+    plugged.gpus = Gpus(plugged.gpus.found[1:], lost=("GPU 0 does not answer (GPU is lost)",))
     assert not files.read()  # no file changed
     assert files.read(always=True)
     (node,) = files.catalog.nodes.values()
@@ -84,16 +88,15 @@ def test_a_gpu_that_fell_off_the_bus_is_seen_at_the_next_reading(files: CatalogF
     assert files.notes == ["GPU 0 does not answer (GPU is lost)"]
 
 
-def test_when_no_gpu_answers_any_more_nobody_gets_simulated_ones(files: CatalogFiles) -> None:
-    assert isinstance(files.reader, Plugged)
-    files.reader.gpus = Gpus(why_none="the NVIDIA driver knows no GPU", lost=("GPU 0 does not answer",))
+def test_when_no_gpu_answers_any_more_nobody_gets_simulated_ones(files: CatalogFiles, plugged: Plugged) -> None:
+    plugged.gpus = Gpus(why_none="the NVIDIA driver knows no GPU", lost=("GPU 0 does not answer",))
     assert not files.read(always=True)
     assert files.wrong[0] == "this machine has NVIDIA GPUs, but none can be used: the NVIDIA driver knows no GPU"
     with pytest.raises(ConfigurationError, match="none can be used"):
-        CatalogFiles(files.directory, simulate=False, reader=files.reader)
+        CatalogFiles.of_this_machine(files.directory, simulate=False, reader=plugged)
 
 
 def test_a_wrong_one_from_the_beginning_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "profiles: 1\n")
     with pytest.raises(ConfigurationError):
-        CatalogFiles(tmp_path, simulate=True)
+        CatalogFiles.of_this_machine(tmp_path, simulate=True)

@@ -1,0 +1,53 @@
+"""The connection to the cluster: from inside by the pod's service account, else by ``KUBECONFIG``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import aiohttp
+from kubernetes_asyncio import client, config
+from kubernetes_asyncio.client.exceptions import ApiException
+
+from mlmp_spawner.errors import Unavailable
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds that one answer of the cluster may take."""
+
+
+async def connect() -> client.ApiClient:
+    """A client of the cluster; close it when it is no longer needed.
+
+    :raises Unavailable: neither a service account nor a kubeconfig says where the cluster is.
+    """
+    configuration = client.Configuration()
+    try:
+        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            await config.load_kube_config(client_configuration=configuration)
+    except (config.ConfigException, OSError) as error:
+        raise Unavailable(f"No Kubernetes cluster is configured: {error}.", hint="Set KUBECONFIG.") from error
+    return client.ApiClient(configuration)
+
+
+async def answer(question: Awaitable[T], *, patience: float = PATIENCE) -> T:
+    """Waits for the answer of the cluster.
+
+    :raises Unavailable: it does not answer, or not in time.
+    :raises ApiException: it refuses; ``status`` says why.
+    """
+    try:
+        return await asyncio.wait_for(question, patience)
+    except asyncio.TimeoutError:
+        raise Unavailable(f"The Kubernetes cluster has not answered for {patience:g} seconds.") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise Unavailable(f"The Kubernetes cluster does not answer: {error}.") from error
+    except ApiException as error:
+        if error.status >= 500 or error.status == 429:
+            raise Unavailable(f"The Kubernetes cluster can't answer just now: {error.reason}.") from error
+        raise

@@ -1,0 +1,76 @@
+"""Where users' servers run, as the service sees it: this machine, or a Kubernetes cluster.
+
+A back-end brings the catalog, the way to the servers, and the loops that look after what it runs on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlmp_spawner.hub import HubClient
+from mlmp_spawner.operations.clock import Servers
+from mlmp_spawner.operations.local_servers import LocalServers
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.operations.watch import Activity, Watch
+from mlmp_spawner.settings import MLMP
+
+
+class Backend(Protocol):
+    """What the service needs to know of the place where servers run."""
+
+    @property
+    def servers(self) -> Servers:
+        """What runs, and how it is reached."""
+
+    def watched(self, now: int) -> bool:
+        """Whether somebody looks at what servers do just now, so that what does nothing is idle."""
+
+    def activity(self) -> Activity:
+        """What the last look saw."""
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs as long as the service does. No failure may end one of them."""
+
+    async def close(self) -> None:
+        """Gives back what it holds open."""
+
+
+class ThisMachine:
+    """Servers as processes below ``mlmp run``; the service looks at GPUs and processes.
+
+    :param seen: is called with what each look saw.
+    """
+
+    def __init__(
+        self, site: Callable[[], Site], settings: MLMP, hub: HubClient, *, seen: Callable[[Activity], None]
+    ) -> None:
+        self.servers = LocalServers(Path(settings.data), hub, silent_after=settings.hub_silent_after)
+        self.watch = Watch(site, settings, seen=seen)
+
+    def watched(self, now: int) -> bool:
+        """Whether the last look at what servers do is recent."""
+        return self.watch.looks(now)
+
+    def activity(self) -> Activity:
+        """What the last look saw."""
+        return self.watch.last
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """The looks."""
+        return [self.watch.run()]
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+def make_backend(
+    site: Callable[[], Site], settings: MLMP, hub: HubClient, *, seen: Callable[[Activity], None]
+) -> Backend:
+    """The back-end that the settings ask for."""
+    if settings.backend == "kubernetes":
+        from mlmp_spawner.operations.cluster import Cluster  # its libraries are those of the extra [kube]
+
+        return Cluster(site, settings, hub)
+    return ThisMachine(site, settings, hub, seen=seen)

@@ -1,0 +1,35 @@
+"""The service's side of a Kubernetes cluster: its parts, wired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from mlmp_spawner.hub import HubClient
+from mlmp_spawner.operations.pod_servers import PodServers
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.operations.watch import Activity
+from mlmp_spawner.settings import MLMP
+
+
+class Cluster:
+    """Servers as pods. What pods do with their GPUs is not looked at here, so nothing counts as idle."""
+
+    def __init__(self, site: Callable[[], Site], settings: MLMP, hub: HubClient) -> None:
+        self.servers = PodServers(settings.namespace, hub, silent_after=settings.hub_silent_after)
+
+    def watched(self, now: int) -> bool:
+        """Nobody looks."""
+        return False
+
+    def activity(self) -> Activity:
+        """Nothing was seen."""
+        return Activity()
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What looks after nodes and images."""
+        return []
+
+    async def close(self) -> None:
+        """Closes the connections to the cluster."""
+        await self.servers.close()
