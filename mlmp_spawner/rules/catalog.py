@@ -30,6 +30,18 @@ DEFAULT_SHORTEST = 10 * MINUTE
 DEFAULT_LENGTH = 4 * HOUR
 DEFAULT_LONGEST = 7 * DAY
 
+OWN_RESOURCES = "mlmp.dev/"
+"""What MLMP counts by itself, such as CPU slots; no device plugin gives it out."""
+
+
+def is_in_cluster(resource: str) -> bool:
+    """Whether a pod on Kubernetes asks for ``resource`` by its name, as an extended resource: ``nvidia.com/gpu``.
+
+    What is MLMP's own (``mlmp.dev/slot``), or has no domain, is only counted in bookings; the CPU and memory that go
+    with it are what holds a pod to its share.
+    """
+    return "/" in resource and not resource.startswith(OWN_RESOURCES)
+
 
 class Accelerator(Model):
     """Units of one kind on a node: GPUs, MIG slices, or CPU slots."""
@@ -280,6 +292,15 @@ class Catalog(Model):
     def limits_for(self, user: str, groups: Iterable[str]) -> Limits:
         """The limits that hold for ``user``, a member of ``groups``."""
         return self.limits.of(user, groups)
+
+    def image_of(self, profile: str, name: str | None) -> Image | None:
+        """What a server of ``profile`` runs where the image ``name`` was chosen: that one as long as there is such an
+        image, else the profile's first; None where the profile has none, or is gone."""
+        chosen = self.images.get(name or "")
+        if chosen is not None:
+            return chosen
+        known = self.profiles.get(profile)
+        return self.images.get(known.images[0]) if known and known.images else None
 
     def simulated(self, resource: str) -> bool:
         """Whether units of ``resource`` are not really there."""

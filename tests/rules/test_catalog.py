@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from mlmp_spawner.rules.catalog import Accelerator, Catalog, LimitRules, Limits, Node, Profile
+from mlmp_spawner.rules.catalog import Accelerator, Catalog, LimitRules, Limits, Node, Profile, is_in_cluster
 from mlmp_spawner.units import DAY, HOUR, MINUTE
 
 GPU, SLOT = "nvidia.com/gpu", "mlmp.dev/slot"
@@ -129,3 +129,11 @@ class TestLimits:
 def test_profiles_that_do_not_count_are_named() -> None:
     found = catalog(Profile(name="gpu", resource=GPU), Profile(name="cpu", resource=SLOT, counted=False))
     assert found.uncounted() == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("resource", "there"),
+    [("nvidia.com/gpu", True), ("nvidia.com/mig-3g.40gb", True), ("mlmp.dev/slot", False), ("slot", False)],
+)
+def test_a_pod_asks_the_cluster_only_for_what_a_device_plugin_gives_out(resource: str, there: bool) -> None:
+    assert is_in_cluster(resource) is there
