@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import aiohttp
@@ -51,3 +51,27 @@ async def answer(question: Awaitable[T], *, patience: float = PATIENCE) -> T:
         if error.status >= 500 or error.status == 429:
             raise Unavailable(f"The Kubernetes cluster can't answer just now: {error.reason}.") from error
         raise
+
+
+class Connection:
+    """A connection that is opened when it is first needed; one that could not be opened is tried again."""
+
+    def __init__(self) -> None:
+        self._client: client.ApiClient | None = None
+        self._opening = asyncio.Lock()
+
+    async def ask(self, question: Callable[[client.ApiClient], Awaitable[T]], *, patience: float = PATIENCE) -> T:
+        """The answer of the cluster: see :func:`answer`.
+
+        :raises Unavailable, ApiException: as there, and as :func:`connect`.
+        """
+        async with self._opening:
+            if self._client is None:
+                self._client = await connect()
+        return await answer(question(self._client), patience=patience)
+
+    async def close(self) -> None:
+        """Closes it; the next question would open it again."""
+        former, self._client = self._client, None
+        if former is not None:
+            await former.close()

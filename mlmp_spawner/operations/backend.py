@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlmp_spawner.hub import HubClient
-from mlmp_spawner.operations.clock import Servers
+from mlmp_spawner.operations.clock import START_GRACE, Servers
 from mlmp_spawner.operations.local_servers import LocalServers
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity, Watch
@@ -23,6 +23,13 @@ class Backend(Protocol):
     @property
     def servers(self) -> Servers:
         """What runs, and how it is reached."""
+
+    @property
+    def start_grace(self) -> int:
+        """For how long (ms) nothing is concluded from not seeing what was admitted."""
+
+    def answers(self) -> bool | None:
+        """Whether the cluster did the last time it was asked; None where there is none to ask."""
 
     def watched(self, now: int) -> bool:
         """Whether somebody looks at what servers do just now, so that what does nothing is idle."""
@@ -43,11 +50,17 @@ class ThisMachine:
     :param seen: is called with what each look saw.
     """
 
+    start_grace = START_GRACE
+
     def __init__(
         self, site: Callable[[], Site], settings: MLMP, hub: HubClient, *, seen: Callable[[Activity], None]
     ) -> None:
         self.servers = LocalServers(Path(settings.data), hub, silent_after=settings.hub_silent_after)
         self.watch = Watch(site, settings, seen=seen)
+
+    def answers(self) -> bool | None:
+        """There is no cluster."""
+        return None
 
     def watched(self, now: int) -> bool:
         """Whether the last look at what servers do is recent."""

@@ -16,10 +16,10 @@ from typing import Protocol
 from sqlalchemy import delete, select
 
 from mlmp_spawner.deadlines import Deadline
-from mlmp_spawner.errors import MLMPError
-from mlmp_spawner.operations import admission, waitlist
+from mlmp_spawner.errors import MLMPError, Unavailable
+from mlmp_spawner.operations import admission, history, waitlist
 from mlmp_spawner.operations.claims import claim
-from mlmp_spawner.operations.site import Site
+from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.due import Action, IdleRelease, IdleWarn, Stop, due, next_due
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store import reservations as store
@@ -31,19 +31,28 @@ log = logging.getLogger(__name__)
 
 START_GRACE = MINUTE
 """How long a start may take until its process is seen; before that nothing is concluded from not seeing it."""
+SEEN_AGAIN = 10 * SECOND
+"""How long ago a server must have been written down as gone for its being seen to mean that it is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A user's server that was seen running. ``server_id``: see :attr:`Reservation.server_id`."""
+    """A user's server that was seen running. ``server_id``: see :attr:`Reservation.server_id`.
+
+    ``leaves``: it was told to end.
+    """
 
     server_id: str
     owner: str
     server: str
+    leaves: bool = False
 
 
 class Servers(Protocol):
-    """What runs, and how it is reached. Every method may be called again with the same arguments."""
+    """What runs, and how it is reached. Every method may be called again with the same arguments.
+
+    Where that can't be told just now they raise :class:`~mlmp_spawner.errors.MLMPError`.
+    """
 
     async def running(self) -> dict[str, RunningServer]:
         """The servers that are seen running, by server id."""
@@ -67,6 +76,7 @@ class Clock:
     :param site: gives the site as it is now, since the catalog may change.
     :param interval: the longest wait between two ticks, in ms.
     :param watched: whether somebody looks at what servers do just now. What was seen long ago makes nobody idle.
+    :param start_grace: how long (ms) a start may take until it is seen.
     """
 
     def __init__(
@@ -76,45 +86,73 @@ class Clock:
         *,
         interval: int = 5 * SECOND,
         watched: Callable[[int], bool] = lambda now: True,
+        start_grace: int = START_GRACE,
     ) -> None:
         self.site = site
         self.servers = servers
         self.interval = interval
         self.watched = watched
+        self.start_grace = start_grace
         self._publishing = asyncio.Lock()
         self._tried = waitlist.Tried()
         self.failures = 0
         self.last_tick: int | None = None
 
     async def tick(self, now: int) -> int:
-        """Does all that is due at ``now``; returns when to come again, in ms UTC."""
+        """Does all that is due at ``now``; returns when to come again, in ms UTC.
+
+        :raises MLMPError: what runs can't be told just now. What needs no server is done all the same, and nothing is
+            concluded from not seeing any.
+        """
         site = self.site()
         rows = await asyncio.to_thread(_open, site, now)
-        running = await self.servers.running()
+        running, unseen = await self._running()
         watched = self.watched(now)
         actions = [one for one in due(now, rows, site) if watched or not isinstance(one, (IdleWarn, IdleRelease))]
         await asyncio.gather(*(self._carry_out(site, action, running, now) for action in actions))
         await self._promote(site, now)
+        if unseen is not None:
+            raise unseen
         await self._reconcile(site, running, now)
         self.last_tick = now
         following = next_due(now, rows, site)
         return min(now + self.interval, following or now + self.interval)
 
+    async def _running(self) -> tuple[dict[str, RunningServer], MLMPError | None]:
+        try:
+            return await self.servers.running(), None
+        except MLMPError as error:
+            return {}, error
+
     async def published(self, reservation: Reservation) -> bool:
         """After a change: tells the enforcers of the owner's servers when they end now. Call before answering.
 
         False where an enforcer may have begun to stop the reservation's own server before it was told.
-        """
-        in_time = True
-        for live, told in await self._publish(reservation.owner):
-            in_time = in_time and (told or live.id != reservation.id)
-        return in_time
 
-    async def _publish(self, owner: str | None = None) -> list[tuple[Reservation, bool]]:
+        :raises Unavailable: the change stands, but they can't be told just now; each tick tries again.
+        """
+        told = next((told for row, told in await self._publish(reservation.owner) if row.id == reservation.id), True)
+        if isinstance(told, MLMPError):
+            raise Unavailable(
+                f"The booking was changed, but its server could not be told. {told.detail}",
+                hint="It is told as soon as that is possible. Look at the booking before you try again.",
+            ) from told
+        return told
+
+    async def _publish(self, owner: str | None = None) -> list[tuple[Reservation, bool | MLMPError]]:
         """Reads and tells the deadlines in one go, so that an older view is never told after a newer one."""
         async with self._publishing:
             live = await asyncio.to_thread(_live, self.site(), owner)
-            return [(row, await self.servers.publish(row.server_id, deadline)) for row, deadline in live]
+            told = await asyncio.gather(*(self._tell(row.server_id, deadline) for row, deadline in live))
+            return [(row, answer) for (row, _), answer in zip(live, told, strict=True)]
+
+    async def _tell(self, server_id: str, deadline: Deadline) -> bool | MLMPError:
+        """One that can't be told keeps no other from being told."""
+        try:
+            return await self.servers.publish(server_id, deadline)
+        except MLMPError as error:
+            log.warning("the deadline of %s: %s", server_id, error.detail)
+            return error
 
     async def _carry_out(self, site: Site, action: Action, running: dict[str, RunningServer], now: int) -> None:
         """One action; a failure is logged and tried again at the next tick, and keeps no other from being done."""
@@ -153,15 +191,19 @@ class Clock:
         """Makes what is written agree with what is seen: deadlines, servers that are gone, units nobody holds."""
         live = [reservation for reservation, _ in await self._publish()]
         for reservation in live:
-            started_long_ago = reservation.starting_at is None or reservation.starting_at < now - START_GRACE
+            started_long_ago = reservation.starting_at is None or reservation.starting_at < now - self.start_grace
             settled = started_long_ago or reservation.started_at is not None
             if reservation.server_id not in running and settled:
                 await asyncio.to_thread(admission.gone, site, reservation.server_id, now=now)
         known = {reservation.server_id for reservation in live}
-        await asyncio.to_thread(_free_units, site, known | set(running), now)
+        await asyncio.to_thread(_free_units, site, known | set(running), now - self.start_grace)
         for server_id, seen in running.items():
-            if server_id not in known and await asyncio.to_thread(_is_over, site, server_id, now):
+            if server_id in known:
+                continue
+            if await asyncio.to_thread(_is_over, site, server_id, now):
                 await self.servers.stop(seen, Deadline(now, now + admission.AFTER_RELEASE))
+            elif not seen.leaves:
+                await asyncio.to_thread(_seen_again, site, server_id, now)
         await self.servers.forget(known | set(running))
 
 
@@ -189,10 +231,26 @@ def _is_over(site: Site, server_id: str, now: int) -> bool:
     return not any(row.state(now) == "active" for row in rows)
 
 
-def _free_units(site: Site, known: set[str], now: int) -> None:
-    """Frees units whose holder's server is neither known nor running, once it had time to appear."""
+def _seen_again(site: Site, server_id: str, now: int) -> None:
+    """What was given up for gone runs after all, so that its end is told again: its start took very long.
+
+    Not where its units are told apart: they may be somebody else's by now.
+    """
+    with transaction(site.engine) as connection:
+        for row in store.chain(connection, server_id):
+            apart = row.state(now) == "active" and site.catalog.unit_ids(row.nodes[0], row.resource)
+            if row.state(now) != "active" or apart or row.starting_at is None or row.stopped_at is None:
+                continue
+            if row.stopped_at < now - SEEN_AGAIN:
+                store.update_reservation(connection, row, stopped_at=None, started_at=row.started_at or now)
+                history.record(connection, "started", actor=CLOCK.name, at=now, reservation=row)
+                log.warning("the server of %s, given up for gone, runs after all", row.id)
+
+
+def _free_units(site: Site, known: set[str], before: int) -> None:
+    """Frees units taken before then whose holder's server is neither known nor running: it had time to appear."""
     with read(site.engine) as connection:
-        rows = connection.execute(select(unit_in_use.c.holder).where(unit_in_use.c.since < now - START_GRACE)).all()
+        rows = connection.execute(select(unit_in_use.c.holder).where(unit_in_use.c.since < before)).all()
         holders = {row.holder for row in rows}
         orphans = {h for h in holders if (store.server_id_of(connection, h) or h) not in known}
     if orphans:

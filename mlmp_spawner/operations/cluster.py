@@ -6,17 +6,31 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from mlmp_spawner.hub import HubClient
+from mlmp_spawner.kube.client import Connection
+from mlmp_spawner.kube.pods import Pods
 from mlmp_spawner.operations.pod_servers import PodServers
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity
 from mlmp_spawner.settings import MLMP
+from mlmp_spawner.units import MINUTE
+
+START_GRACE = 5 * MINUTE
+"""The hub gives up a start after four (``start_timeout``); until it creates the pod only the hub knows of it."""
 
 
 class Cluster:
     """Servers as pods. What pods do with their GPUs is not looked at here, so nothing counts as idle."""
 
+    start_grace = START_GRACE
+
     def __init__(self, site: Callable[[], Site], settings: MLMP, hub: HubClient) -> None:
-        self.servers = PodServers(settings.namespace, hub, silent_after=settings.hub_silent_after)
+        self.connection = Connection()
+        pods = Pods(settings.namespace, self.connection)
+        self.servers = PodServers(pods, hub, silent_after=settings.hub_silent_after)
+
+    def answers(self) -> bool:
+        """Whether the cluster did the last time it was asked."""
+        return self.servers.answers
 
     def watched(self, now: int) -> bool:
         """Nobody looks."""
