@@ -74,6 +74,13 @@ class Client:
         body = self._http.json("GET", "catalog")
         return self._parse(lambda found: [str(node["name"]) for node in found["nodes"]], body)
 
+    def image_names(self) -> dict[str, str]:
+        """The images that a server may run, each with what is in it."""
+        body = self._http.json("GET", "catalog")
+        return self._parse(
+            lambda found: {str(one["name"]): str(one.get("description") or "") for one in found["images"]}, body
+        )
+
     def availability(self, profile: str, **query: str | int | None) -> Availability:
         """What is free for ``profile``: ``start``, ``end``, ``node``, ``units``, ``duration`` as the API has them."""
         body = self._http.json("GET", "availability", query={"profile": profile, **query})

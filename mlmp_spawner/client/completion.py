@@ -1,4 +1,4 @@
-"""What the Tab key offers: bookings, profiles and nodes, as the service has them just now.
+"""What the Tab key offers: bookings, profiles, nodes and images, as the service has them just now.
 
 Nobody waits for it: it asks once, for a second at most, and where nothing answers it offers nothing and says nothing.
 """
@@ -68,4 +68,8 @@ def _nodes(client: Client) -> Offered:
     return ((name, "") for name in client.node_names())
 
 
-BOOKING, PROFILE, NODE = Known(_bookings), Known(_profiles), Known(_nodes)
+def _images(client: Client) -> Offered:
+    return client.image_names().items()
+
+
+BOOKING, PROFILE, NODE, IMAGE = Known(_bookings), Known(_profiles), Known(_nodes), Known(_images)

@@ -45,6 +45,7 @@ class Reservation:
     server_state: str
     units: int = 1
     node_count: int = 1
+    image: str | None = None
     mine: bool = True
     waiting_reason: str | None = None
     waitlist_position: int | None = None
@@ -75,6 +76,7 @@ class Reservation:
             waitlist_position=body.get("waitlist_position"),
             units=int(body.get("units", 1)),
             node_count=int(body.get("node_count", 1)),
+            image=body.get("image"),
             mine=bool(body.get("mine", True)),
             end_reason=body.get("end_reason"),
             stops_at=instant(body.get("stops_at")),

@@ -37,6 +37,7 @@ class StartOptions:
     units: int | None = None
     node: str | None = None
     duration: int | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def walk_up(site: Site, *, actor: Actor, server: str | None, options: StartOptio
     length = min(profile.default_duration, longest) if options.duration is None else options.duration
     units = profile.units if options.units is None else options.units
     request = BookingRequest(profile=profile.name, start=now, duration=length, units=units, node=options.node,
-                             server=server)  # fmt: skip
+                             image=options.image, server=server)  # fmt: skip
     if length <= 0:
         raise Invalid.field("duration", "it is longer than nothing")
     with read(site.engine) as connection:

@@ -13,7 +13,7 @@ from mlmp_spawner.operations import limits, planning
 from mlmp_spawner.operations.requests import usable_profile
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules import policy
-from mlmp_spawner.rules.catalog import Limits, Profile
+from mlmp_spawner.rules.catalog import Image, Limits, Profile
 from mlmp_spawner.rules.placement import Board, Wanted, longest_from
 from mlmp_spawner.rules.reservations import Interval, Reservation, Step, first_free
 from mlmp_spawner.store import reservations as store
@@ -56,7 +56,7 @@ class ProfileOffer:
     ``free_now`` and ``total`` count units over all nodes, ``largest`` is the most of them on one node. One could have
     ``units`` of them (the profile's number) until ``free_until`` at the latest, None if not now; then ``first_free``
     tells from when for the profile's default duration. ``choices`` break no limit; where that leaves none, ``refused``
-    says which limits the shortest would break.
+    says which limits the shortest would break. ``images`` to choose from, none where there is no choice.
     """
 
     profile: Profile
@@ -68,6 +68,7 @@ class ProfileOffer:
     free_until: int | None
     first_free: int | None
     choices: tuple[Choice, ...]
+    images: tuple[Image, ...] = ()
     refused: str | None = None
 
 
@@ -215,6 +216,7 @@ def _profile_offer(connection: Connection, site: Site, rules: Limits, profile: P
         free_until=until if possible else None,
         first_free=first,
         choices=_choices(profile, now, until, window.end, shortest, longest) if possible else (),
+        images=site.choice_of_images(profile),
     )
 
 

@@ -143,6 +143,7 @@ def write(
         new = replace(new, allocations=planning.allocations(new, plan.nodes))
     store.insert_reservation(connection, new)
     action = "booked" if plan else "waitlisted"
+    told |= {"image": new.image} if new.image else {}
     history.record(connection, action, actor=actor.name, at=now, reservation=new, start=new.start, end=new.end,
                    units=new.units, nodes=list(new.nodes), profile=new.profile, **told)  # fmt: skip
     return new
@@ -205,7 +206,7 @@ def _to_post(alternative: Alternative, request: BookingRequest, now: int) -> dic
         body["node"] = alternative.node
     if request.node_count != 1:
         body["node_count"] = request.node_count
-    for name in ("title", "server", "owner"):
+    for name in ("title", "server", "image", "owner"):
         if value := getattr(request, name):
             body[name] = value
     return body

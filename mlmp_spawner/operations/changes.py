@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from mlmp_spawner.errors import Changed, Invalid, NoCapacity, NotAllowed, NotFound, NotNow, TooLate, Unavailable
 from mlmp_spawner.operations import history, limits, planning
 from mlmp_spawner.operations.booking import ATTEMPTS, no_capacity
-from mlmp_spawner.operations.requests import LATE, BookingRequest, Draft
+from mlmp_spawner.operations.requests import LATE, BookingRequest, Draft, usable_image
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.due import is_live
 from mlmp_spawner.rules.placement import Plan, Wanted, longest_from, place
@@ -27,13 +27,14 @@ from mlmp_spawner.units import SECOND, format_duration, to_iso
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is to change; None leaves it as it is. ``node``: "" for any node."""
+    """What is to change; None leaves it as it is. ``node``: "" for any node; ``image``: "" for the profile's first."""
 
     start: int | None = None
     end: int | None = None
     node: str | None = None
     units: int | None = None
     title: str | None = None
+    image: str | None = None
 
 
 def get(site: Site, reservation_id: str) -> Reservation:
@@ -57,7 +58,8 @@ def change(
 ) -> Reservation:
     """Moves, resizes or renames a booking.
 
-    What has begun keeps its start, node and units; its end may be moved as by :func:`extend`.
+    What has begun keeps its start, node and units; its end may be moved as by :func:`extend`, and its image be changed
+    while no server of it runs.
 
     :param if_match: the version the caller saw. :param message: why, for its owner and the history.
     :raises Changed: it has another version by now.
@@ -93,7 +95,8 @@ def write_changed(
     placed = bool(new.allocations)
     store.update_reservation(
         connection, old, start=new.start, end=new.end, server=new.server, units=new.units, title=new.title,
-        pinned=new.pinned, wanted_node=new.wanted_node, warned_at=None if new.end > old.end else old.warned_at,
+        image=new.image, pinned=new.pinned, wanted_node=new.wanted_node,
+        warned_at=None if new.end > old.end else old.warned_at,
         announced_at=None if new.start != old.start else old.announced_at,
         offered_at=None if new.end > old.end else old.offered_at,
         waiting_reason=None if placed else old.waiting_reason,
@@ -257,8 +260,24 @@ def changed(site: Site, old: Reservation, changes: Changes, now: int) -> Reserva
         raise Invalid.field("units", f"{units} is not possible with {old.profile!r}; valid is {valid}")
     pinned = old.pinned if changes.node is None else bool(changes.node)
     title = old.title if changes.title is None else changes.title
+    image = old.image if changes.image is None else _image(site, old, changes.image or None)
     wanted_node = old.wanted_node if changes.node is None else changes.node or None
-    return replace(old, start=start, end=end, units=units, title=title, pinned=pinned, wanted_node=wanted_node)
+    return replace(old, start=start, end=end, units=units, title=title, pinned=pinned, wanted_node=wanted_node,
+                   image=image)  # fmt: skip
+
+
+def _image(site: Site, old: Reservation, name: str | None) -> str | None:
+    """The image that is asked for.
+
+    :raises Invalid: the profile does not offer it. :raises NotNow: a server runs in another.
+    """
+    profile = site.catalog.profiles.get(old.profile)
+    if profile is None and name is not None:
+        raise Invalid.field("image", f"the profile {old.profile!r} is gone; leave it out")
+    image = usable_image(site, profile, name) if profile else None
+    if image != old.image and is_live(old):
+        raise NotNow("A server of the booking is running.", hint="Stop it, then choose another image.")
+    return image
 
 
 def _move_end(

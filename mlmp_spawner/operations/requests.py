@@ -37,7 +37,8 @@ class Recurrence:
 
 @dataclass(frozen=True, slots=True)
 class BookingRequest:
-    """What somebody asks for. Instants and ``duration`` in ms; ``units`` on each node, None for the profile's number.
+    """What somebody asks for. Instants and ``duration`` in ms; ``units`` on each node, None for the profile's number;
+    ``image``: one of the profile's, None for the first.
 
     ``owner`` is for whom, if not for oneself; ``owner_groups`` are that user's groups, for the limits.
     """
@@ -52,6 +53,7 @@ class BookingRequest:
     title: str = ""
     waitlist: bool = False
     server: str | None = None
+    image: str | None = None
     owner: str | None = None
     owner_groups: frozenset[str] | None = None
     recurrence: Recurrence | None = None
@@ -92,7 +94,8 @@ def draft(connection: Connection, site: Site, request: BookingRequest, actor: Ac
         raise NotFound(f"There is no user {owner!r} on this hub.")
     reservation = Reservation(
         id=new_id(), owner=owner, owner_id=owner_id, profile=profile.name, resource=profile.resource, units=units,
-        node_count=request.node_count, start=interval.start, end=interval.end, title=request.title,
+        image=usable_image(site, profile, request.image), node_count=request.node_count,
+        start=interval.start, end=interval.end, title=request.title,
         pinned=request.node is not None, wanted_node=request.node, created_at=now,
     )  # fmt: skip
     return choose_server(connection, Draft(reservation, nodes, groups), request.server)
@@ -107,8 +110,10 @@ def choose_server(connection: Connection, drafted: Draft, name: str | None) -> D
     new = drafted.reservation
     previous = _previous(connection, new)
     server = _server(connection, new, name, previous)
-    preferred = previous.nodes if previous and previous.server == server else ()
-    return replace(drafted, reservation=replace(new, server=server), preferred=preferred)
+    if previous is None or previous.server != server:
+        return replace(drafted, reservation=replace(new, server=server), preferred=())
+    image = new.image if new.image is not None else previous.image  # the server goes on as it is
+    return replace(drafted, reservation=replace(new, server=server, image=image), preferred=previous.nodes)
 
 
 def usable_profile(site: Site, name: str, groups: frozenset[str]) -> Profile:
@@ -127,6 +132,21 @@ def usable_profile(site: Site, name: str, groups: frozenset[str]) -> Profile:
             f"The profile {name!r} is for members of {wanted}.", hint=f"You may use: {valid}. Ask an admin otherwise."
         )
     return profile
+
+
+def usable_image(site: Site, profile: Profile, name: str | None) -> str | None:
+    """The name of an image, if ``profile`` offers it; None stays None.
+
+    :raises Invalid: it does not, or servers here run in no image; the valid ones are named.
+    """
+    if name is None:
+        return None
+    if not site.images:
+        raise Invalid.field("image", "servers are processes of this machine here, so there is none to choose")
+    if name not in profile.images:
+        valid = ", ".join(profile.images) or "none"
+        raise Invalid.field("image", f"{name!r} is not possible with {profile.name!r}; valid: {valid}")
+    return name
 
 
 def _owner(request: BookingRequest, actor: Actor) -> tuple[str, frozenset[str]]:
@@ -190,7 +210,7 @@ def _previous(connection: Connection, new: Reservation) -> Reservation | None:
         table.profile == new.profile, table.units == new.units, table.node_count == new.node_count,
         table.stopping_at.is_(None),
     )  # fmt: skip
-    return next((row for row in found if row.allocations), None)
+    return next((row for row in found if row.allocations and new.image in (None, row.image)), None)
 
 
 def _server(connection: Connection, new: Reservation, asked: str | None, previous: Reservation | None) -> str:

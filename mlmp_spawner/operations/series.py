@@ -31,6 +31,10 @@ LATEST = 12 * HOUR
 """How much later in the day all of a series is looked for where it does not fit, and in which steps."""
 
 
+AGAIN = ("node", "title", "server", "image", "owner")
+"""What of a request is said again in an alternative to it, where it was said."""
+
+
 def book(
     site: Site, request: BookingRequest, *, actor: Actor, now: int, idempotency_key: str | None = None
 ) -> Reservation:
@@ -237,7 +241,7 @@ def _again(
     }  # fmt: skip
     if request.node_count != 1:
         body["node_count"] = request.node_count
-    return body | {name: value for name in ("node", "title", "server", "owner") if (value := getattr(request, name))}
+    return body | {name: value for name in AGAIN if (value := getattr(request, name))}
 
 
 def as_json(recurrence: Recurrence) -> dict[str, object]:

@@ -280,6 +280,7 @@ def _undo(row: Reservation, actor: Actor) -> dict[str, Any]:
         body["waitlist"] = True
     if row.owner != actor.name:
         body["owner"] = row.owner
+    body |= {"image": row.image} if row.image else {}
     return body | ({"node": row.wanted_node} if row.wanted_node else {})
 
 

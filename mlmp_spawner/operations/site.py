@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
-from mlmp_spawner.rules.catalog import Catalog
+from mlmp_spawner.rules.catalog import Catalog, Image, Profile
 from mlmp_spawner.rules.due import ANNOUNCE_BEFORE, IDLE_AFTER, OFFER_BEFORE, WARN_BEFORE
 from mlmp_spawner.rules.reservations import DEFAULT_STOP_LEAD
 from mlmp_spawner.settings import MLMP
@@ -19,7 +19,8 @@ class Site:
     """A site as it is now; a changed catalog makes a new one.
 
     The times of the house are in ms; None: never. What each means: :class:`mlmp_spawner.rules.due.Times`.
-    ``not_enforced``: what of a booking's share is not, each with the reason.
+    ``not_enforced``: what of a booking's share is not, each with the reason. ``images``: whether servers run in images
+    of the catalog, so that one can be chosen.
     """
 
     engine: Engine
@@ -31,6 +32,14 @@ class Site:
     idle_after: int | None = IDLE_AFTER
     idle_release: int | None = None
     not_enforced: Mapping[str, str] = field(default_factory=dict)
+    images: bool = False
+    cluster: bool = False
+    """Whether the units are those of a Kubernetes cluster, which may have fewer than the catalog lists."""
+
+    def choice_of_images(self, profile: Profile) -> tuple[Image, ...]:
+        """The images to choose from, the usual one first; none where there is no choice."""
+        found = [self.catalog.images[name] for name in profile.images if name in self.catalog.images]
+        return tuple(found) if self.images and len(found) > 1 else ()
 
 
 def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
@@ -45,6 +54,8 @@ def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
         idle_after=_ms(settings.idle_after),
         idle_release=_ms(settings.idle_release),
         not_enforced=dict(settings.not_enforced),
+        images=settings.backend == "kubernetes",
+        cluster=settings.backend == "kubernetes",
     )
 
 

@@ -10,7 +10,7 @@ from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations.admission import StartOptions
 from mlmp_spawner.units import parse_duration
 
-FIELDS = ("reservation", "profile", "units", "node", "duration")
+FIELDS = ("reservation", "profile", "units", "node", "duration", "image")
 """What ``user_options`` may hold: texts, ``units`` also as a number, ``duration`` as people write it (``4h``)."""
 
 _LONGEST = 300
@@ -21,14 +21,14 @@ _NOT_OURS = {"_xsrf"}
 
 def from_form(form: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """The ``user_options`` in the spawn form, which sends ``reservation=ID``, or the length that was chosen for one
-    profile, ``duration:PROFILE=14400s``, with ``units:PROFILE=2`` of every profile.
+    profile, ``duration:PROFILE=14400s``, with ``units:PROFILE=2`` and ``image:PROFILE=lab`` of every profile.
 
     :raises Invalid: it is no such form.
     """
     if len(form) > _MOST_FIELDS:
         raise Invalid("That is not the form of this page: it has too many fields.")
     plain: dict[str, Any] = {}
-    of_profile: dict[str, dict[str, str]] = {"duration": {}, "units": {}}
+    of_profile: dict[str, dict[str, str]] = {"duration": {}, "units": {}, "image": {}}
     for name, values in form.items():
         if name in _NOT_OURS:
             continue
@@ -42,8 +42,7 @@ def from_form(form: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         raise Invalid.field("duration", "choose one profile at a time")
     for profile, duration in of_profile["duration"].items():
         plain |= {"profile": profile, "duration": duration}
-        if profile in of_profile["units"]:
-            plain["units"] = of_profile["units"][profile]
+        plain |= {field: of_profile[field][profile] for field in ("units", "image") if profile in of_profile[field]}
     parse(plain)
     return plain
 
@@ -66,6 +65,7 @@ def parse(options: object) -> StartOptions:
         units=_number("units", given),
         node=_text("node", given),
         duration=_duration(given),
+        image=_text("image", given),
     )
 
 

@@ -87,9 +87,10 @@ class Reservation:
 
     ``pinned``: the owner chose the node, ``wanted_node``; one that lost its place there takes any.
 
-    ``no_show_grace`` (ms) is what held when it was booked. ``occurrence`` is the start that the rule of its ``series``
-    gave. ``announced_at``: the owner was told that it starts soon; ``offered_at``: that it could be extended.
-    ``idle_since``: its server has done nothing from then on; ``idle_warned_at``: the owner was told.
+    ``image``: which of its profile's images was chosen, None for the first. ``no_show_grace`` (ms) is what held when
+    it was booked. ``occurrence`` is the start that the rule of its ``series`` gave. ``announced_at``: the owner was
+    told that it starts soon; ``offered_at``: that it could be extended. ``idle_since``: its server has done nothing
+    from then on; ``idle_warned_at``: the owner was told.
     """
 
     id: str
@@ -107,6 +108,7 @@ class Reservation:
     pinned: bool = False
     wanted_node: str | None = None
     preemptible: bool = False
+    image: str | None = None
     server: str = ""
     created_at: int = 0
     waitlist_position: int | None = None
@@ -174,13 +176,15 @@ def lead(interval: Interval, stop_lead: int = DEFAULT_STOP_LEAD) -> int:
 def continues(first: Reservation, second: Reservation) -> bool:
     """Whether ``second`` carries on with the server of ``first`` without a restart.
 
-    The same owner, server, profile and units on the same nodes, not a moment in between, and the stop has not begun.
+    The same owner, server, profile and units on the same nodes, no other image wished for, not a moment in
+    between, and the stop has not begun.
     """
     return (
         first.owner == second.owner
         and first.server == second.server
         and first.profile == second.profile
         and first.units == second.units
+        and second.image in (None, first.image)
         and first.end == second.start
         and bool(first.nodes)
         and first.nodes == second.nodes

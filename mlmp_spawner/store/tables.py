@@ -76,6 +76,7 @@ reservation = Table(
     Column("pinned", Boolean, nullable=False),
     Column("wanted_node", String(255)),  # the one that was asked for by name
     Column("preemptible", Boolean, nullable=False),
+    Column("image", Text),  # the name of one of its profile's images; null: the first of them
     Column("server", String(255), nullable=False, server_default=""),
     Column("created_at", BigInteger, nullable=False),
     Column("waitlist_position", BigInteger),

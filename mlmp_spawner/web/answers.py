@@ -50,6 +50,7 @@ def reservation(
         end=found.end,
         units=found.units,
         node_count=found.node_count,
+        image=found.image if whole else None,
         state=state,
         waiting_reason=found.waiting_reason if state == "waiting" else None,
         server_state=server_state if whole else "none",

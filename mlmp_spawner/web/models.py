@@ -83,18 +83,20 @@ class Booking(Request):
     title: Title = ""
     waitlist: Annotated[bool, Field(strict=True)] = Field(False, description="wait for it, if nothing is free")
     server: Annotated[Line, Field(max_length=30)] | None = Field(None, description='of the server; "" is the default')
+    image: Name | None = Field(None, description="one of the profile's; the first of them, if left out")
     owner: Name | None = Field(None, description="for whom, if not for oneself (admins)")
     recurrence: Recurrence | None = Field(None, description="again and again: all dates or none")
 
 
 class Change(Request):
-    """What is to change; what is left out stays. ``node``: null means any."""
+    """What is to change; what is left out stays. ``node``: null means any; ``image``: null means the first."""
 
     start: InstantIn = Field(default_factory=int)
     end: InstantIn = Field(default_factory=int)
     node: Name | None = Field(default_factory=lambda: None)
     units: Units = Field(default_factory=int)
     title: Title = Field(default_factory=str)
+    image: Name | None = Field(default_factory=lambda: None)
 
 
 class WhichQuery(Request):
@@ -153,6 +155,7 @@ class Reservation(BaseModel):
     end: Instant
     units: int
     node_count: int
+    image: str | None = Field(description="the one that was chosen; null: the profile's first")
     state: State
     waiting_reason: str | None = Field(description="requested or capacity_lost, while it waits")
     server_state: Literal["none", "starting", "running", "stopping"]

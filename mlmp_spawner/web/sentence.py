@@ -40,7 +40,7 @@ Span = tuple[int, int]
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """What the person says. ``duration`` and ``at`` in ms; ``at`` only counts where ``when`` is "at". ``owner``: for
-    whom, if not for oneself."""
+    whom, if not for oneself; ``image``: if not the profile's first."""
 
     profile: Profile
     units: int
@@ -51,6 +51,7 @@ class Sentence:
     title: str = ""
     node_count: int = 1
     owner: str = ""
+    image: str = ""
 
     def query(self, *, at: int | None = None) -> dict[str, str]:
         """The sentence as a query; with ``at``, the same but starting then."""
@@ -65,7 +66,7 @@ class Sentence:
             found["node"] = self.node
         if self.node_count > 1:
             found["node_count"] = str(self.node_count)
-        return found | {name: value for name in ("title", "owner") if (value := getattr(self, name))}
+        return found | {name: value for name in ("image", "title", "owner") if (value := getattr(self, name))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,7 @@ def read(
         node_count=node_count,
         title=_line(query.get("title", ""))[:200],
         owner=_line(query.get("owner", ""))[:255],
+        image=image if (image := query.get("image", "")) in profile.images[1:] else "",
     )
 
 
@@ -194,7 +196,7 @@ def request_of(sentence: Sentence, wanted: Interval) -> dict[str, str]:
         body |= {"start": to_iso(wanted.start), "end": to_iso(wanted.end)}
     if sentence.node_count > 1:
         body["node_count"] = str(sentence.node_count)
-    return body | {name: value for name in ("node", "title", "owner") if (value := getattr(sentence, name))}
+    return body | {name: value for name in ("node", "image", "title", "owner") if (value := getattr(sentence, name))}
 
 
 def input_value(sentence: Sentence, zone: tzinfo, now: int) -> str:

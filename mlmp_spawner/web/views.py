@@ -164,18 +164,25 @@ def shown(
 
 
 def choices(site: Site, row: Reservation) -> dict[str, Any]:
-    """What the form that changes a booking offers: nodes, how many units, and the node that is chosen."""
+    """What the form that changes a booking offers: nodes, how many units, images, and the node that is chosen."""
     profile = site.catalog.profiles.get(row.profile)
     return {
         "nodes": planning.nodes_of(site, row.profile) if profile else [],
         "most": profile.max_units if profile else row.units,
         "node": chosen_node(row),
+        "images": site.choice_of_images(profile) if profile else (),
     }
 
 
 def chosen_node(row: Reservation) -> str:
     """The node that its owner chose; "" for any."""
     return (row.wanted_node or "") if row.pinned else ""
+
+
+def image_of(site: Site, row: Reservation) -> str:
+    """The name of the image that its server runs; "" where servers run in none."""
+    image = site.catalog.image_of(row.profile, row.image) if site.images else None
+    return image.name if image else ""
 
 
 def rule_in_words(rrule: str) -> str:

@@ -18,7 +18,7 @@ def reservation(**changes: Any) -> dict[str, Any]:
     """A booking of Ann's for four hours, which has begun and has no server."""
     body = {
         "id": ID, "owner": "ann", "kind": "session", "parent": None, "profile": "gpu", "title": "", "start": at(-HOUR),
-        "end": at(3 * HOUR), "units": 2, "node_count": 1, "state": "active", "waiting_reason": None,
+        "end": at(3 * HOUR), "units": 2, "node_count": 1, "image": None, "state": "active", "waiting_reason": None,
         "server_state": "none", "end_reason": None, "waitlist_position": None,
         "allocations": [{"node": "box", "resource": "nvidia.com/gpu", "units": 2}], "pinned": False, "server": "",
         "url": None, "stops_at": at(3 * HOUR - MINUTE), "warned_at": None, "started_at": None, "stopped_at": None,

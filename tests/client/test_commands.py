@@ -28,10 +28,12 @@ def wall(text: str) -> str:
 
 def test_booking_asks_for_what_was_said(mlmp: CommandLine, server: StandIn) -> None:
     server.on["POST reservations"] = Answer(201, reservation())
-    ran = mlmp("book", "-p", "gpu", "--for", "90m", "--units", "2", "--node", "box", "--title", "training")
+    ran = mlmp("book", "-p", "gpu", "--for", "90m", "--units", "2", "--node", "box", "--title", "training",
+               "--image", "lab")  # fmt: skip
     assert ran.status == 0, ran.err
     assert server.asked[0].body == {
         "profile": "gpu", "duration": "1h30m", "units": 2, "node": "box", "title": "training",
+        "image": "lab",
     }  # fmt: skip
     assert "Booked 2 x gpu on box" in ran.out
     assert f"mlmp start {ID}" in ran.out

@@ -15,6 +15,8 @@ from tests.client.answers import ID, catalog, me, reservation
 from tests.client.conftest import TOKEN, CommandLine
 from tests.client.standin import Answer, StandIn
 
+IMAGE = {"name": "lab", "reference": "example.org/lab:1", "description": "JupyterLab"}
+
 
 def offered(words: str, **environment: str) -> list[str]:
     """What bash is offered after ``words``; the last one is not finished."""
@@ -31,7 +33,7 @@ def offered(words: str, **environment: str) -> list[str]:
 @pytest.fixture
 def signed_in(server: StandIn) -> dict[str, str]:
     server.on["GET me"] = Answer(200, me())
-    server.on["GET catalog"] = Answer(200, catalog("gpu", "cpu") | {"nodes": [{"name": "box"}]})
+    server.on["GET catalog"] = Answer(200, catalog("gpu", "cpu") | {"nodes": [{"name": "box"}], "images": [IMAGE]})
     server.on["GET reservations"] = Answer(200, {"items": [reservation()], "next_cursor": None})
     return {"MLMP_URL": server.url, "MLMP_TOKEN": TOKEN}
 
@@ -57,9 +59,10 @@ def test_ids_of_own_bookings_are_offered(signed_in: dict[str, str], command: str
     assert offered(f"mlmp {command} zzz", **signed_in) == []
 
 
-def test_profiles_and_nodes_are_offered(signed_in: dict[str, str]) -> None:
+def test_profiles_nodes_and_images_are_offered(signed_in: dict[str, str]) -> None:
     assert offered("mlmp book --profile ", **signed_in) == ["gpu", "cpu"]
     assert offered("mlmp free --node ", **signed_in) == ["box"]
+    assert offered("mlmp book --image l", **signed_in) == ["lab"]
 
 
 def test_where_nothing_answers_nothing_is_offered_and_nobody_waits(server: StandIn, tmp_path: Path) -> None:

@@ -17,10 +17,17 @@ def test_a_booking_is_started_by_its_id() -> None:
     assert parse({"reservation": "abcdefgh2345"}) == StartOptions(reservation="abcdefgh2345")
 
 
-def test_a_button_names_profile_and_length_and_only_its_own_units_count() -> None:
-    form = {"duration:gpu": ["14400s"], "units:gpu": ["2"], "units:cpu": ["7"]}
-    assert from_form(form) == {"profile": "gpu", "duration": "14400s", "units": "2"}
-    assert parse(from_form(form)) == StartOptions(profile="gpu", units=2, duration=4 * HOUR)
+def test_a_button_names_profile_and_length_and_only_its_own_units_and_image_count() -> None:
+    form = {
+        "duration:gpu": ["14400s"],
+        "units:gpu": ["2"],
+        "units:cpu": ["7"],
+        "image:gpu": ["lab"],
+        "image:cpu": ["x"],
+    }
+    assert from_form(form) == {"profile": "gpu", "duration": "14400s", "units": "2", "image": "lab"}
+    assert parse(from_form(form)) == StartOptions(profile="gpu", units=2, duration=4 * HOUR, image="lab")
+    assert parse(from_form(form | {"image:gpu": [""]})) == StartOptions(profile="gpu", units=2, duration=4 * HOUR)
 
 
 def test_nothing_chosen_is_fine() -> None:
@@ -43,7 +50,9 @@ def test_where_a_booking_is_named_nothing_else_counts() -> None:
         None,
         [],
         "profile=gpu",
-        {"image": "evil"},
+        {"command": "evil"},
+        {"image": ["lab"]},
+        {"image": "lab\nevil"},
         {"environment": {"LD_PRELOAD": "x"}},
         {1: 2},
         {"reservation": "../../etc/passwd"},

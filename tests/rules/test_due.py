@@ -78,12 +78,19 @@ def test_the_owners_next_booking_carries_on_with_the_server():
     assert due(HOUR, [first, second], HOUSE) == [Continue(first, second)]
 
 
-def test_another_profile_number_of_units_or_owner_does_not_carry_on():
+def test_another_profile_image_number_of_units_or_owner_does_not_carry_on():
     first = booking("a", 0, HOUR, starting_at=0, started_at=0)
     second = booking("b", HOUR, 2 * HOUR)
-    for other in ({"profile": "cpu"}, {"units": 2}, {"owner": "ben"}, {"server": "x"}, {"cancelled_at": 1}):
+    for other in ({"profile": "cpu"}, {"units": 2}, {"owner": "ben"}, {"server": "x"}, {"image": "lab"},
+                  {"cancelled_at": 1}):  # fmt: skip
         assert not continues(first, replace(second, **other))  # type: ignore[arg-type]
     assert not continues(replace(first, stopping_at=1), second)
+
+
+def test_a_booking_that_wishes_for_no_image_carries_on_with_any():
+    first, second = booking("a", 0, HOUR, image="lab"), booking("b", HOUR, 2 * HOUR)
+    assert continues(first, second)
+    assert continues(first, replace(second, image="lab"))
 
 
 def test_a_chain_ends_with_its_last_link():

@@ -12,7 +12,7 @@ from mlmp_spawner.operations.requests import BookingRequest, Recurrence
 from mlmp_spawner.units import DAY, HOUR, to_iso
 from tests.operations.conftest import NOW, admin, ann, ben
 from tests.web.harness import PREFIX, RunningApp
-from tests.web.visitor import HOSTILE, Forms, Visitor, app_listing, booked, text
+from tests.web.visitor import HOSTILE, Forms, Visitor, app_listing, booked, offer_images, text
 
 
 def test_the_button_says_what_is_booked_and_that_is_booked(app: RunningApp, visit: Callable[[str], Visitor]):
@@ -116,3 +116,42 @@ def test_a_list_marks_what_repeats_and_cancels_one_date_of_it(app: RunningApp, v
     words = text(page)
     assert words.count("↻ repeats") == words.count("Cancel this date") == 3
     assert len(re.findall(r">Cancel</button>", page)) == 1
+
+
+def test_where_a_profile_has_several_images_one_is_chosen(app: RunningApp, visit: Callable[[str], Visitor]):
+    ann_ = visit("ann-token")
+    assert 'name="image"' not in ann_.get("book")
+    offer_images(app)
+    assert 'name="image"' in ann_.get("book")
+    assert "for 4 h, from now" in text(ann_.answer.text)
+    words = text(ann_.get("book?duration=2h&image=torch"))
+    assert ", with torch" in words
+    ann_.press("book")
+    (mine,) = app_listing(app)
+    assert mine.image == "torch"
+    assert "Image torch" in text(ann_.get(f"bookings/{mine.id}"))
+    where, sent = Forms(ann_.answer.text).press(f"{PREFIX}bookings/{mine.id}/change")
+    ann_.post(where, sent | {"image": "torch"})
+    assert app_listing(app)[0].version == mine.version + 1  # it was sent, and nothing of it changed
+    ann_.get(f"bookings/{mine.id}")
+    where, sent = Forms(ann_.answer.text).press(f"{PREFIX}bookings/{mine.id}/change")
+    ann_.post(where, sent | {"image": ""})
+    assert app_listing(app)[0].image is None
+    assert "Image lab" in text(ann_.get(f"bookings/{mine.id}"))
+    where, sent = Forms(ann_.answer.text).press(f"{PREFIX}bookings/{mine.id}/change")
+    ann_.post(where, sent | {"image": HOSTILE})
+    assert ann_.answer.status_code == 400
+
+
+def test_an_image_in_the_address_that_there_is_not_is_left_out(app: RunningApp, visit: Callable[[str], Visitor]):
+    offer_images(app)
+    assert "script>alert" not in visit("ann-token").get(f"book?image={HOSTILE}")
+
+
+def test_home_offers_the_images_too(app: RunningApp, visit: Callable[[str], Visitor]):
+    offer_images(app)
+    ann_ = visit("ann-token")
+    ann_.get()
+    where, sent = Forms(ann_.answer.text).press(PREFIX + "start", name="duration:gpu")
+    ann_.post(where, sent | {"image:gpu": "torch"})
+    assert [row.image for row in app_listing(app)] == ["torch"]

@@ -8,6 +8,7 @@ from mlmp_spawner.errors import NotNow
 from mlmp_spawner.units import HOUR, MINUTE, to_iso
 from tests.operations.conftest import NOW
 from tests.web.harness import API, RunningApp
+from tests.web.visitor import offer_images
 
 IN_AN_HOUR = to_iso(NOW + HOUR)
 IN_TWO_HOURS = to_iso(NOW + 2 * HOUR)
@@ -267,3 +268,27 @@ def test_me_and_the_catalog_show_what_holds_for_the_caller(ann: httpx.Client, be
 def test_the_catalog_says_what_of_a_share_is_enforced(ann: httpx.Client):
     found = ann.get("catalog").json()
     assert sorted([*found["enforced"], *found["not_enforced"]]) == ["cpu", "devices", "memory", "processes"]
+
+
+def test_an_image_is_chosen_changed_and_shown(app: RunningApp, ann: httpx.Client):
+    offer_images(app)
+    made = ann.post("reservations", json={"profile": "gpu", "duration": "1h", "image": "torch"})
+    assert (made.status_code, made.json()["image"]) == (201, "torch")
+    address = f"reservations/{made.json()['id']}"
+    assert ann.patch(address, json={"image": None}).json()["image"] is None
+    assert ann.patch(address, json={"image": "lab"}).json()["image"] == "lab"
+    assert ann.get(address).json()["image"] == "lab"
+    for answer in (
+        ann.patch(address, json={"image": "no"}),
+        ann.post("reservations", json={"profile": "gpu", "image": "no"}),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["errors"] == [
+            {"field": "image", "message": "'no' is not possible with 'gpu'; valid: lab, torch"}
+        ]
+
+
+def test_others_do_not_see_which_image_it_is(app: RunningApp, ann: httpx.Client, ben: httpx.Client):
+    offer_images(app)
+    made = ann.post("reservations", json={"profile": "gpu", "duration": "1h", "image": "torch"}).json()
+    assert ben.get(f"reservations/{made['id']}").json()["image"] is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
@@ -12,6 +13,7 @@ from mlmp_spawner.operations import admission, booking, listing
 from mlmp_spawner.operations.admission import StartOptions
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor
+from mlmp_spawner.rules.catalog import Image
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import HOUR
 from tests.operations.conftest import NOW, ann
@@ -74,6 +76,15 @@ class Visitor:
         if follow and self.answer.status_code == 303 and self.answer.headers["Location"].startswith(PREFIX):
             self.answer = self.http.get(self.root + self.answer.headers["Location"])
         return self.answer.text
+
+
+def offer_images(app: RunningApp) -> None:
+    """From now on servers run in images, and the profile has two to choose from."""
+    catalog = app.site.catalog
+    images = {name: Image(name=name, reference=f"example.org/{name}:1") for name in ("lab", "torch")}
+    gpu = catalog.profiles["gpu"].model_copy(update={"images": tuple(images)})
+    changed = catalog.model_copy(update={"images": images, "profiles": {"gpu": gpu}})
+    app.site = app.context.site = replace(app.site, images=True, catalog=changed)
 
 
 def text(html: str) -> str:

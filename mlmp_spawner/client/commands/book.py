@@ -8,7 +8,7 @@ import sys
 import click
 
 from mlmp_spawner.client import show
-from mlmp_spawner.client.completion import BOOKING, NODE, PROFILE
+from mlmp_spawner.client.completion import BOOKING, IMAGE, NODE, PROFILE
 from mlmp_spawner.client.models import Reservation
 from mlmp_spawner.client.session import LENGTH, Session, command, instant
 from mlmp_spawner.errors import Invalid, NotNow
@@ -20,6 +20,7 @@ from mlmp_spawner.units import to_iso
 @click.option("--for", "length", type=LENGTH, help="How long: 90m, 4h, 2d. [default: the profile's]")
 @click.option("--start", metavar="TIME", help="From when: 14:00, tomorrow 9:00, ISO 8601. [default: now]")
 @click.option("--node", type=NODE, help="On this node only. [default: whichever fits best]")
+@click.option("--image", type=IMAGE, help="What the server runs. [default: the profile's first]")
 @click.option("--units", type=click.IntRange(min=1), help="How many on each node. [default: the profile's]")
 @click.option("--node-count", type=click.IntRange(min=1), help="On several nodes at once, all or none.")
 @click.option("--waitlist", is_flag=True, help="Wait for it if nothing is free.")
@@ -35,6 +36,7 @@ def book(
     length: str | None,
     start: str | None,
     node: str | None,
+    image: str | None,
     units: int | None,
     node_count: int | None,
     waitlist: bool,
@@ -61,6 +63,7 @@ def book(
         duration=length,
         start=None if begins is None else to_iso(begins),
         node=node,
+        image=image,
         units=units,
         node_count=node_count,
         waitlist=waitlist or None,

@@ -153,6 +153,8 @@ def show(session: Session, id: str) -> None:
     )
     if found.stops_at and found.stops_at != found.end:
         session.say(f"  its server begins to stop at {clock.time(found.stops_at)}")
+    if found.image:
+        session.say(f"  with {found.image}")
     url = session.client.server_url(found)
     if url:
         session.say(f"  {url}")

@@ -89,9 +89,8 @@ async def change_reservation(call: Call) -> Answer:
     body: models.Change = call.body
     given: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
     if not given:
-        raise Invalid("Nothing is to change.", hint="Give start, end, node, units or title.")
-    if "node" in given:
-        given["node"] = given["node"] or ""
+        raise Invalid("Nothing is to change.", hint="Give start, end, node, units, image or title.")
+    given |= {name: given[name] or "" for name in ("node", "image") if name in given}
     done = await _of_series(call, series_changes.change, changes.Changes(**given))
     return await answer(call, done.reservation)
 

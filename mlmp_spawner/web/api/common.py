@@ -64,6 +64,7 @@ def booking_request(body: models.Booking, owner_groups: frozenset[str] | None) -
         title=body.title,
         waitlist=body.waitlist,
         server=body.server,
+        image=body.image,
         owner=body.owner,
         owner_groups=owner_groups,
         recurrence=Recurrence(again.rrule, again.zone, tuple(again.without)) if again else None,

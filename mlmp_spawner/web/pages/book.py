@@ -69,7 +69,7 @@ class Book(Page):
 
     async def _request(self) -> BookingRequest:
         """The form as the API's body would be, checked by the same model."""
-        names = ("profile", "start", "end", "duration", "node", "title", "server", "owner")
+        names = ("profile", "start", "end", "duration", "node", "title", "server", "image", "owner")
         body: dict[str, Any] = {name: value for name in names if (value := self.field(name))}
         for name in ("units", "node_count"):
             text = self.field(name)
@@ -95,7 +95,7 @@ class Book(Page):
         """The sentence: the query's, or after a refusal that of the form."""
         if self.request.method != "POST":
             return self.query()
-        names = ("profile", "units", "start", "end", "duration", "node", "node_count", "title", "owner")
+        names = ("profile", "units", "start", "end", "duration", "node", "node_count", "title", "image", "owner")
         return {name: value for name in names if (value := self.get_body_argument(name, ""))}
 
     async def show(self, *, problem: MLMPError | None = None) -> None:
@@ -141,6 +141,7 @@ class Book(Page):
             "outlook": outlook,
             "away": await self.context.run(outages.during, self.site, nodes, outlook.window),
             "until_told": outages.NO_END,
+            "images": self.site.choice_of_images(told.profile),
             "lengths": sentence.lengths(told),
             "not_enforced": self.site.not_enforced,
             "simulated": self.site.catalog.simulated(told.profile.resource),

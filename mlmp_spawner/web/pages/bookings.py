@@ -91,6 +91,7 @@ class One(Page):
             one=(await self.shown([found]))[0],
             entries=entries,
             choices=views.choices(self.site, found),
+            image=views.image_of(self.site, found),
             as_input=partial(to_input, zone=self.zone),
             problem_of=found,
             series=await self._series(found),

@@ -66,12 +66,23 @@ class Change(One):
             whole = units.isascii() and units.isdigit() and len(units) < 10
             given["units"] = int(units) if whole else units
         given |= {name: self.field(name) for name in ("title", "node") if name in self.request.body_arguments}
+        image = self.field("image") if "image" in self.request.body_arguments else None
+        if image is not None and image != self._image(found):
+            given["image"] = image or None
         node = given.pop("node", None)
         checked = models.Change.model_validate({**given, "node": node or None} if node is not None else given)
-        said = {name: getattr(checked, name) for name in checked.model_fields_set - {"node"}}
+        said = {name: getattr(checked, name) for name in checked.model_fields_set - {"node", "image"}}
         if node is not None and node != views.chosen_node(found):
             said["node"] = node
+        if "image" in given:
+            said["image"] = checked.image or ""
         return Changes(**said)
+
+    def _image(self, found: Reservation) -> str:
+        """The image that the form shows as chosen: "" for the profile's first."""
+        profile = self.site.catalog.profiles.get(found.profile)
+        first = profile.images[0] if profile and profile.images else None
+        return "" if found.image == first else found.image or ""
 
     def _instant(self, name: str, text: str) -> str:
         """As the API writes it."""
