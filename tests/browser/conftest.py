@@ -1,4 +1,4 @@
-"""Chromium, and people in front of it."""
+"""Chromium, people in front of it, and a service of which the hub is played and the time is the test's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from jupyterhub._data import DATA_FILES_PATH
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from sqlalchemy import Engine, insert
+from tornado.web import StaticFileHandler
+
+from mlmp_spawner.operations import catalog_sync
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.store.engine import make_engine
+from mlmp_spawner.store.tables import users
+from mlmp_spawner.store.transaction import transaction
+from tests.databases import sqlite_copy
+from tests.operations.conftest import NOW, catalog
+from tests.web.harness import PREFIX, RunningApp
 
 CHROMIUM = (
     "--headless=new",
@@ -21,6 +33,8 @@ CHROMIUM = (
     "--disable-sync",
 )
 ZONE = "Europe/Zurich"
+
+expect.set_options(timeout=15_000)  # ms; a limit for busy machines: whatever is waited for is there long before
 
 
 # For a module only: an open Playwright keeps an event loop, in which no test after it could run a coroutine.
@@ -71,3 +85,36 @@ def new_page(browser: Browser, complaints: list[str], tmp_path: Path) -> Iterato
 def _listen(kind: str, text: str, complaints: list[str]) -> None:
     if kind == "error" and "Content Security Policy" in text:
         complaints.append(text)
+
+
+@pytest.fixture
+def engine(sqlite_file: Path, tmp_path: Path) -> Iterator[Engine]:
+    made = make_engine(sqlite_copy(sqlite_file, tmp_path / "mlmp.sqlite"))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def app(engine: Engine) -> Iterator[RunningApp]:
+    """The service with two nodes and three people, and what its pages load of the hub."""
+    with transaction(engine) as connection:
+        connection.execute(insert(users), [{"id": n, "name": who} for n, who in enumerate(("ann", "ben", "root"), 1)])
+    site = Site(engine, catalog(gpu_a=4, gpu_b=2))
+    catalog_sync.sync(site, now=NOW)
+    with RunningApp(site, NOW) as running:
+        looks = [(r"/hub/static/(.*)", StaticFileHandler, {"path": str(Path(DATA_FILES_PATH) / "static")})]
+        running.app.add_handlers(".*", looks)
+        yield running
+
+
+@pytest.fixture
+def person(app: RunningApp, new_page: Callable[..., Page]) -> Callable[..., Page]:
+    """Somebody's page of the application."""
+
+    def make(token: str = "ann-token", path: str = "", **options: object) -> Page:
+        page = new_page(extra_http_headers={"Authorization": f"Bearer {token}"}, **options)
+        page.goto(app.url + PREFIX + path)
+        expect(page.locator("#mlmp")).to_have_attribute("data-live", "yes")
+        return page
+
+    return make

@@ -14,14 +14,12 @@ from mlmp_spawner.operations.limit_settings import Subject
 from mlmp_spawner.rules.catalog import Limits
 from mlmp_spawner.units import DAY, HOUR
 from mlmp_spawner.web.pages import routes as pages
-from tests.browser.test_pages import AXE, app, booked, engine, person, running, serious, settled
+from tests.browser.played import AXE, booked, running, serious, settled
 from tests.operations.conftest import NOW, ann, ben
 from tests.operations.conftest import admin as root
 from tests.web.harness import PREFIX, RunningApp
 from tests.web.test_rights import page_address
 from tests.web.visitor import HOSTILE
-
-__all__ = ["app", "engine", "person"]
 
 LOOKS = [
     ("light", 1280),
@@ -147,7 +145,7 @@ def test_maintenance_is_previewed_and_stays_so_while_things_change(app: RunningA
     page.get_by_role("button", name="Show what that would do").click()
     expect(page.locator("#preview")).to_contain_text("No booking is hit")
     booked(app, ben, start=NOW + HOUR, units=4)
-    expect(page.locator("#preview")).to_contain_text("loses its place and waits for another", timeout=2000)
+    expect(page.locator("#preview")).to_contain_text("loses its place and waits for another")
     page.locator("#confirm").click()
     expect(page.locator("#away ~ ul")).to_contain_text("new driver")
     page.get_by_role("button", name="End it now").click()

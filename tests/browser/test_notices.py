@@ -11,12 +11,10 @@ from mlmp_spawner.operations import history
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR
-from tests.browser.test_pages import app, booked, engine, person, serious
+from tests.browser.played import booked, serious
 from tests.operations.conftest import NOW
 from tests.web.harness import RunningApp
 from tests.web.visitor import HOSTILE
-
-__all__ = ["app", "engine", "person"]
 
 # What the browser shows of its own can't be looked at from a page: this is the browser's part, written down.
 NOTIFICATIONS = """
@@ -45,7 +43,7 @@ def test_a_notice_is_seen_at_once_and_takes_nothing_away(app: RunningApp, person
     field.focus()
     tell(app, "moved", booking, target=HOSTILE)
     toast = page.locator(".mlmp-toast")
-    expect(toast).to_contain_text(f"Moved: A100, to {HOSTILE[:20]}", timeout=1000)
+    expect(toast).to_contain_text(f"Moved: A100, to {HOSTILE[:20]}")
     expect(page.locator("#bell")).to_have_attribute("aria-label", "Notices, 1 unread")
     expect(field).to_be_focused()
     assert page.locator("#toasts").get_attribute("aria-live") == "polite"
