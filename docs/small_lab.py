@@ -15,7 +15,7 @@ from jupyterhub._data import DATA_FILES_PATH
 from sqlalchemy import insert, update
 from tornado.web import RedirectHandler, StaticFileHandler
 
-from mlmp_spawner.operations import booking, catalog_sync
+from mlmp_spawner.operations import booking, catalog_sync, outages
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.catalog import Accelerator, Catalog, Node, Profile
@@ -111,12 +111,5 @@ def _week(site: Site) -> None:
             connection.execute(update(tables.reservation).where(its).values(kind=kind))
     waits = BookingRequest("h100", start=NOW + HOUR, end=NOW + 4 * HOUR, units=2, title="Big run", waitlist=True)
     booking.book(site, waits, actor=Actor("ann"), now=NOW)
-    with transaction(site.engine) as connection:
-        away = {
-            "id": "disks",
-            "node": "circe",
-            "start": NOW + 11 * HOUR,
-            "end": NOW + 14 * HOUR,
-            "reason": "new disks",
-        }
-        connection.execute(insert(tables.outage), away)
+    disks = outages.Wanted(NOW + 11 * HOUR, NOW + 14 * HOUR, "new disks")
+    outages.set_outages(site, "circe", [disks], actor=Actor("root", admin=True), now=NOW, bookings="keep")
