@@ -1,13 +1,15 @@
 """Bring the capacity table in line with the catalog, and see to bookings that lost their place by it.
 
 Nothing is dropped silently. What does not run is moved or goes back to waiting (:mod:`.relocating`); what runs on
-units that are really gone ends with ``end_reason: capacity_lost``.
+units that are really gone ends with ``end_reason: capacity_lost``. On a cluster nobody knows whose units are gone, so
+that there nothing ends that runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -18,6 +20,7 @@ from mlmp_spawner.operations.relocating import Lost, relocate
 from mlmp_spawner.operations.requests import HORIZON
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.due import is_live
+from mlmp_spawner.rules.nodes import Key, until_seen
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import capacity, unit_in_use
@@ -28,20 +31,36 @@ TRIES = 5
 
 
 def sync(site: Site, *, now: int) -> list[Lost]:
-    """Writes the catalog's capacities and resolves what no longer fits; returns what became of whom."""
-    wanted = site.catalog.capacity()
+    """Writes the catalog's capacities and resolves what no longer fits; returns what became of whom.
+
+    On a cluster none is raised: that more units are there is for the watch on its nodes to see.
+    """
     with read(site.engine) as connection:
-        before = {(row.node, row.resource): row.units for row in connection.execute(select(capacity))}
-    changed = {key for key in wanted.keys() | before.keys() if wanted.get(key, 0) != before.get(key)}
-    if changed:
-        with transaction(site.engine, lock=changed & before.keys()) as connection:
-            for node, resource in sorted(changed):
-                _write(connection, node, resource, wanted.get((node, resource), 0), (node, resource) in before)
-            history.record(connection, "capacity", actor=CLOCK.name, at=now, changed=sorted(map(list, changed)))
+        before = known(connection)
+    wanted = until_seen(site.catalog, before) if site.cluster else site.catalog.capacity()
+    set_units(site, before, {key: wanted.get(key, 0) for key in wanted.keys() | before.keys()}, now=now)
     found: list[Lost] = []
     for node, resource in sorted(wanted.keys() | before.keys()):
         found += resolve(site, node, resource, now=now)
     return found
+
+
+def known(connection: Connection) -> dict[Key, int]:
+    """The capacities as they are in the database."""
+    return {(row.node, row.resource): row.units for row in connection.execute(select(capacity))}
+
+
+def set_units(site: Site, before: Mapping[Key, int], wanted: Mapping[Key, int], *, now: int, reason: str = "") -> None:
+    """Writes the capacities that differ from ``before``, with the reason for the history."""
+    changed = {key for key, units in wanted.items() if units != before.get(key)}
+    if not changed:
+        return
+    details: dict[str, Any] = {"reason": reason} if reason else {}
+    with transaction(site.engine, lock=changed & before.keys()) as connection:
+        for node, resource in sorted(changed):
+            _write(connection, node, resource, wanted[node, resource], (node, resource) in before)
+        listed = sorted(map(list, changed))
+        history.record(connection, "capacity", actor=CLOCK.name, at=now, changed=listed, **details)
 
 
 def _write(connection: Connection, node: str, resource: str, units: int, known: bool) -> None:
@@ -74,6 +93,8 @@ def _resolve(site: Site, node: str, resource: str, now: int) -> list[Lost]:
         for row in sorted(_affected(connection, node, resource, from_now), key=lambda row: _order(row, gone)):
             rest = Interval(max(now, row.start), row.end)
             if row.id not in gone and not _over(connection, node, resource, rest):
+                continue
+            if is_live(row) and site.cluster:
                 continue
             if is_live(row):
                 give_back(connection, row, reason="capacity_lost", actor=CLOCK.name, now=now)

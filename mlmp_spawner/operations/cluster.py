@@ -7,7 +7,9 @@ from typing import Any
 
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.kube.client import Connection
+from mlmp_spawner.kube.nodes import NodeReader
 from mlmp_spawner.kube.pods import Pods
+from mlmp_spawner.operations.node_watch import NodeWatch
 from mlmp_spawner.operations.pod_servers import PodServers
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity
@@ -27,6 +29,7 @@ class Cluster:
         self.connection = Connection()
         pods = Pods(settings.namespace, self.connection)
         self.servers = PodServers(pods, hub, silent_after=settings.hub_silent_after)
+        self.nodes = NodeWatch(site, settings, NodeReader(self.connection))
 
     def answers(self) -> bool:
         """Whether the cluster did the last time it was asked."""
@@ -37,12 +40,12 @@ class Cluster:
         return False
 
     def activity(self) -> Activity:
-        """Nothing was seen."""
-        return Activity()
+        """What was seen of the nodes; nobody looks at what the servers do."""
+        return Activity(cluster=self.nodes.last)
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What looks after nodes and images."""
-        return []
+        return [self.nodes.run()]
 
     async def close(self) -> None:
         """Closes the connections to the cluster."""

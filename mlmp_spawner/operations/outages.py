@@ -3,6 +3,9 @@
 New bookings into an outage are refused by the database. What has not begun is moved where it fits, else it waits with
 ``waiting_reason: capacity_lost``; what has begun goes on, and its owner is told. What was is never rewritten: an
 outage that is over stays, one under way can be ended but not made to have begun at another time.
+
+Outages that the watch on a cluster's nodes opened (:mod:`.node_outages`) are shown among the others; here nobody
+changes them.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from mlmp_spawner.operations.booking import ATTEMPTS
 from mlmp_spawner.operations.relocating import Outcome, relocate
 from mlmp_spawner.operations.requests import LATE
 from mlmp_spawner.operations.site import Actor, Site, new_id
+from mlmp_spawner.rules.nodes import is_automatic
 from mlmp_spawner.rules.reservations import LONGEST, Interval, Outage, Reservation
 from mlmp_spawner.store import outages as store
 from mlmp_spawner.store import reservations as bookings_of
@@ -99,7 +103,8 @@ def set_outages(
     dry_run: bool = False,
     if_match: str | None = None,
 ) -> Report:
-    """Makes ``wanted`` the outages of a node from now on; those that are over stay as they were.
+    """Makes ``wanted`` the outages of a node from now on; those that are over stay as they were, and those that the
+    watch on the cluster's nodes opened, whether they are among ``wanted`` or not.
 
     :param bookings: whether bookings that have not begun are moved away, or kept and left to their owners.
     :param dry_run: only says what would become of whom: all is done and undone.
@@ -159,7 +164,7 @@ def _write(
         if new is None:
             continue
         same = next((o for o in left if (o.start, o.end, o.reason) == (new.start, new.end, new.reason)), None)
-        begun = next((o for o in left if o.start < now and o.start == new.start), None)
+        begun = next((o for o in left if o.start < now and o.start == new.start and not is_automatic(o)), None)
         if same is not None:
             left.remove(same)
         elif begun is not None:
@@ -167,20 +172,20 @@ def _write(
             changed.append((begun, replace(new, id=begun.id)))
         else:
             added.append(new)
-    for old in left:
+    for old in (one for one in left if not is_automatic(one)):
         if old.start < now:
             changed.append((old, replace(old, end=now)))
         else:
             store.remove(connection, old)
-            _record(connection, old, "removed", actor, now)
+            record(connection, old, "removed", actor, now)
     for old, new in changed:
         store.change(connection, old, end=new.end, reason=new.reason)
-        _record(connection, old, "removed", actor, now)
+        record(connection, old, "removed", actor, now)
         if new.end > now:
-            _record(connection, new, "added", actor, now)
+            record(connection, new, "added", actor, now)
     store.add(connection, added)
     for new in added:
-        _record(connection, new, "added", actor, now)
+        record(connection, new, "added", actor, now)
     return {new.id for new in added} | {new.id for old, new in changed if new.end > old.end}
 
 
@@ -201,7 +206,8 @@ def _outage(node: str, one: Wanted, before: Iterable[Outage], number: int, now: 
     return Outage(new_id(), node, start, end, one.reason)
 
 
-def _record(connection: Connection, o: Outage, what: str, actor: Actor, now: int) -> None:
+def record(connection: Connection, o: Outage, what: str, actor: Actor, now: int) -> None:
+    """Writes into the history that an outage was ``added`` or ``removed``."""
     history.record(
         connection, "outage", actor=actor.name, at=now, node=o.node, nodes=[o.node], start=o.start,
         end=None if o.end >= NO_END else o.end, reason=o.reason, what=what,
@@ -220,22 +226,27 @@ def _resolve(
     """What becomes of the bookings during outages; who booked first is seen to first. Of those that go on, the owners
     are told of what was ``added`` alone: the rest they know."""
     hits: list[Hit] = []
-    for row, outage in _hit(connection, sorted(outages, key=lambda o: (o.id not in added, o.start)), now):
+    for row, outage in hit_by(connection, sorted(outages, key=lambda o: (o.id not in added, o.start)), now):
         outcome: Outcome
         if row.start > now and bookings == "move":
             outcome = relocate(connection, site, row, now, actor=actor.name, reason="maintenance")
         else:
             outcome = "kept"
             if outage.id in added:
-                history.record(
-                    connection, "maintenance", actor=actor.name, at=now, reservation=row, node=outage.node,
-                    start=outage.start, end=None if outage.end >= NO_END else outage.end, reason=outage.reason,
-                )  # fmt: skip
+                tell(connection, row, outage, actor, now)
         hits.append(Hit(row, outage, outcome))
     return sorted(hits, key=lambda hit: (hit.reservation.start, hit.reservation.id))
 
 
-def _hit(connection: Connection, outages: Iterable[Outage], now: int) -> list[tuple[Reservation, Outage]]:
+def tell(connection: Connection, row: Reservation, outage: Outage, actor: Actor, now: int) -> None:
+    """Tells the owner of a booking that goes on that its node is away."""
+    history.record(
+        connection, "maintenance", actor=actor.name, at=now, reservation=row, node=outage.node, start=outage.start,
+        end=None if outage.end >= NO_END else outage.end, reason=outage.reason,
+    )  # fmt: skip
+
+
+def hit_by(connection: Connection, outages: Iterable[Outage], now: int) -> list[tuple[Reservation, Outage]]:
     """The bookings that have a place on a node during one of its outages, each with the first of ``outages``."""
     first: dict[str, Outage] = {}
     a = allocation.c

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from mlmp_spawner import units
 from mlmp_spawner.activity import GpuWatch, ServerWatch
 from mlmp_spawner.operations import history, sampling
+from mlmp_spawner.operations.cluster_look import ClusterLook
 from mlmp_spawner.operations.intruders import Change, Intruder, Intruders
 from mlmp_spawner.operations.sampling import BookingUse, Look, Sampler
 from mlmp_spawner.operations.site import CLOCK, Site
@@ -58,6 +59,8 @@ class Activity:
     sees_processes: bool = False
     owners: dict[str, str] = field(default_factory=dict)
     """Owner by server id."""
+    cluster: ClusterLook | None = None
+    """Where servers run on a cluster: what was seen of it."""
 
 
 class Watch:
