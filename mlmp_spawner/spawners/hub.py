@@ -123,7 +123,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMach
     )  # fmt: skip
     _configure_hub(c, up, data)
     _configure_login(c, up)
-    _configure_service(c, up)
+    configure_service(c, f"http://127.0.0.1:{up.service_port}", up.service_token)
     c.MLMPLocalSpawner.update(mlmp_url=up.local_url)
     if up.auth == "pam":
         c.JupyterHub.spawner_class = "mlmp_spawner.spawners.system_users.SystemUserSpawner"
@@ -135,20 +135,27 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMach
 
 
 def _configure_hub(c: Config, up: OneMachine, data: Path) -> None:
+    configure_everywhere(c)
     c.JupyterHub.update(
         bind_url=f"http://{f'[{up.host}]' if ':' in up.host else up.host}:{up.port}/",
         hub_bind_url=f"http://127.0.0.1:{up.hub_port}/",
         db_url=up.db_url,
         cookie_secret_file=str(data / "cookie_secret"),
+    )
+    c.ConfigurableHTTPProxy.update(
+        should_start=False, api_url=f"http://127.0.0.1:{up.proxy_api_port}", auth_token=up.proxy_token
+    )
+
+
+def configure_everywhere(c: Config, base_url: str = "/") -> None:
+    """What holds for a hub of MLMP on one machine and on a cluster alike."""
+    c.JupyterHub.update(
         cleanup_servers=False,  # a restart of the hub ends nobody's work
         init_spawners_timeout=1,  # nobody waits for one server that does not answer after a restart
         allow_named_servers=True,  # several bookings at once
         named_server_limit_per_user=20,
         template_paths=[str(Path(__file__).parent / "templates")],
-        default_url=f"/services/{SERVICE}/",
-    )
-    c.ConfigurableHTTPProxy.update(
-        should_start=False, api_url=f"http://127.0.0.1:{up.proxy_api_port}", auth_token=up.proxy_token
+        default_url=f"{base_url}services/{SERVICE}/",
     )
 
 
@@ -175,14 +182,15 @@ def let_in(c: Config, up: OneMachine) -> None:
         del c.Authenticator["admin_users"]
 
 
-def _configure_service(c: Config, up: OneMachine) -> None:
+def configure_service(c: Config, url: str, token: str) -> None:
+    """Makes the service known to the hub: where it is, by what token it asks, what it and its pages may do."""
     c.JupyterHub.custom_scopes = SCOPES
     c.JupyterHub.extra_user_scopes = FOR_EVERYBODY
     c.JupyterHub.services = [
         {
             "name": SERVICE,
-            "url": f"http://127.0.0.1:{up.service_port}",
-            "api_token": up.service_token,
+            "url": url,
+            "api_token": token,
             "oauth_no_confirm": True,
             "oauth_client_allowed_scopes": OF_ITS_PAGES,
             "display": True,

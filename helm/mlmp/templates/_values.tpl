@@ -1,0 +1,31 @@
+{{- /* What hub and service read: mlmp_spawner/spawners/cluster_hub.py. */}}
+{{- define "mlmp.values" -}}
+{{- $v := .Values }}
+{{- $here := .Release.Namespace }}
+{{- $storage := $v.users.storage }}
+{{- $users := dict
+  "namespace" (include "mlmp.users" .)
+  "storage" $storage.type
+  "claim" (include "mlmp.homes" .)
+  "size" $storage.size
+  "storage_class" $storage.storageClass
+  "access_modes" $storage.accessModes
+  "home" $storage.mountPath
+  "uid" (int $v.users.uid)
+  "gid" (int $v.users.gid)
+  "image_pull_secrets" $v.users.imagePullSecrets
+  "priority_class" (ternary (include "mlmp.name" (list . "users")) "" $v.priorityClasses.create)
+  "node_selector" $v.users.nodeSelector
+  "tolerations" $v.users.tolerations }}
+{{- dict
+  "hub_url" (printf "http://%s.%s:8081" (include "mlmp.name" (list . "hub")) $here)
+  "proxy_url" (printf "http://%s.%s:%d" (include "mlmp.name" (list . "proxy")) $here (int $v.proxy.service.port))
+  "proxy_api_url" (printf "http://%s.%s:8001" (include "mlmp.name" (list . "proxy-api")) $here)
+  "service_url" (printf "http://%s.%s:8090" (include "mlmp.name" (list . "service")) $here)
+  "base_url" $v.baseUrl
+  "public_url" $v.publicUrl
+  "see_all_pods" $v.service.seeAllPods
+  "users" $users
+  "config" $v.hub.config
+  "extra_config" $v.hub.extraConfig | toYaml }}
+{{- end }}
