@@ -47,6 +47,7 @@ format: $(VENV)/.dev ## put the code in order
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev ## the pages of docs/reference from the code, then the site, strictly, into build/site
+	$(BIN)/python -m tools.chart
 	$(BIN)/python -m tools.reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/site/index.html"

@@ -19,7 +19,7 @@ from mlmp_spawner.client.cli import INTERNAL, cli
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.spawners.local import MLMPLocalSpawner
 from mlmp_spawner.spawners.system_users import SystemUserSpawner
-from tools import schemas
+from tools import chart, schemas
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 WIDTH = 88
@@ -85,7 +85,13 @@ def _trait(kind: type[Configurable], name: str, trait: TraitType) -> str:
     )
 
 
-PAGES = {"cli.md": commands, "configuration.md": settings, "catalog.md": schemas.catalog, "http-api.md": schemas.api}
+PAGES = {
+    "cli.md": commands,
+    "configuration.md": settings,
+    "catalog.md": schemas.catalog,
+    "http-api.md": schemas.api,
+    "helm.md": chart.page,
+}
 
 
 def main(check: bool) -> int:
