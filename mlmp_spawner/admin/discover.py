@@ -9,7 +9,10 @@ from typing import Any
 import click
 
 from mlmp_spawner import machine
+from mlmp_spawner.client.show import safe
 from mlmp_spawner.operations.one_machine import one_machine_catalog
+from mlmp_spawner.rules import discovery as rules
+from mlmp_spawner.rules.catalog import Node
 from mlmp_spawner.rules.catalog_yaml import entry_as_written, json_schema, section_text
 
 __all__ = ["catalog", "discover", "one_machine_catalog", "schema", "schema_text"]
@@ -21,22 +24,43 @@ def catalog() -> None:
 
 
 @catalog.command()
+@click.option("--kubernetes", is_flag=True, help="The nodes of the cluster that KUBECONFIG names.")
+@click.option(
+    "--resource", "also", multiple=True, metavar="NAME",
+    help="With --kubernetes: a further resource that people book, such as vendor.example/gpu.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with the notes.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Into this file: profiles/nodes.yaml.")
-def discover(as_json: bool, output: Path | None) -> None:
-    """Print this machine as nodes.yaml: its GPUs, cores and memory.
+def discover(kubernetes: bool, also: tuple[str, ...], as_json: bool, output: Path | None) -> None:
+    """Print this machine, or a cluster's nodes, as nodes.yaml: GPUs, cores and memory.
 
     A machine that is left out of the catalog is discovered whenever MLMP starts; the file is for changing what is
-    found: fewer units, other names, models apart.
+    found: fewer units, other names, models apart. A cluster's nodes are never discovered by themselves.
     """
-    node, notes = machine.node(machine.GpuReader().read())
-    nodes = {node.name: entry_as_written(node)}
+    if also and not kubernetes:
+        raise click.UsageError("--resource goes with --kubernetes")
+    found, notes = _cluster(also) if kubernetes else _machine()
+    nodes = {node.name: entry_as_written(node) for node in found}
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {safe(note)}", err=True)
     if as_json:
         _write(json.dumps({"nodes": nodes, "notes": notes}, indent=2) + "\n", output)
     else:
         _write(section_text("nodes", nodes), output)
+
+
+def _machine() -> tuple[list[Node], list[str]]:
+    node, notes = machine.node(machine.GpuReader().read())
+    return [node], notes
+
+
+def _cluster(also: tuple[str, ...]) -> tuple[list[Node], list[str]]:
+    """:raises ConfigurationError: none is configured. :raises Unavailable, NoAccess: no answer, or a refusal."""
+    from mlmp_spawner.admin.cluster import Cluster  # its libraries are those of the extra [kube]
+
+    cluster = Cluster()
+    found = rules.discover(cluster.nodes(), cluster.pods(), also=also)
+    return list(found.nodes.values()), found.notes
 
 
 @catalog.command()
