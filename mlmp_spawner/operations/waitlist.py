@@ -18,11 +18,14 @@ from mlmp_spawner.operations.requests import Draft
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.rules.placement import Board, Plan, Wanted, place
+from mlmp_spawner.rules.policy import WEEK
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.rules.waitlist import fair_order
+from mlmp_spawner.store import limits as limit_entries
 from mlmp_spawner.store import people
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.transaction import Busy, Refused, lock_owner, read, transaction
+from mlmp_spawner.units import MINUTE
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,10 @@ TRIES = 5
 
 SEARCHES = 10
 """For how many requests, the first in the order, it is tried to move other bookings; the rest must fit as it is."""
+
+JUDGED_AGAIN = MINUTE
+"""After how long (ms) what a limit kept back is judged again though nothing is known to have changed: the hub tells
+nobody who joins a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +56,30 @@ def places(site: Site, *, now: int) -> dict[str, int]:
 
 
 class Tried:
-    """Which requests found no place, as long as nothing that could give them one has changed."""
+    """Which requests found no place, or were kept back by a limit, as long as nothing that counts has changed."""
 
     def __init__(self) -> None:
         self.hopeless: set[tuple[object, ...]] = set()
+        self._kept_back: dict[str, tuple[int, object]] = {}
         self._catalog: Catalog | None = None
         self._seen: object = None
 
     def begin(self, site: Site, seen: object) -> None:
-        """Forgets all where ``seen`` or the catalog is not what it was."""
+        """Forgets all where the catalog is not what it was, and who found no place where ``seen`` is not."""
+        if site.catalog is not self._catalog:
+            self._kept_back.clear()
         if site.catalog is not self._catalog or seen != self._seen:
             self.hopeless.clear()
             self._catalog, self._seen = site.catalog, seen
+
+    def keep_back(self, row: Reservation, facts: object, now: int) -> None:
+        """A limit was in the way of it, by these facts."""
+        self._kept_back[row.id] = (now, facts)
+
+    def keeps_back(self, row: Reservation, facts: object, now: int) -> bool:
+        """Whether a limit still is, since the facts are the same and it was judged just now."""
+        judged, by = self._kept_back.get(row.id, (now - JUDGED_AGAIN, None))
+        return now < judged + JUDGED_AGAIN and by == facts
 
 
 def promote(site: Site, *, now: int, tried: Tried | None = None) -> list[str]:
@@ -96,8 +115,10 @@ def _first_that_fits(connection: Connection, site: Site, now: int, tried: Tried,
     order = fair_order(store.waiting(connection, now))
     searches = SEARCHES
     boards: dict[str, tuple[Board, ...]] = {}
-    versions = {row.resource: _versions(connection, row.resource) for row in order}
-    tried.begin(site, (versions, store.last_end(connection, now)))
+    versions = {resource: _versions(connection, resource) for resource in sorted({row.resource for row in order})}
+    ended = store.last_end(connection, now)
+    tried.begin(site, (versions, ended))
+    facts = _facts(connection, order, ended, now)
     until = max((row.end for row in order), default=now) + 1
     for row in order:
         start = max(row.start, now)
@@ -105,6 +126,8 @@ def _first_that_fits(connection: Connection, site: Site, now: int, tried: Tried,
         asked = (row.profile, row.units, row.node_count, row.start, row.end, nodes)
         profile = site.catalog.profiles.get(row.profile)
         if row.id in refused or asked in tried.hopeless or profile is None:
+            continue
+        if tried.keeps_back(row, facts[row.owner], now):
             continue
         if row.end - start < min(profile.min_duration, row.interval.length):
             continue
@@ -123,7 +146,16 @@ def _first_that_fits(connection: Connection, site: Site, now: int, tried: Tried,
         placed = _with_own_server(connection, replace(row, start=start))
         if _allowed(connection, site, row, placed, now):
             return _Found(row, placed, plan, versions[row.resource])
+        tried.keep_back(row, facts[row.owner], now)
     return None
+
+
+def _facts(connection: Connection, order: list[Reservation], ended: object, now: int) -> dict[str, object]:
+    """By owner, all that limits go by and that changes here: the bookings, the limits, what the time ended."""
+    owners = {row.owner for row in order}
+    said = limit_entries.entries(connection) if owners else []
+    owned = store.versions_of_owners(connection, owners, since=now - WEEK)
+    return {owner: (owned.get(owner), said, ended) for owner in owners}
 
 
 def _versions(connection: Connection, resource: str) -> dict[str, int]:

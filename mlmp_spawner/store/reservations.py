@@ -82,6 +82,18 @@ def of_owner(connection: Connection, owner: str, *, since: int) -> list[Reservat
     return select_where(connection, owned_by(owner), reservation.c.end > since, reservation.c.cancelled_at.is_(None))
 
 
+def versions_of_owners(connection: Connection, owners: Collection[str], *, since: int) -> dict[str, tuple[int, int]]:
+    """``owner: (bookings, sum of their versions)`` of what ends after ``since``; it differs where a booking does."""
+    names = sorted(owners)
+    found: dict[str, tuple[int, int]] = {}
+    c = reservation.c
+    for at in range(0, len(names), _CHUNK):
+        query = select(c.owner, func.count(), func.sum(c.version)).group_by(c.owner)
+        query = query.where(c.owner.in_(names[at : at + _CHUNK]), c.end > since)
+        found |= {owner: (count, int(total)) for owner, count, total in connection.execute(query)}
+    return found
+
+
 def open_at(connection: Connection, now: int) -> list[Reservation]:
     """What the clock looks at: bookings that are not over, and those whose server may still run."""
     live = and_(reservation.c.starting_at.is_not(None), reservation.c.stopped_at.is_(None))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import text, update
+import pytest
+from sqlalchemy import event, text, update
 
-from mlmp_spawner.operations import history, waitlist
+from mlmp_spawner.operations import history, limit_settings, waitlist
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import cancel, get
+from mlmp_spawner.operations.limit_settings import Subject
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.catalog import LimitRules, Limits
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store.tables import reservation
 from mlmp_spawner.store.transaction import transaction
-from mlmp_spawner.units import DAY, HOUR, MINUTE
+from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND
 from tests.invariant import violations
-from tests.operations.conftest import NOW, ann, ben, eve
+from tests.operations.conftest import NOW, admin, ann, ben, eve
 
 LATER = NOW + MINUTE
 
@@ -30,6 +32,18 @@ def booked(site: Site, actor: Actor = ann, **fields: object) -> Reservation:
 def limited(site: Site, **limits: object) -> Site:
     rules = LimitRules(everybody=Limits(**limits))  # type: ignore[arg-type]
     return replace(site, catalog=site.catalog.model_copy(update={"limits": rules}))
+
+
+def in_group(site: Site, *, user_id: int) -> None:
+    """As the hub writes it, which tells nobody."""
+    with transaction(site.engine) as connection:
+        for statement in (
+            "CREATE TABLE groups (id INTEGER PRIMARY KEY, name VARCHAR(255))",
+            "CREATE TABLE user_group_map (user_id INTEGER, group_id INTEGER)",
+            "INSERT INTO groups VALUES (7, 'lab')",
+            f"INSERT INTO user_group_map VALUES ({user_id}, 7)",
+        ):
+            connection.execute(text(statement))
 
 
 def test_nothing_is_promoted_while_there_is_no_room(site: Site):
@@ -110,6 +124,56 @@ def test_nobody_is_promoted_over_a_limit_and_who_comes_next_is(site: Site):
     assert get(site, over.id).state(LATER) == "waiting"
 
 
+def test_what_a_limit_keeps_back_is_judged_again_when_something_of_its_owner_changes(site: Site):
+    site = limited(site, units_at_once=4)
+    taken = booked(site, ann, units=4)
+    row = booked(site, ben, units=4)
+    other = booked(site, ben, units=1, node="gpu-b")
+    cancel(site, taken.id, actor=ann, now=LATER)
+    tried = waitlist.Tried()
+    assert waitlist.promote(site, now=LATER, tried=tried) == []
+    cancel(site, other.id, actor=ben, now=LATER)
+    assert waitlist.promote(site, now=LATER, tried=tried) == [row.id]
+
+
+@pytest.mark.parametrize("what", ["a limit", "a group", "the time"])
+def test_what_a_limit_keeps_back_is_judged_again_when_the_rules_or_the_time_let_it(site: Site, what: str):
+    taken = booked(site, ann, units=4)
+    row = booked(site, ben, units=4)
+    booked(site, ben, units=1, node="gpu-b", duration=30 * MINUTE)
+    rules = LimitRules(everybody=Limits(units_at_once=4), groups={"lab": Limits(units_at_once=5)})
+    site = replace(site, catalog=site.catalog.model_copy(update={"limits": rules}))
+    cancel(site, taken.id, actor=ann, now=LATER)
+    tried = waitlist.Tried()
+    assert waitlist.promote(site, now=LATER, tried=tried) == []
+    now = LATER + 1
+    if what == "a limit":
+        limit_settings.put(site, Subject("user", "ben"), Limits(units_at_once=5), actor=admin, now=now)
+    elif what == "a group":
+        in_group(site, user_id=2)
+        now = LATER + waitlist.JUDGED_AGAIN
+    else:
+        now = NOW + 30 * MINUTE
+    assert waitlist.promote(site, now=now, tried=tried) == [row.id]
+
+
+def test_what_a_limit_keeps_back_costs_next_to_nothing_at_the_following_ticks(site: Site):
+    site = limited(site, units_at_once=4)
+    taken = booked(site, ann, units=4)
+    for who in (ben, eve):
+        for hours in (1, 2, 3, 4):
+            assert booked(site, who, units=4, start=NOW, duration=hours * HOUR).state(NOW) == "waiting"
+        booked(site, who, units=1, node="gpu-b", duration=2 * HOUR)
+    cancel(site, taken.id, actor=ann, now=LATER)
+    tried = waitlist.Tried()
+    asked: list[str] = []
+    event.listen(site.engine, "before_cursor_execute", lambda *about: asked.append(about[2]))
+    waitlist.promote(site, now=LATER, tried=tried)
+    first = len(asked)
+    waitlist.promote(site, now=LATER + SECOND, tried=tried)
+    assert len(asked) - first < 15 < first, "one question for all, none for each"
+
+
 def test_the_limits_of_the_groups_that_the_hub_has_the_owner_in_hold(site: Site):
     taken = booked(site, ann, units=4)
     row = booked(site, ben, units=4)
@@ -117,14 +181,7 @@ def test_the_limits_of_the_groups_that_the_hub_has_the_owner_in_hold(site: Site)
     site = replace(site, catalog=site.catalog.model_copy(update={"limits": rules}))
     cancel(site, taken.id, actor=ann, now=LATER)
     assert waitlist.promote(site, now=LATER) == []
-    with transaction(site.engine) as connection:
-        for statement in (
-            "CREATE TABLE groups (id INTEGER PRIMARY KEY, name VARCHAR(255))",
-            "CREATE TABLE user_group_map (user_id INTEGER, group_id INTEGER)",
-            "INSERT INTO groups VALUES (7, 'lab')",
-            "INSERT INTO user_group_map VALUES (2, 7)",
-        ):
-            connection.execute(text(statement))
+    in_group(site, user_id=2)
     assert waitlist.promote(site, now=LATER) == [row.id]
 
 
