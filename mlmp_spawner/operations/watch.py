@@ -89,6 +89,7 @@ class Watch:
         self._seen = seen
         self._thinned = 0
         self._compared_at: int | None = None
+        self._unwritten: list[tuple[int, str | None, Change]] = []
 
     def looks(self, now: int) -> bool:
         """Whether the last look is recent, and was compared with one before: the first one knows no CPU time."""
@@ -143,18 +144,22 @@ class Watch:
         self._write(self.site(), self.intruders.enforce(now), now)
 
     def _write(self, site: Site, changes: list[Change], now: int) -> None:
-        if not changes:
+        """Writes them into the history; what could not be written is tried again with the next ones."""
+        for change in changes:
+            one = change.intruder
+            log.warning("%s: %s (pid %d) of %s on %s", change.action, one.name, one.pid, one.user, one.units)
+            self._unwritten.append((now, self.last.owners.get(one.server_id or ""), change))
+        if not self._unwritten:
             return
         with transaction(site.engine) as connection:
-            for change in changes:
+            for at, owner, change in self._unwritten:
                 one = change.intruder
-                owner = self.last.owners.get(one.server_id or "")
-                log.warning("%s: %s (pid %d) of %s on %s", change.action, one.name, one.pid, one.user, one.units)
                 # The whole command stays out of it: people put secrets there, and the history is kept.
                 history.record(
-                    connection, change.action, actor=CLOCK.name, at=now, user=one.user, owner=owner, pid=one.pid,
+                    connection, change.action, actor=CLOCK.name, at=at, user=one.user, owner=owner, pid=one.pid,
                     command=one.name, units=list(one.units), since=one.since,
                 )  # fmt: skip
+        self._unwritten.clear()
 
 
 def _units(site: Site, look: Look) -> tuple[list[Unit], dict[str, str | None]]:

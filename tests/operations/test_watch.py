@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from mlmp_spawner import processes
 from mlmp_spawner.activity import GpuWatch, UnitUse
@@ -117,6 +117,31 @@ def test_where_it_is_chosen_who_is_on_a_free_unit_is_stopped(
     looking.enforce(NOW + EVERY + SECOND)
     assert [action for action, _ in told(site)] == ["intruder", "intruder_stopped"]
     assert looking.look(NOW + 2 * EVERY).intruders == ()
+
+
+def test_what_could_not_be_written_down_is_at_the_next_look(
+    site: Site, tmp_path: Path, process: subprocess.Popen[bytes]
+):
+    class Full(Exception):
+        pass
+
+    def full(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO mlmp_history"):
+            raise Full
+
+    looking = watch(site, tmp_path, Gpus({"GPU-gpu-b-0": UnitUse(80, 5, frozenset({process.pid}))}))
+    looking.look(NOW)
+    event.listen(site.engine, "before_cursor_execute", full)
+    for at in (NOW + EVERY, NOW + 2 * EVERY):
+        with pytest.raises(Full):
+            looking.look(at)
+    event.remove(site.engine, "before_cursor_execute", full)
+    looking.look(NOW + 3 * EVERY)
+    looking.look(NOW + 4 * EVERY)
+    ((action, details),) = told(site)
+    assert (action, details["pid"], details["since"]) == ("intruder", process.pid, NOW)
+    with site.engine.connect() as connection:
+        assert connection.execute(select(history.c.at).where(history.c.action == action)).scalar() == NOW + EVERY
 
 
 def test_before_the_first_look_nothing_is_known(site: Site, tmp_path: Path):
