@@ -69,7 +69,7 @@ class MLMPKubeSpawner(ReservationMixin, WatchedPodSpawner):
     carried_on = Float(
         7 * DAY / SECOND,
         min=0,
-        help="""For how many seconds its server may go on beyond the latest end that the limits allow one booking: under
+        help="""For how many seconds a server may go on beyond the latest end that the limits allow one booking: under
         bookings that follow without a gap, or when an admin extends it further. After that the cluster itself ends
         the pod (``activeDeadlineSeconds``), which can't be put off later: it is the last line, for when hub, service
         and ``mlmp enforce`` are all away.""",

@@ -18,7 +18,7 @@ from jupyterhub.utils import url_path_join
 from traitlets import Float, Unicode, default
 
 from mlmp_spawner import units
-from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.errors import MLMPError, Unavailable
 from mlmp_spawner.operations import admission, availability, start_options
 from mlmp_spawner.operations.admission import Admission, StartOptions, WaitingForUnits
 from mlmp_spawner.operations.site import Actor, Site
@@ -27,7 +27,7 @@ from mlmp_spawner.settings import MLMP
 from mlmp_spawner.spawners import sites
 from mlmp_spawner.spawners.hub import FOR_EVERYBODY, SERVICE
 from mlmp_spawner.store import reservations as store
-from mlmp_spawner.store.transaction import read
+from mlmp_spawner.store.transaction import Busy, Refused, read
 from mlmp_spawner.units import format_duration, to_iso
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ class ReservationMixin(Spawner):
         except MLMPError as error:
             raise self._refusal(error) from None
 
-    def _apply(self, given: object) -> None:
+    async def _apply(self, given: object) -> None:
         """Checks what was asked for. Nothing of it is trusted: anybody may POST anything."""
         try:
             self._start_options = start_options.parse(given)
@@ -163,12 +163,16 @@ class ReservationMixin(Spawner):
         self._admitted = admitted
         self.reservation_id, self.server_id = admitted.reservation.id, admitted.reservation.server_id
         self._share = await self._ask(lambda site: _share(site, admitted))
+        await self.prepare(admitted)
         self._told_started = True  # below, as soon as it is
         self._tell(40, f"Starting on {admitted.node}")
         address = await super().start()
         self._tell(90, "It is up")
         await self._report(admission.started, self.reservation_id)
         return address
+
+    async def prepare(self, admitted: Admission) -> None:
+        """What is to be known of the booking before the server is started."""
 
     async def stop(self, now: bool = False) -> None:
         """Stops the server; returns when it is gone and its units are free."""
@@ -317,6 +321,12 @@ class ReservationMixin(Spawner):
         return Actor(self.user.name, frozenset(group.name for group in self.user.groups))
 
     async def _ask(self, question: Callable[[Site], T]) -> T:
-        """Asks the database in a worker thread: the hub's loop waits for nobody."""
+        """Asks the database in a worker thread: the hub's loop waits for nobody.
+
+        :raises MLMPError: it refuses, or has no time to answer.
+        """
         where = sites.source(self._settings())
-        return await asyncio.to_thread(lambda: question(where.get()))
+        try:
+            return await asyncio.to_thread(lambda: question(where.get()))
+        except (Busy, Refused) as error:
+            raise Unavailable("The database is too busy just now.", hint="Try again in a moment.") from error
