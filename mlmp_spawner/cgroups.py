@@ -119,10 +119,19 @@ class Group:
         return [*([self.unified] if self.unified else []), *dict.fromkeys(wanted)]
 
     def _limit_memory(self, size: int) -> None:
+        """Swap is none of it, where the kernel counts swap: it would be slow for everybody."""
         if (folder := self.others.get("memory")) is not None:
+            both = folder / "memory.memsw.limit_in_bytes"  # memory and swap together: never less than memory alone
+            if both.exists():
+                both.write_text("-1")
             (folder / "memory.limit_in_bytes").write_text(str(size))
+            if both.exists():
+                both.write_text(str(size))
         else:
-            (self._controlled("memory") / "memory.max").write_text(str(size))
+            folder = self._controlled("memory")
+            (folder / "memory.max").write_text(str(size))
+            if (folder / "memory.swap.max").exists():
+                (folder / "memory.swap.max").write_text("0")
 
     def _limit_cpus(self, cpus: float) -> None:
         quota = max(_SHORTEST_QUOTA, round(cpus * _PERIOD))

@@ -136,6 +136,27 @@ def test_version_2_switches_controllers_on_from_the_top_down(tmp_path: Path) -> 
     assert (tmp_path / "unified/mlmp/cgroup.subtree_control").read_text() == "+pids"
 
 
+def test_swap_is_no_way_around_the_share_where_the_kernel_counts_it(tmp_path: Path) -> None:
+    unified, memory = tmp_path / "unified", tmp_path / "memory"
+    for folder in (unified / "mlmp/one", memory / "mlmp/one"):
+        folder.mkdir(parents=True)
+    for folder in (unified, unified / "mlmp"):
+        (folder / "cgroup.subtree_control").write_text("memory")
+    (unified / "mlmp/one/memory.swap.max").write_text("max")
+    (memory / "mlmp/one/memory.memsw.limit_in_bytes").write_text("9223372036854771712")
+    version_2 = machine(tmp_path, "unified cgroup2 cgroup2 rw")
+    assert Group("one", mounts=version_2).make(Limits(memory=4096)) == {}
+    assert (unified / "mlmp/one/memory.swap.max").read_text() == "0"
+    version_1 = machine(tmp_path, "memory cgroup cgroup rw,memory")
+    assert Group("one", mounts=version_1).make(Limits(memory=4096)) == {}
+    assert (memory / "mlmp/one/memory.memsw.limit_in_bytes").read_text() == "4096"
+
+
+def test_a_share_can_be_made_smaller_and_larger(group: Group) -> None:
+    for size in (128, 64, 256):
+        assert group.make(Limits(memory=size * MIB)) == {}
+
+
 def test_a_file_system_that_may_only_be_read_is_the_reason(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         mounts = machine(tmp_path, "nowhere/proc cgroup2 cgroup2 rw")
