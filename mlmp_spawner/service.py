@@ -26,7 +26,7 @@ from tornado.netutil import bind_sockets
 from tzlocal import get_localzone_name
 
 from mlmp_spawner import units
-from mlmp_spawner.errors import ConfigurationError, MLMPError
+from mlmp_spawner.errors import ConfigurationError, MLMPError, Unavailable
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.operations import catalog_sync
 from mlmp_spawner.operations.backend import make_backend
@@ -122,7 +122,13 @@ class Service:
         self.metrics = Metrics()
         self.backend = make_backend(lambda: self.site, settings, self.hub, seen=self.metrics.use)
         tick = round(settings.tick * 1000)
-        self.clock = Clock(lambda: self.site, self.backend.servers, interval=tick, watched=self.backend.watched)
+        self.clock = Clock(
+            lambda: self.site,
+            self.backend.servers,
+            interval=tick,
+            watched=self.backend.watched,
+            start_grace=self.backend.start_grace,
+        )
         self.feed = Feed(lambda: self.site)
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
@@ -162,6 +168,7 @@ class Service:
             published=self.clock.published,
             state=self.state,
             activity=self.backend.activity,
+            images=self.backend.images,
         )
 
     def wake(self) -> None:
@@ -173,7 +180,7 @@ class Service:
         """How it is, for ``GET health``."""
         last = self.clock.last_tick
         age = None if last is None else round((units.now() - last) / 1000, 1)
-        return State(self._hub_up, age, self.clock.failures, self.files.wrong)
+        return State(self._hub_up, age, self.clock.failures, self.files.wrong, self.backend.answers())
 
     async def reload(self, *, always: bool = True) -> None:
         """Reads the catalog, and what is plugged in, again; a wrong one changes nothing."""
@@ -239,13 +246,21 @@ class Service:
                 following = await asyncio.wait_for(self.clock.tick(now), TICK_PATIENCE)
                 self.metrics.ticks.labels("done").inc()
                 self.metrics.last_tick.set(now / 1000)
+            except MLMPError as error:  # a part does not answer: that needs no traceback each second
+                log.warning("the clock could not do all of its work, tried again: %s", error.detail)
+                following = self._tick_failed(now)
             except Exception:
                 log.exception("a tick of the clock failed; the next one follows")
-                self.metrics.ticks.labels("failed").inc()
-                following = now + 1000
+                following = self._tick_failed(now)
+            self.metrics.cluster_up.set(self.backend.answers() is not False)
             wait = max(0.1, (following - units.now()) / 1000)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._due.wait(), wait)
+
+    def _tick_failed(self, now: int) -> int:
+        """Counts it; when the next one follows, in ms UTC."""
+        self.metrics.ticks.labels("failed").inc()
+        return now + 1000
 
     async def _hub_loop(self) -> None:
         """Sees whether the hub answers, and gives a restarted proxy its routes back. No failure ends it."""
@@ -312,7 +327,7 @@ async def serve(settings: MLMP, where: Surroundings) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The entry point; the exit status: 0 told to stop, 2 wrong configuration."""
+    """The entry point; the exit status: 0 told to stop, 2 wrong configuration, 3 what it needs does not answer."""
     parser = argparse.ArgumentParser(prog="mlmp_spawner.service", description="The MLMP service, beside a JupyterHub.")
     parser.add_argument("--config", required=True, help="the hub's jupyterhub_config.py")
     parser.add_argument("--log-level", default=os.environ.get("MLMP_LOG_LEVEL", "INFO"))
@@ -328,6 +343,9 @@ def main(arguments: list[str] | None = None) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return 2
+    except Unavailable as error:
+        print(f"can't begin: {error.detail}", file=sys.stderr)
+        return 3
     return 0
 
 

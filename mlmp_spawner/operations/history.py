@@ -12,6 +12,7 @@ from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations import notices
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store.tables import history
+from mlmp_spawner.store.transaction import read
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +48,20 @@ def record(
 
 def of(engine: Engine, reservation_id: str) -> list[Entry]:
     """The history of one booking, oldest first."""
-    with engine.connect() as connection:
+    with read(engine) as connection:
         query = select(history).where(history.c.reservation == reservation_id).order_by(history.c.id)
         return [Entry(**row._mapping) for row in connection.execute(query)]
 
 
 def latest(engine: Engine) -> int:
     """The id of the newest line; 0 where there is none."""
-    with engine.connect() as connection:
+    with read(engine) as connection:
         return connection.execute(select(func.max(history.c.id))).scalar() or 0
 
 
 def since(engine: Engine, after: int, *, limit: int = 500) -> list[Entry]:
     """The lines after an id, oldest first, at most ``limit``."""
-    with engine.connect() as connection:
+    with read(engine) as connection:
         query = select(history).where(history.c.id > after).order_by(history.c.id).limit(limit)
         return [Entry(**row._mapping) for row in connection.execute(query)]
 
@@ -105,7 +106,7 @@ def audit(
 
     # Whose it was or who did it: each by its own index, since one for both is none.
     queries = [page()] if wanted.person is None else [page(c.owner == wanted.person), page(c.actor == wanted.person)]
-    with engine.connect() as connection:
+    with read(engine) as connection:
         found = {row.id: Entry(**row._mapping) for query in queries for row in connection.execute(query)}
     entries = sorted(found.values(), key=lambda entry: (entry.at, entry.id), reverse=True)
     more = len(entries) > limit

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
+from mlmp_spawner.cgroups import PROCESSES
 from mlmp_spawner.rules.catalog import Catalog, Image, Profile
 from mlmp_spawner.rules.due import ANNOUNCE_BEFORE, IDLE_AFTER, OFFER_BEFORE, WARN_BEFORE
 from mlmp_spawner.rules.reservations import DEFAULT_STOP_LEAD
@@ -53,10 +54,17 @@ def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
         offer_before=_ms(settings.offer_before),
         idle_after=_ms(settings.idle_after),
         idle_release=_ms(settings.idle_release),
-        not_enforced=dict(settings.not_enforced),
+        not_enforced=_not_enforced(settings),
         images=settings.backend == "kubernetes",
         cluster=settings.backend == "kubernetes",
     )
+
+
+def _not_enforced(settings: MLMP) -> dict[str, str]:
+    """On a cluster all but the number of processes is: that is for each node's kubelet to say, for all pods alike."""
+    if settings.backend != "kubernetes":
+        return dict(settings.not_enforced)
+    return {PROCESSES: "their number is set on the nodes, by podPidsLimit", **settings.not_enforced}
 
 
 def _ms(seconds: float | None) -> int | None:

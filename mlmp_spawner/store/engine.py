@@ -22,6 +22,9 @@ from mlmp_spawner.errors import ConfigurationError
 BUSY_TIMEOUT = 5_000
 """How long a connection waits for a lock before it gives up, ms."""
 
+SILENCE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 20_000}
+"""When PostgreSQL counts as gone though nobody says so, such as when its node lost power: in s, the last in ms."""
+
 BEGIN = "mlmp_begin"
 """Execution option of a connection: the statement that begins a transaction on SQLite."""
 
@@ -61,7 +64,7 @@ def make_engine(db_url: str | URL, *, pool_size: int = 5) -> Engine:
             max_overflow=pool_size,
             pool_pre_ping=True,
             isolation_level="READ COMMITTED",
-            connect_args={"options": _options(url), "connect_timeout": 5},
+            connect_args={"options": _options(url), "connect_timeout": 5, **SILENCE},
         )
     engine = create_engine(
         url, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_TIMEOUT / 1000}

@@ -13,7 +13,7 @@ from typing import Literal, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, func, select, tuple_
-from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
+from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError, TimeoutError
 
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.store.engine import BEGIN, BUSY_TIMEOUT
@@ -22,7 +22,7 @@ from mlmp_spawner.store.tables import capacity
 Reason = Literal["capacity", "outage", "root", "immutable", "type"]
 
 _OVERTAKEN = {"40001", "40P01", "55P03"}  # serialisation failure, deadlock, lock timeout
-_GONE = {None, "57P01", "57P02", "57P03", "53300"}  # no connection, shutdowns, too many clients
+_GONE = {None, "57P01", "57P02", "57P03", "57P05", "53300"}  # no connection, shutdowns, too many clients
 _OWNERS = 0x6D6C6D70  # our own part of the space of advisory locks
 
 
@@ -111,6 +111,8 @@ def translated() -> Iterator[None]:
         if translated is None:
             raise
         raise translated from error
+    except PendingRollbackError as error:  # the connection was lost in a statement whose failure was passed over
+        raise _no_answer() from error
     except TimeoutError as error:
         raise Busy("all connections are in use") from error
 
@@ -125,6 +127,13 @@ def translate(error: DBAPIError) -> Refused | Busy | Unavailable | None:
         return Refused(cast(Reason, reason), node, resource)
     if code in _OVERTAKEN or (isinstance(error, OperationalError) and "locked" in text):
         return Busy(text)
-    if isinstance(error, OperationalError) and type(error.orig).__module__.startswith("psycopg") and code in _GONE:
-        return Unavailable("The database does not answer.", hint="Try again in a moment.")
+    if not type(error.orig).__module__.startswith("psycopg"):
+        return None
+    lost = error.connection_invalidated or (code or "").startswith("08")
+    if lost or (isinstance(error, OperationalError) and code in _GONE):
+        return _no_answer()
     return None
+
+
+def _no_answer() -> Unavailable:
+    return Unavailable("The database does not answer.", hint="Try again in a moment.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from mlmp_spawner import units
+from mlmp_spawner.operations.image_states import Preloading
 from mlmp_spawner.operations.people import Ways
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity
@@ -47,12 +48,14 @@ class WebSettings:
 @dataclass(frozen=True, slots=True)
 class State:
     """How the service is: whether the hub answered last time, seconds since the clock ticked (None: never), how many
-    of the clock's actions failed, what is wrong with the catalog's files where the one from before still holds."""
+    of the clock's actions failed, what is wrong with the catalog's files where the one from before still holds,
+    whether the cluster answered last time (None: there is none)."""
 
     hub: bool = True
     clock_age: float | None = None
     failures: int = 0
     catalog: tuple[str, ...] = ()
+    cluster: bool | None = None
 
 
 class UnderWay:
@@ -104,6 +107,8 @@ class Context:
     """Tells the enforcers of a changed booking; False where they may have acted before they knew."""
     state: Callable[[], State] = State
     activity: Callable[[], Activity] = Activity
+    images: Preloading | None = None
+    """What has images on their nodes ahead of time; None where servers run in none."""
     under_way: UnderWay = field(default_factory=UnderWay)
     seldom: Throttle = field(default_factory=lambda: Throttle(1 / 300, 5))
     """For what a person does a few times an hour at most."""

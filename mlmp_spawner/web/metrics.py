@@ -32,6 +32,10 @@ class Metrics:
         self.waiting = Gauge("mlmp_waiting", "Bookings that wait for a place", registry=self.registry)
         self.nodes_away = Gauge("mlmp_nodes_away", "Nodes that take no bookings now", registry=self.registry)
         self.hub_up = Gauge("mlmp_hub_up", "Whether the hub answered last time", registry=self.registry)
+        self.cluster_up = Gauge(
+            "mlmp_cluster_up", "Whether the cluster answered last time (1 where there is none)", registry=self.registry
+        )
+        self.cluster_up.set(1)
         self._units = Gauge("mlmp_units", "Units as the last look saw them", ["state"], registry=self.registry)
         self._intruders = Gauge(
             "mlmp_intruders", "Processes on a GPU that belong to nobody's booking", registry=self.registry

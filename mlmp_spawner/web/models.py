@@ -336,6 +336,7 @@ class Health(BaseModel):
     status: Literal["ok", "degraded", "down"]
     database: bool
     hub: bool
+    cluster: bool | None = Field(description="whether the Kubernetes cluster answers; null: there is none")
     clock_age: float | None = Field(description="seconds since the clock last ticked")
     version: str
 

@@ -22,7 +22,7 @@ PATIENCE = 3.0
 
 
 async def health(call: Call) -> Answer:
-    """Whether the database answers, the hub did, and the clock ticks."""
+    """Whether the database answers, the hub and the cluster did, and the clock ticks."""
     context = call.handler.context
     try:
         database = await asyncio.wait_for(asyncio.to_thread(_answers, context.site.engine), PATIENCE)
@@ -30,10 +30,12 @@ async def health(call: Call) -> Answer:
         database = False
     state = context.state()
     late = state.clock_age is not None and state.clock_age > 60
+    well = state.hub and state.cluster is not False and not late
     body = models.Health(
-        status="down" if not database else "degraded" if late or not state.hub else "ok",
+        status="down" if not database else "ok" if well else "degraded",
         database=database,
         hub=state.hub,
+        cluster=state.cluster,
         clock_age=state.clock_age,
         version=__version__,
     )
