@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 PACKAGING := setup.cfg pyproject.toml mlmp_spawner/__init__.py
 
 .DELETE_ON_ERROR:
-.PHONY: help up test test-faults test-cluster bench lint types contracts format docs docs-serve lock clean
+.PHONY: help up test test-faults test-cluster bench bench-cluster lint types contracts format docs docs-serve lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
@@ -18,18 +18,23 @@ up: $(VENV)/.hub node_modules/.production ## hub, proxy and service on this mach
 test: $(VENV)/.dev node_modules/.all ## the fast suite
 	tests/install.sh
 	$(MAKE) --no-print-directory lint types contracts
-	$(BIN)/pytest -m "not faults" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not faults and not cluster" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.dev node_modules/.all ## kills, races, fuzz, long property runs (FAULT_ROUNDS=100 for more)
 	tests/install.sh
-	$(BIN)/pytest -m faults -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest -m "faults and not cluster" -n 2 --dist loadfile $(PYTEST_ARGS)
 
-test-cluster: ## against a real Kubernetes
-	@echo "make test-cluster comes with the Kubernetes back-end, which this version does not have yet." >&2; exit 2
+test-cluster: $(VENV)/.dev node_modules/.all ## on a real Kubernetes: the one KUBECONFIG names, else one made for it
+	@[ -n "$$KUBECONFIG" ] || tests/install.sh cluster
+	@$(BIN)/python -m tests.cluster.rig run $(BIN)/pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev node_modules/.all ## benchmarks: JSON lines on stdout, a table on stderr
 	@tests/install.sh >&2
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-cluster: $(VENV)/.dev node_modules/.all ## benchmarks on a real Kubernetes, with simulated nodes
+	@[ -n "$$KUBECONFIG" ] || tests/install.sh cluster >&2
+	@$(BIN)/python -m tests.cluster.rig run --with-kwok $(BIN)/python -m benchmarks.cluster $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

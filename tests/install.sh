@@ -1,16 +1,34 @@
 #!/usr/bin/env bash
 # Installs what the tests need of the system, PostgreSQL, Chromium and a C compiler, from Debian's packages, as root or
-# by sudo.
+# by sudo. `tests/install.sh cluster` installs what the test cluster needs as well.
 # Elsewhere it says what will be skipped and how to get it; with CI=true nothing may be skipped.
 set -euo pipefail
 
+what=${1:-}
+case $what in
+"" | cluster) ;;
+*)
+    echo "tests/install.sh takes no argument, or 'cluster', not '$what'" >&2
+    exit 2
+    ;;
+esac
+
 have_postgresql() { command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 have_chromium() { command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; }
+
+# PROGRAM:PACKAGE; system programs need not be on the PATH of a user.
+cluster_programs="containerd:containerd runc:runc /usr/lib/cni/bridge:containernetworking-plugins ip:iproute2
+    iptables:iptables nft:nftables conntrack:conntrack socat:socat buildah:buildah mmdebstrap:mmdebstrap
+    docker-registry:docker-registry setpriv:util-linux sysctl:procps"
 
 missing() {
     have_postgresql || echo postgresql
     have_chromium || echo chromium
     command -v cc >/dev/null || command -v gcc >/dev/null || echo gcc libc6-dev
+    [ "$what" = cluster ] || return 0
+    for word in $cluster_programs; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "${word%%:*}" >/dev/null || echo "${word#*:}"
+    done
 }
 
 wanted=$(missing)

@@ -1,0 +1,154 @@
+"""``python -m tests.cluster.rig up|down|status|shell|run``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from . import binaries, control_plane, images, lifecycle, logs
+from .console import RigError, run, say, step
+from .places import ADMIN, BIN, CACHE, RUN
+
+#: To say what they found, the tests get this long after an interruption.
+PATIENCE_S = 20
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    """See the module."""
+
+
+@main.command()
+@click.option("--with-kwok", is_flag=True, help="Build kwok too, which simulates nodes.")
+@click.option("--no-images", is_flag=True, help="Without the project's images.")
+def up(with_kwok: bool, no_images: bool) -> None:
+    """Bring the cluster up and leave it there; `make test-cluster` then uses it."""
+    with lifecycle.alone():
+        if lifecycle.is_kept():
+            say(f"it is up: KUBECONFIG={ADMIN}")
+        else:
+            lifecycle.down()
+            lifecycle.up(kept=True, programs=["kwok"] if with_kwok else [])
+        if not no_images:
+            lifecycle.describe(kept=True, images_there=images.project())
+
+
+@main.command()
+def down() -> None:
+    """Remove the cluster and what is left of runs that were killed. Binaries and layers of images are kept."""
+    with lifecycle.alone():
+        lifecycle.down()
+
+
+@main.command()
+def status() -> None:
+    """Say whether it is up and what it runs."""
+    if not lifecycle.is_up():
+        raise RigError(f"the test cluster is not up. Binaries and images are cached in {CACHE}.")
+    print(f"KUBECONFIG={ADMIN}")
+    print(run(*control_plane.kubectl(), "get", "nodes,pods", "--all-namespaces", "--output=wide"), end="")
+
+
+@main.command()
+def shell() -> None:
+    """A shell with its KUBECONFIG, and kubectl and helm on the PATH."""
+    if not lifecycle.is_up():
+        raise RigError("the test cluster is not up: python -m tests.cluster.rig up")
+    sys.exit(subprocess.run([os.environ.get("SHELL", "bash")], env=_environment()).returncode)
+
+
+@main.command("run", context_settings={"ignore_unknown_options": True})
+@click.option("--with-kwok", is_flag=True, help="Build kwok too.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run_on_it(with_kwok: bool, command: tuple[str, ...]) -> None:
+    """Run a command on the cluster: the one that KUBECONFIG names, the one that is up, else one made for it."""
+    named = os.environ.get("KUBECONFIG")
+    if named and Path(named) != ADMIN:
+        folders = binaries.ensure(("helm", "cyclonus"))
+        path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
+        say(f"on the cluster that KUBECONFIG={named} names")
+        sys.exit(subprocess.run(command, env={**os.environ, "PATH": path}).returncode)
+    with lifecycle.alone():
+        sys.exit(_run_on_ours(command, ["kwok"] if with_kwok else []))
+
+
+def _run_on_ours(command: tuple[str, ...], programs: list[str]) -> int:
+    kept, status = lifecycle.is_kept(), 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        if kept:
+            say("on the cluster that is up")
+            binaries.link(binaries.ensure((*binaries.CLUSTER, *programs)), BIN)
+        else:
+            lifecycle.down()
+            lifecycle.up(kept=False, programs=programs)
+        lifecycle.describe(kept=kept, images_there=images.project())
+        with step(" ".join(command)):
+            status = _run(command)
+    except RigError as error:
+        say(str(error))
+    except Interrupted as interruption:
+        say(f"{interruption}: taking all down")
+        status = interruption.status
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        if status and RUN.exists():
+            _keep_logs(interrupted=status > 128)
+        if not kept:
+            lifecycle.down()
+    return status
+
+
+def _run(command: tuple[str, ...]) -> int:
+    """Its exit status. It dies with us, also when we are killed."""
+    child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], env=_environment())
+    try:
+        return child.wait()
+    except Interrupted:
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+        raise
+
+
+def _keep_logs(*, interrupted: bool) -> None:
+    folder = logs.new_folder()
+    logs.keep_programs(folder)
+    if not interrupted and lifecycle.is_up():
+        logs.keep_cluster(folder, control_plane.kubectl())
+    say(f"logs: {folder}")
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    # Once: a second Ctrl-C must not cut off the cleaning up.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "KUBECONFIG": str(ADMIN), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RigError as error:
+        sys.exit(f"{error}")
