@@ -12,7 +12,7 @@ from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations.availability import WIDEST
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import rows
-from mlmp_spawner.rules.catalog import Profile
+from mlmp_spawner.rules.catalog import Profile, is_in_cluster
 from mlmp_spawner.rules.reservations import Allocation, Interval, Outage, Reservation, Step, free_steps
 from mlmp_spawner.store import calendar
 from mlmp_spawner.store import reservations as store
@@ -140,14 +140,20 @@ def _kinds(groups: Collection[Group], profiles: Iterable[Profile], window: Inter
 
 
 def _shown(site: Site, profiles: Iterable[Profile], model: str | None) -> dict[tuple[str, str], tuple[str, bool]]:
-    """``(node, resource): (model, simulated)`` of what these profiles need, like beside like."""
+    """``(node, resource): (model, simulated)`` of what these profiles need, like beside like; devices before what is
+    only counted, such as cores."""
     found: dict[tuple[str, str], tuple[str, bool]] = {}
     for profile in profiles:
         for node in site.catalog.nodes_for(profile):
             accelerator = node.accelerator(profile.resource)
             if accelerator is not None and model in (None, accelerator.model):
                 found[(node.name, profile.resource)] = (accelerator.model, accelerator.simulated)
-    return dict(sorted(found.items(), key=lambda item: (item[0][1], item[1][0], item[0][0])))
+
+    def order(place: tuple[str, str]) -> tuple[bool, str, str, str]:
+        node, resource = place
+        return not is_in_cluster(resource), resource, found[place][0], node
+
+    return {place: found[place] for place in sorted(found, key=order)}
 
 
 def _waiting(connection: Connection, viewer: str, window: Interval, profiles: Collection[str]) -> list[Bar]:

@@ -12,7 +12,7 @@ from mlmp_spawner.operations import booking, catalog_sync, changes, timeline
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.operations.timeline import Timeline
-from mlmp_spawner.rules.catalog import Profile
+from mlmp_spawner.rules.catalog import Accelerator, Profile
 from mlmp_spawner.rules.reservations import Interval, Reservation, free_steps
 from mlmp_spawner.store import tables
 from mlmp_spawner.store.transaction import transaction
@@ -119,6 +119,19 @@ def test_only_what_ones_profiles_need_is_shown(site: Site):
     assert [group.node for group in found.groups] == ["gpu-a"]
     assert shown(site, model="H100").groups == ()
     assert timeline.models(site, [large]) == ["A100"]
+
+
+def test_devices_come_before_cores_and_like_beside_like(site: Site):
+    slots = Accelerator(resource="mlmp.dev/slot", model="CPU core", count=8)
+    nodes = {
+        name: node.model_copy(update={"accelerators": (slots, *node.accelerators)})
+        for name, node in site.catalog.nodes.items()
+    }
+    cpu = Profile(name="cpu", title="CPU", resource="mlmp.dev/slot")
+    profiles = {"cpu": cpu, **site.catalog.profiles}
+    both = replace(site, catalog=site.catalog.model_copy(update={"nodes": nodes, "profiles": profiles}))
+    places = [(group.model, group.node) for group in shown(both).groups]
+    assert places == [("A100", "gpu-a"), ("A100", "gpu-b"), ("CPU core", "gpu-a"), ("CPU core", "gpu-b")]
 
 
 def test_a_window_that_is_too_wide_is_refused(site: Site):
