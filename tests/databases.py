@@ -51,12 +51,21 @@ class PostgreSQL:
         if not durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
         options = [f"-c{name}={value}" for name, value in settings.items()]
-        with (self._directory / "log").open("wb") as log:
-            command = [str(programs / "postgres"), "-D", str(data), *options]
+        self._command = [str(programs / "postgres"), "-D", str(data), *options]
+        self.start()
+
+    def start(self) -> None:
+        """Starts the server, again too; returns when it answers."""
+        with (self._directory / "log").open("ab") as log:
             self._server = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd="/", preexec_fn=_end_with_parent, **self._as
+                self._command, stdout=log, stderr=log, cwd="/", preexec_fn=_end_with_parent, **self._as
             )
         self._wait()
+
+    def kill(self) -> None:
+        """Ends it as a loss of power would; :meth:`start` recovers. What was acknowledged is kept if ``durable``."""
+        os.kill(self._server.pid, signal.SIGKILL)
+        self._server.wait()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 60
