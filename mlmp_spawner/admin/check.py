@@ -1,4 +1,4 @@
-"""``mlmp check``: everything that is wrong with configuration, catalog and machine, at once."""
+"""``mlmp check``: everything that is wrong with configuration, catalog and machine, or cluster, at once."""
 
 from __future__ import annotations
 
@@ -50,11 +50,24 @@ CLASSES = {
 )
 @click.option("--account", default=accounts.NAME, show_default=True, help="As for mlmp up.")
 @click.option("--simulate", is_flag=True, help="As for mlmp up.")
+@click.option("--kubernetes", is_flag=True, help="Look at the cluster that KUBECONFIG names instead of this machine.")
+@click.option(
+    "--namespace", metavar="NAME", help="With --kubernetes: of users' pods.  [default: c.MLMP.namespace]",
+)  # fmt: skip
 def check(
     session: Session, data: Path | None, catalog: Path | None, config: Path | None, host: str, port: int, auth: str,
-    account: str, simulate: bool,
+    account: str, simulate: bool, kubernetes: bool, namespace: str | None,
 ) -> None:  # fmt: skip
-    """List everything that is wrong with configuration, catalog and this machine. Exit status: 0 or 2."""
+    """List everything that is wrong with configuration, catalog and this machine, or the cluster.
+
+    With --kubernetes only --catalog, --config and --namespace count; inside one of MLMP's pods none is needed.
+    Exit status: 0 or 2; 3 where the cluster does not answer.
+    """
+    if kubernetes:
+        _answer(session, of_cluster(catalog, config, namespace))
+        return
+    if namespace:
+        raise click.UsageError("--namespace goes with --kubernetes")
     usual = accounts.DATA if auth == "pam" else user_data_path("mlmp", appauthor=False)
     data = (data or usual).absolute()
     catalog = catalog or shared_file("profiles")
@@ -80,8 +93,36 @@ def check(
         found += check_system_users.findings(data, catalog, account, _pam_service(config or own))
         found.sort(key=lambda finding: not finding.wrong)
     _answer(session, found)
-    if any(finding.wrong for finding in found):
-        click.get_current_context().exit(2)
+
+
+def of_cluster(catalog: Path | None, config: Path | None, namespace: str | None) -> list[Finding]:
+    """What is wrong with a hub on Kubernetes.
+
+    :raises ConfigurationError: no cluster is configured. :raises Unavailable: it does not answer.
+    """
+    # Their libraries are those of the extra [kube].
+    from kubespawner import KubeSpawner
+
+    from mlmp_spawner.admin import check_cluster
+    from mlmp_spawner.admin.cluster import Cluster
+    from mlmp_spawner.spawners.kube import MLMPKubeSpawner
+
+    config = config or (check_cluster.CONFIG if check_cluster.CONFIG.exists() else None)
+    said = check_cluster.load(config)
+    settings = said.get("MLMP", Config())
+    folder = catalog or Path(settings.get("catalog") or shared_file("profiles"))
+    what = ToCheck(
+        data=folder,
+        catalog=folder,
+        db_url=str(settings.get("db_url", "")),
+        config=config,
+        classes=CLASSES | {"KubeSpawner": KubeSpawner, "MLMPKubeSpawner": MLMPKubeSpawner},
+        extras=("hub", "kube"),
+    )
+    where = namespace or str(settings.get("namespace") or MLMP.namespace.default_value)
+    return rules.wrong_first(
+        [*check_cluster.findings(Cluster(), said, folder, where), *rules.check_beside_cluster(what)]
+    )
 
 
 def _pam_service(config: Path) -> str:
@@ -120,6 +161,7 @@ def _answer(session: Session, found: list[Finding]) -> None:
         show.print_json(
             {"ok": not wrong, "wrong": [_plain(f) for f in wrong], "remarks": [_plain(f) for f in remarks]}
         )
+        _exit(wrong)
         return
     for finding in found:
         session.say(f"{'wrong' if finding.wrong else 'note '}  {finding.subject}: {finding.message}")
@@ -127,6 +169,12 @@ def _answer(session: Session, found: list[Finding]) -> None:
             session.say(f"       -> {finding.hint}")
     things = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
     session.say(f"{things} wrong." if wrong else "Nothing is wrong.")
+    _exit(wrong)
+
+
+def _exit(wrong: list[Finding]) -> None:
+    if wrong:
+        click.get_current_context().exit(2)
 
 
 def _plain(finding: Finding) -> dict[str, str]:

@@ -36,8 +36,11 @@ class Cluster:
         self.inside = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
         settings = client.Configuration()
         try:
-            load: Callable[..., object] = config.load_incluster_config if self.inside else config.load_kube_config
-            load(client_configuration=settings)
+            if self.inside:
+                config.load_incluster_config(client_configuration=settings)
+            else:  # named, since the library itself looks at the environment only when it is imported
+                file = os.environ.get("KUBECONFIG") or "~/.kube/config"
+                config.load_kube_config(file, client_configuration=settings)
         except (config.ConfigException, OSError, yaml.YAMLError, ValueError, TypeError, KeyError) as error:
             said = " ".join(str(error).split()).rstrip(".")
             raise ConfigurationError([f"no Kubernetes cluster is configured: {said}; set KUBECONFIG"]) from error

@@ -8,7 +8,7 @@ import shlex
 import socket
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -26,7 +26,9 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError
 from mlmp_spawner.operations import limits
 from mlmp_spawner.operations.one_machine import one_machine_catalog
+from mlmp_spawner.operations.outages import NO_END
 from mlmp_spawner.rules.catalog import Catalog
+from mlmp_spawner.rules.nodes import is_automatic
 from mlmp_spawner.rules.values import choices, quoted
 from mlmp_spawner.settings import load_config
 from mlmp_spawner.store import limits as limit_entries
@@ -60,6 +62,7 @@ class ToCheck:
     ``config`` is the admin's own file, if there is one; ``classes`` are those whose traits it may set.
     ``programs`` look for what else is needed, and raise a ConfigurationError where it is not there.
     ``several_accounts``: users' servers run as users of the system. No ``ports``: MLMP listens at them already.
+    ``extras``: the parts of MLMP that must be installed.
     """
 
     data: Path
@@ -73,6 +76,7 @@ class ToCheck:
     several_accounts: bool = False
     simulate: bool = False
     python: Path = Path(sys.executable)
+    extras: Sequence[str] = ("hub",)
 
 
 def check(what: ToCheck) -> list[Finding]:
@@ -81,28 +85,40 @@ def check(what: ToCheck) -> list[Finding]:
         packages, python, programs, configuration, data_directory, database, lost_places, away, set_limits, address,
         catalog,
     )  # fmt: skip
-    found = [finding for part in parts for finding in part(what)]
+    return wrong_first(finding for part in parts for finding in part(what))
+
+
+def check_beside_cluster(what: ToCheck) -> list[Finding]:
+    """All that can be said without the cluster, where servers run on one: what is installed, settings, database."""
+    parts = (packages, configuration, database, lost_places, away, set_limits)
+    return wrong_first(finding for part in parts for finding in part(what))
+
+
+def wrong_first(found: Iterable[Finding]) -> list[Finding]:
+    """In the same order, but what is wrong before the remarks."""
     return sorted(found, key=lambda finding: not finding.wrong)
 
 
 def packages(what: ToCheck) -> Iterator[Finding]:
     """Whether all that a hub needs is installed, in versions that go together."""
+    install = f"pip install 'mlmp-spawner[{','.join(what.extras)}]'"
     try:
         wanted = [Requirement(text) for text in requires("mlmp-spawner") or ()]
     except PackageNotFoundError:
         yield Finding("packages", "mlmp-spawner is not installed, only its files are there", "pip install .[hub]")
         return
     for requirement in wanted:
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": "hub"}):
+        marker = requirement.marker
+        if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in what.extras):
             continue
         try:
             found = version(requirement.name)
         except PackageNotFoundError:
-            yield Finding("packages", f"{requirement.name} is missing", "pip install 'mlmp-spawner[hub]'")
+            yield Finding("packages", f"{requirement.name} is missing", install)
             continue
         if not requirement.specifier.contains(found, prereleases=True):
             message = f"{requirement.name} {found} is installed; needed is {requirement.specifier}"
-            yield Finding("packages", message, "pip install 'mlmp-spawner[hub]'")
+            yield Finding("packages", message, install)
 
 
 def python(what: ToCheck) -> Iterator[Finding]:
@@ -187,6 +203,9 @@ def _file_system(path: Path) -> str:
 
 def database(what: ToCheck) -> Iterator[Finding]:
     """Whether the database answers, and has the tables of this release."""
+    if not what.db_url:
+        yield Finding("database", "c.MLMP.db_url is not known here, so the database was not looked at", wrong=False)
+        return
     try:
         url = database_url(what.db_url)
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
@@ -219,8 +238,11 @@ def away(what: ToCheck) -> Iterator[Finding]:
     for one in _of_database(what, lambda connection: outages.current(connection, since=now)):
         if one.start <= now:
             why = f": {quoted(one.reason)}" if one.reason else ""
-            message = f"{quoted(one.node)} takes no bookings until {to_iso(one.end)}{why}"
-            yield Finding("maintenance", message, f"mlmp undrain {shlex.quote(one.node)}", wrong=False)
+            until = "somebody ends it" if one.end >= NO_END else to_iso(one.end)
+            hint = f"mlmp undrain {shlex.quote(one.node)}"
+            if is_automatic(one):
+                until, hint = "the cluster has it again", "it then takes bookings by itself"
+            yield Finding("maintenance", f"{quoted(one.node)} takes no bookings until {until}{why}", hint, wrong=False)
     if waiting := len(_of_database(what, lambda connection: store.waiting(connection, now))):
         yield Finding("bookings", f"{waiting} wait for a place", wrong=False)
 
@@ -243,6 +265,8 @@ def _where(path: tuple[int | str, ...]) -> str:
 
 def _of_database(what: ToCheck, question: Callable[[Connection], list[T]]) -> list[T]:
     """What the database answers; nothing where something is wrong with it, which is said elsewhere."""
+    if not what.db_url:
+        return []
     try:
         url = database_url(what.db_url)
         if (url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()) or (
