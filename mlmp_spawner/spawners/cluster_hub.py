@@ -27,14 +27,6 @@ SECRETS = ("MLMP_DB_URL", "MLMP_SERVICE_TOKEN", "CONFIGPROXY_AUTH_TOKEN")
 ADDED = ("services", "load_roles", "template_paths")
 """Lists of ``c.JupyterHub`` that MLMP needs itself: what the values say comes after what is there."""
 
-RESTRICTED: dict[str, Any] = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "runAsNonRoot": True,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-"""What Pod Security ``restricted`` asks of every container."""
-
 
 @dataclass(frozen=True, slots=True)
 class Users:
@@ -149,7 +141,6 @@ def _configure_users(c: Config, cluster: Cluster) -> None:
         uid=users.uid,
         gid=users.gid,
         fs_gid=users.gid,
-        container_security_context=RESTRICTED,
         # The environment of a pod needs no list of all Services.
         extra_pod_config={"enableServiceLinks": False},
         image_pull_secrets=[{"name": name} for name in users.image_pull_secrets],

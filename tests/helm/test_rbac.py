@@ -1,0 +1,78 @@
+"""What each part may ask of the API server: exactly this, and nothing more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.helm.chart import Manifest, names, of, pods, render
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("helm")]
+
+IN_USERS_NAMESPACE = {
+    "mlmp-hub": {"pods": "create delete get list watch", "events": "get list watch"},
+    "mlmp-service": {"pods": "create delete get list patch watch", "events": "get list"},
+    "mlmp-enforcer": {"pods": "delete list"},
+}
+WITHOUT_TOKEN = {"mlmp-proxy", "mlmp-postgresql", "mlmp-test"}
+
+
+def rules(manifest: Manifest) -> dict[str, str]:
+    """Resource -> verbs; all of the core group, none by name."""
+    found: dict[str, str] = {}
+    for rule in manifest["rules"]:
+        assert rule.keys() == {"apiGroups", "resources", "verbs"}
+        assert rule["apiGroups"] == [""]
+        for resource in rule["resources"]:
+            found[resource] = " ".join(sorted({*found.get(resource, "").split(), *rule["verbs"]}))
+    return found
+
+
+def rights(manifests: list[Manifest]) -> dict[str, dict[str, Any]]:
+    """Service account -> its rights by namespace ("*": in the whole cluster), as bound."""
+    found: dict[str, dict[str, Any]] = {}
+    for binding in manifests:
+        if binding["kind"] not in ("RoleBinding", "ClusterRoleBinding"):
+            continue
+        role = of(manifests, binding["roleRef"]["kind"], binding["roleRef"]["name"])
+        where = binding["metadata"].get("namespace", "*")
+        assert role["metadata"].get("namespace", "*") == where
+        for subject in binding["subjects"]:
+            assert (subject["kind"], subject["namespace"]) == ("ServiceAccount", "mlmp")
+            assert where not in found.setdefault(subject["name"], {})
+            found[subject["name"]][where] = rules(role)
+    return found
+
+
+def test_each_service_account_has_exactly_the_rights_of_the_table() -> None:
+    manifests = render()
+    expected = {name: {"mlmp": table} for name, table in IN_USERS_NAMESPACE.items()}
+    expected["mlmp-service"]["*"] = {"nodes": "get list watch"}
+    assert rights(manifests) == expected
+    assert names(manifests, "ServiceAccount") == set(expected)
+
+
+def test_with_a_namespace_of_users_the_rights_are_there_and_not_in_the_releases_own() -> None:
+    found = rights(render({"users": {"namespace": "students"}}))
+    assert {name: set(table) for name, table in found.items()} == {
+        "mlmp-hub": {"students"}, "mlmp-service": {"students", "*"}, "mlmp-enforcer": {"students"}
+    }  # fmt: skip
+
+
+def test_the_hub_may_make_claims_only_where_users_have_one_each() -> None:
+    found = rights(render({"users": {"storage": {"type": "dynamic"}}}))
+    assert found["mlmp-hub"]["mlmp"] == IN_USERS_NAMESPACE["mlmp-hub"] | {"persistentvolumeclaims": "create get"}
+
+
+def test_pods_of_other_namespaces_are_listed_only_where_an_admin_wants_it() -> None:
+    found = rights(render({"service": {"seeAllPods": True}}))
+    assert found["mlmp-service"]["*"] == {"nodes": "get list watch", "pods": "list"}
+
+
+def test_nobody_else_has_a_token() -> None:
+    made = pods(render())
+    without = {name for name, pod in made.items() if pod["spec"].get("automountServiceAccountToken") is False}
+    accounts = {name: pod["spec"].get("serviceAccountName") for name, pod in made.items() if name not in without}
+    assert without == WITHOUT_TOKEN
+    assert accounts == {name: name for name in IN_USERS_NAMESPACE}
