@@ -10,12 +10,13 @@ from sqlalchemy import Connection
 
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations import limits, planning
+from mlmp_spawner.operations.outages import NO_END
 from mlmp_spawner.operations.requests import usable_profile
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules import policy
 from mlmp_spawner.rules.catalog import Image, Limits, Profile
 from mlmp_spawner.rules.placement import Board, Wanted, longest_from
-from mlmp_spawner.rules.reservations import Interval, Reservation, Step, first_free
+from mlmp_spawner.rules.reservations import Interval, Outage, Reservation, Step, first_free
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.transaction import read
 from mlmp_spawner.units import DAY, HOUR, MINUTE
@@ -50,13 +51,23 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Away:
+    """A node takes no bookings just now; until when (ms UTC), None: until somebody ends that."""
+
+    node: str
+    until: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileOffer:
     """A profile as it stands now.
 
     ``free_now`` and ``total`` count units over all nodes, ``largest`` is the most of them on one node. One could have
     ``units`` of them (the profile's number) until ``free_until`` at the latest, None if not now; then ``first_free``
     tells from when for the profile's default duration. ``choices`` break no limit; where that leaves none, ``refused``
-    says which limits the shortest would break. ``images`` to choose from, none where there is no choice.
+    says which limits the shortest would break; where nothing is free, ``away`` names its nodes that are out of use.
+    ``images`` to choose from, none where there is no choice.
     """
 
     profile: Profile
@@ -70,6 +81,7 @@ class ProfileOffer:
     choices: tuple[Choice, ...]
     images: tuple[Image, ...] = ()
     refused: str | None = None
+    away: tuple[Away, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +139,24 @@ def offer(site: Site, *, actor: Actor, now: int) -> Offer:
     with read(site.engine) as connection:
         mine = store.of_owner(connection, actor.name, since=now - policy.WEEK)
         holding = limits.rules(connection, site)
+        outages = store.outages(connection, Interval(now, now + 1))
         profiles = []
         for profile in site.catalog.profiles_for(actor.groups):
             rules = limits.of(holding, actor.name, actor.groups, profile)
-            profiles.append(_within(site, rules, mine, _profile_offer(connection, site, rules, profile, now), now))
+            found = _profile_offer(connection, site, rules, profile, now)
+            if not found.choices:
+                found = replace(found, away=_away(site, profile, outages))
+            profiles.append(_within(site, rules, mine, found, now))
     bookings = (row for row in mine if row.state(now) != "ended")
     in_order = tuple(sorted(bookings, key=lambda row: (row.start, row.id)))
     return Offer(now, in_order, tuple(profiles), site.not_enforced)
+
+
+def _away(site: Site, profile: Profile, outages: Sequence[Outage]) -> tuple[Away, ...]:
+    nodes = planning.nodes_of(site, profile.name)
+    return tuple(
+        Away(one.node, None if one.end >= NO_END else one.end, one.reason) for one in outages if one.node in nodes
+    )
 
 
 def _within(site: Site, rules: Limits, mine: Sequence[Reservation], found: ProfileOffer, now: int) -> ProfileOffer:

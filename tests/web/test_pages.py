@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from mlmp_spawner.errors import Conflict
-from mlmp_spawner.operations import changes
+from mlmp_spawner.operations import changes, outages
 from mlmp_spawner.operations.site import Actor
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
-from tests.operations.conftest import NOW, ben
+from tests.operations.conftest import NOW, admin, ben
 from tests.web.harness import PREFIX, RunningApp
 from tests.web.visitor import HOSTILE, Visitor, app_listing, booked, running, text
 
@@ -79,6 +79,19 @@ def test_home_says_what_is_free_and_until_when(app: RunningApp, visit: Callable[
     booked(app, ben, start=NOW + 2 * HOUR, units=2, hours=60)
     words = text(visit("ann-token").get())
     assert "2 of 6 free until" in words
+
+
+def test_where_nothing_is_free_home_names_the_machines_that_are_away(app: RunningApp, visit: Callable[[str], Visitor]):
+    outages.set_outages(app.site, "gpu-b", [outages.Wanted(reason=HOSTILE)], actor=admin, now=NOW)
+    ann_ = visit("ann-token")
+    assert "takes no bookings" not in text(ann_.get()), "the other machine is free"
+    wanted = [outages.Wanted(end=NOW + 3 * HOUR, reason="new disks")]
+    outages.set_outages(app.site, "gpu-a", wanted, actor=admin, now=NOW)
+    words = text(ann_.get())
+    assert "none free · first 11:00 for 4 h" in words
+    assert "gpu-a takes no bookings until 11:00 : new disks." in words
+    assert f"gpu-b takes no bookings until further notice: {HOSTILE}." in words
+    assert HOSTILE not in ann_.answer.text
 
 
 def test_a_button_of_home_books_from_now_and_starts(app: RunningApp, visit: Callable[[str], Visitor]):
