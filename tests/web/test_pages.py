@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from mlmp_spawner.errors import Conflict
-from mlmp_spawner.operations import changes, outages
+from mlmp_spawner.operations import changes, limit_settings, outages
+from mlmp_spawner.operations.limit_settings import Subject
 from mlmp_spawner.operations.site import Actor
-from mlmp_spawner.rules.catalog import Catalog
+from mlmp_spawner.rules.catalog import Catalog, Limits
 from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
 from tests.operations.conftest import NOW, admin, ben
 from tests.web.harness import PREFIX, RunningApp
@@ -162,6 +163,29 @@ def test_a_form_that_home_does_not_have_starts_and_books_nothing(
     assert "<script>alert" not in page
     assert not app.hub.asked
     assert not app_listing(app)
+
+
+# -- Book ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_limit_that_is_in_the_way_is_said_once_with_what_stays_within_it(
+    app: RunningApp, visit: Callable[[str], Visitor]
+):
+    limit_settings.put(app.site, Subject("everybody"), Limits(units_at_once=2), actor=admin, now=NOW)
+    ann_ = visit("ann-token")
+    ann_.get("book?units=4&duration=2h")
+    words = text(ann_.press("book"))
+    assert ann_.answer.status_code == 403
+    assert "Not booked: that is over a limit, see below." in words
+    assert words.count("At most 2 units at once") == 1 and "Take 2 × A100 for 2 h" in words
+
+
+def test_a_limit_of_a_form_that_the_sentence_does_not_say_is_told_in_full(
+    app: RunningApp, visit: Callable[[str], Visitor]
+):
+    ann_ = visit("ann-token")
+    words = text(ann_.post(PREFIX + "book", {"profile": "gpu", "duration": "50d"}))
+    assert words.count("A booking lasts at most 40 d") == 1
 
 
 # -- what one does with bookings ----------------------------------------------------------------------------------
