@@ -19,17 +19,19 @@ PATIENCE = 10.0
 """Seconds that one answer of the cluster may take."""
 
 
-async def connect() -> client.ApiClient:
+async def connect(kubeconfig: str | None = None) -> client.ApiClient:
     """A client of the cluster; close it when it is no longer needed.
 
+    :param kubeconfig: the file that says where the cluster is, where not the surroundings do.
     :raises Unavailable: neither a service account nor a kubeconfig says where the cluster is.
     """
     configuration = client.Configuration()
     try:
-        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=configuration)
         else:
-            await config.load_kube_config(client_configuration=configuration)
+            file = kubeconfig or os.environ.get("KUBECONFIG")
+            await config.load_kube_config(config_file=file, client_configuration=configuration)
     except (config.ConfigException, OSError) as error:
         raise Unavailable(f"No Kubernetes cluster is configured: {error}.", hint="Set KUBECONFIG.") from error
     return client.ApiClient(configuration)
@@ -54,9 +56,13 @@ async def answer(question: Awaitable[T], *, patience: float = PATIENCE) -> T:
 
 
 class Connection:
-    """A connection that is opened when it is first needed; one that could not be opened is tried again."""
+    """A connection that is opened when it is first needed; one that could not be opened is tried again.
 
-    def __init__(self) -> None:
+    :param kubeconfig: see :func:`connect`.
+    """
+
+    def __init__(self, kubeconfig: str | None = None) -> None:
+        self.kubeconfig = kubeconfig
         self._client: client.ApiClient | None = None
         self._opening = asyncio.Lock()
 
@@ -67,7 +73,7 @@ class Connection:
         """
         async with self._opening:
             if self._client is None:
-                self._client = await connect()
+                self._client = await connect(self.kubeconfig)
         return await answer(question(self._client), patience=patience)
 
     async def close(self) -> None:
