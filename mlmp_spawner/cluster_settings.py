@@ -33,6 +33,11 @@ class ClusterSettings(Configurable):
     preload_timeout = Float(
         1800, min=1, help="On Kubernetes: seconds that pulling an image ahead of a booking may take."
     ).tag(config=True)
+    preload_priority_class = Unicode(
+        "",
+        help="""On Kubernetes: the priority class of the pods that pull images ahead of time, best one of the lowest;
+        empty: the cluster's default.""",
+    ).tag(config=True)
     see_all_pods = Bool(
         False,
         help="""On Kubernetes: whether the service may list the pods of all namespaces, to show admins which of them

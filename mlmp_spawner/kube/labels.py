@@ -26,6 +26,11 @@ STOPS_AT = "mlmp.dev/stops-at"
 ENDS_AT = "mlmp.dev/ends-at"
 """Annotation: when nothing may be left, ISO 8601 in UTC. Changes when the booking is extended."""
 
+ASKED_BY = "mlmp.dev/asked-by"
+"""Annotation of a pod that pulls an image: who wanted it by hand."""
+PROBLEM = "mlmp.dev/problem"
+"""Annotation of a pod that pulls an image: why the pull fails."""
+
 
 def deadline_annotations(deadline: Deadline) -> dict[str, str]:
     """The annotations that publish a deadline."""

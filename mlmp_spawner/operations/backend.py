@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.operations.clock import START_GRACE, Servers
+from mlmp_spawner.operations.image_states import Preloading
 from mlmp_spawner.operations.local_servers import LocalServers
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity, Watch
@@ -27,6 +28,10 @@ class Backend(Protocol):
     @property
     def start_grace(self) -> int:
         """For how long (ms) nothing is concluded from not seeing what was admitted."""
+
+    @property
+    def images(self) -> Preloading | None:
+        """What has images on their nodes ahead of time; None where servers run in none."""
 
     def answers(self) -> bool | None:
         """Whether the cluster did the last time it was asked; None where there is none to ask."""
@@ -51,6 +56,7 @@ class ThisMachine:
     """
 
     start_grace = START_GRACE
+    images = None
 
     def __init__(
         self, site: Callable[[], Site], settings: MLMP, hub: HubClient, *, seen: Callable[[Activity], None]

@@ -9,8 +9,10 @@ from mlmp_spawner.hub import HubClient
 from mlmp_spawner.kube.client import Connection
 from mlmp_spawner.kube.nodes import NodeReader
 from mlmp_spawner.kube.pods import Pods
+from mlmp_spawner.kube.preloading import PreloadPods
 from mlmp_spawner.operations.node_watch import NodeWatch
 from mlmp_spawner.operations.pod_servers import PodServers
+from mlmp_spawner.operations.preload import Preloads, settings_of
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity
 from mlmp_spawner.settings import MLMP
@@ -30,6 +32,7 @@ class Cluster:
         pods = Pods(settings.namespace, self.connection)
         self.servers = PodServers(pods, hub, silent_after=settings.hub_silent_after)
         self.nodes = NodeWatch(site, settings, NodeReader(self.connection))
+        self.images = Preloads(site, settings, PreloadPods(self.connection, settings_of(settings)))
 
     def answers(self) -> bool:
         """Whether the cluster did the last time it was asked."""
@@ -45,7 +48,7 @@ class Cluster:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What looks after nodes and images."""
-        return [self.nodes.run()]
+        return [self.nodes.run(), self.images.run()]
 
     async def close(self) -> None:
         """Closes the connections to the cluster."""
