@@ -293,6 +293,27 @@ def test_a_booking_tells_its_history(app: RunningApp, visit: Callable[[str], Vis
     assert "booked by you" in words and "cancelled by root" in words
 
 
+# -- what was saved -----------------------------------------------------------------------------------------------
+
+
+def test_what_was_saved_is_said(app: RunningApp, visit: Callable[[str], Visitor]):
+    root = visit("admin-token")
+    for step, words in (
+        ("set", "These limits hold for ben now."),
+        ("reset", "For ben the catalog's limits hold again."),
+    ):
+        root.get("admin/limits?name=user:ben")
+        assert f"Saved. {words}" in text(root.press("admin/limits", value=step))
+    group = root.get("admin/people?done=set:group:lab")
+    assert "These limits hold for the group lab now." in text(group)
+    assert "Saved" not in root.get("admin/people?done=1") + root.get("admin/people?done=set:" + HOSTILE)
+    sent = {"reason": "new disks", "bookings": "keep"}
+    assert "Saved. This is when gpu-a is away." in text(root.post(f"{PREFIX}admin/machines/gpu-a", sent))
+    ann_ = visit("ann-token")
+    ann_.get("preferences")
+    assert "Saved. This is what you are told from now on, and how." in text(ann_.press("preferences"))
+
+
 # -- what others write --------------------------------------------------------------------------------------------
 
 

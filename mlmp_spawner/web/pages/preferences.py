@@ -13,7 +13,7 @@ from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.pages.base import Page
 
 DONE = {
-    "saved": "Saved.",
+    "saved": "Saved. This is what you are told from now on, and how.",
     "tested": "A test notice is on its way: ",
     "revoked": "The address of your calendar is dead. Programs that had it get nothing any more.",
 }

@@ -35,8 +35,13 @@ class AdminPage(Page):
         """Answers with a page of the admin's."""
         live = await self.live()
         shown: dict[str, Any] = {"problem": problem.problem() if problem else None, "did": await self.did()}
-        shown["saved"] = self.get_query_argument("done", "") == "1"
+        done = self.get_query_argument("done", "")
+        shown["saved"] = self.saved(done) if done and not problem else None
         self.render_page(name, **live | shown | {"tabs": TABS, "tab": self.tab} | values)
+
+    def saved(self, done: str) -> str | None:
+        """What was saved just now, as the redirect's ``done`` names it; None where it names nothing."""
+        return f"This is when {self.path_args[0]} is away." if done == "1" and self.path_args else None
 
     def instant(self, name: str, text: str) -> int | None:
         """A time of a form or a query; None where it is left out.

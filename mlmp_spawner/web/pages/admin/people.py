@@ -67,6 +67,18 @@ class People(AdminPage):
         """Shows them."""
         await self.show()
 
+    def saved(self, done: str) -> str | None:
+        """Whose limits, and which hold now."""
+        step, _, whom = done.partition(":")
+        try:
+            subject = Subject.parse(whom)
+        except MLMPError:
+            return None
+        name = f"{'the group ' if subject.kind == 'group' else ''}{subject.name or 'everybody'}"
+        if step == "reset":
+            return f"For {name} the catalog's limits hold again."
+        return f"These limits hold for {name} now."
+
     async def show(self, *, problem: MLMPError | None = None) -> None:
         """Everybody."""
         found, settings = await self.context.run(all_people, self.site, now=self.now)
@@ -102,7 +114,7 @@ class LimitsOf(AdminPage):
             await self.refuse(as_error(error))
             return
         self.context.feed.wake()
-        self.go("admin/people", done="1")
+        self.go("admin/people", done=f"{'reset' if said is None else 'set'}:{subject}")
 
     async def show(self, *, problem: MLMPError | None = None) -> None:
         """What is said for the subject that the query or the form names."""
