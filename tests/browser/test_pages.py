@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from mlmp_spawner.operations import changes, waitlist
 from mlmp_spawner.units import DAY, HOUR, MINUTE
 from tests.browser.played import AXE, booked, running, serious, settled
 from tests.operations.conftest import NOW, ben
@@ -59,6 +60,22 @@ def test_a_change_elsewhere_takes_neither_focus_nor_scroll_nor_what_was_put_in(
     assert page.locator("#units-gpu").input_value() == "2"
     expect(page.get_by_role("button", name="+1 h")).to_be_focused()
     assert page.evaluate("window.scrollY") == 120
+
+
+def test_what_was_said_of_waiting_is_no_longer_said_when_it_got_a_place(app: RunningApp, person: Callable[..., Page]):
+    taken = [booked(app, ben, units=units, hours=4) for units in (4, 2)]
+    page = person(path="book?units=4&duration=1h")
+    page.locator("#book").click()
+    page.locator("#refusal").get_by_role("button", name="Join the waitlist").click()
+    expect(page.locator("#done")).to_contain_text("On the waitlist: 4 × A100")
+    booked(app, ben, start=NOW + DAY)
+    expect(page.locator("#live")).to_contain_text("waiting")
+    expect(page.locator("#done")).to_be_visible()
+    changes.cancel(app.site, taken[0].id, actor=ben, now=app.now)
+    assert waitlist.promote(app.site, now=app.now)
+    app.feed.wake()
+    expect(page.locator("#live")).to_contain_text("ready to start")
+    expect(page.locator("#done")).to_have_count(0)
 
 
 def test_the_time_alone_changes_a_page(app: RunningApp, person: Callable[..., Page]):

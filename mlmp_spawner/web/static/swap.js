@@ -49,7 +49,15 @@ function apply(main, parts) {
   for (const id of parts) {
     morph(document.getElementById(id), main.querySelector(`#${id}`));
   }
+  unsay();
   root.dispatchEvent(new CustomEvent("mlmp:fresh"));
+}
+
+/** "On the waitlist" is said as long as it is so: the bookings on the page know. */
+function unsay() {
+  const said = document.querySelector("#flash [data-waits]");
+  const booking = said && document.getElementById(`booking-${said.dataset.waits}`);
+  if (booking && !booking.querySelector(".mlmp-mark-waiting")) said.remove();
 }
 
 /** Says that something failed that should not have. */
