@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from mlmp_spawner.operations import changes, history, outages
+from mlmp_spawner.operations import catalog_sync, changes, history, node_outages, outages
 from mlmp_spawner.operations.changes import Changes
+from mlmp_spawner.operations.cluster_look import ClusterLook
+from mlmp_spawner.operations.watch import Activity
+from mlmp_spawner.rules.foreign_pods import Foreigner
+from mlmp_spawner.rules.nodes import CORDONED, ClusterNode
 from mlmp_spawner.units import DAY, HOUR, MINUTE, to_iso
 from mlmp_spawner.web.context import State
 from tests.operations.conftest import NOW, ann, ben
@@ -47,6 +52,66 @@ def test_machines_say_what_is_free_and_until_when(app: RunningApp, admin: Visito
     booked(app, ben, units=4, hours=3)
     words = text(admin.get("admin"))
     assert "gpu-a 4 × A100 0 of 4 free until 11:00" in words and "gpu-b 2 × A100 2 of 2 free" in words
+
+
+def seen(app: RunningApp, **more: object) -> None:
+    """The site is on a cluster whose gpu-a has lost a GPU, and that has a node which is not in the catalog."""
+    gpu = "nvidia.com/gpu"
+    nodes = (ClusterNode("gpu-a", units={gpu: 3}), ClusterNode("gpu-b", units={gpu: 2}, cordoned=True),
+             ClusterNode("gpu-z", units={gpu: 8}))  # fmt: skip
+    look = replace(ClusterLook(NOW, nodes), **more)  # type: ignore[arg-type]
+    app.context.activity = lambda: Activity(cluster=look)
+
+
+def test_machines_of_a_cluster_say_where_it_differs_from_the_catalog(app: RunningApp, admin: Visitor):
+    assert "The cluster" not in text(admin.get("admin")), "on one machine there is none"
+    seen(app)
+    words = text(admin.get("admin"))
+    assert "differs 4 nvidia.com/gpu in the catalog, 3 in the cluster" in words
+    assert "it is cordoned in the cluster kubectl uncordon gpu-b" in words
+    assert "gpu-z it has 8 nvidia.com/gpu and is not in the catalog" in words
+    assert "Pods of other namespaces are not looked at" in words
+
+
+def test_capacity_that_the_cluster_lacks_is_said_with_the_reason(app: RunningApp, admin: Visitor):
+    catalog_sync.set_units(app.site, {("gpu-a", "nvidia.com/gpu"): 4}, {("gpu-a", "nvidia.com/gpu"): 3}, now=NOW)
+    assert "3 × A100 the cluster has 3 of 4 nvidia.com/gpu 3 of 3 free" in text(admin.get("admin"))
+
+
+def test_pods_of_nobodys_booking_are_shown_and_hostile_names_harmless(app: RunningApp, admin: Visitor):
+    pods = (Foreigner("research", HOSTILE, "gpu-a", "nvidia.com/gpu", 2, NOW - HOUR, 1),)
+    seen(app, foreign=pods, problem="The Kubernetes cluster does not answer.")
+    words = text(admin.get("admin"))
+    assert "gpu-a 2 × nvidia.com/gpu 1 missing for bookings 07:00" in words
+    assert "not seen the last time: The Kubernetes cluster does not answer. What is shown is from" in words
+    assert HOSTILE not in admin.answer.text
+    seen(app, foreign=())
+    assert "No other pod takes units that people book" in text(admin.get("admin"))
+
+
+def test_what_the_watch_took_out_of_use_no_form_ends(app: RunningApp, admin: Visitor):
+    node_outages.begin(app.site, "gpu-a", CORDONED, now=NOW - HOUR)
+    words = text(admin.get("admin/machines/gpu-a"))
+    assert "until the cluster has it again cordoned in the cluster ends by itself" in words
+    assert "End it now" not in words and "until the cluster has it again" in text(admin.get("admin"))
+    with app.client("admin-token") as program:
+        answer = program.put("nodes/gpu-a/outages", json={"items": []}).json()
+    assert [(one["reason"], one["automatic"]) for one in answer["items"]] == [(CORDONED, True)]
+
+
+def test_programs_get_the_cluster_beside_the_catalog(app: RunningApp):
+    with app.client("admin-token") as admin:
+        empty = admin.get("cluster").json()
+        assert (empty["kubernetes"], empty["nodes"], empty["foreign_pods"]) == (False, [], None)
+        seen(app, foreign=(Foreigner("research", "train", "gpu-a", "nvidia.com/gpu", 2, NOW, 0),))
+        body = admin.get("cluster").json()
+        outage = admin.get("nodes").json()["items"][0]
+    assert [(one["name"], one["in_catalog"], one["cordoned"]) for one in body["nodes"]] == [
+        ("gpu-a", True, False), ("gpu-b", True, True), ("gpu-z", False, False),
+    ]  # fmt: skip
+    assert body["nodes"][0]["units"] == [{"resource": "nvidia.com/gpu", "catalog": 4, "cluster": 3}]
+    assert body["nodes"][0]["differences"][0]["wrong"] and body["foreign_pods"][0]["name"] == "train"
+    assert outage["units"][0]["listed"] == 4 and outage["units"][0]["why"] == ""
 
 
 def test_maintenance_says_whom_it_would_hit_before_anything_is_changed(app: RunningApp, admin: Visitor):

@@ -41,7 +41,9 @@ def test_a_state_of_every_node(ann: httpx.Client, admin: httpx.Client):
     ann.post("reservations", json={"profile": "gpu", "units": 3, "duration": "1h"})
     admin.put("nodes/gpu-b/outages", json={"items": [{"reason": "fan"}, WINDOW]})
     a, b = ann.get("nodes").json()["items"]
-    assert a["units"] == [{"resource": "nvidia.com/gpu", "model": "A100", "capacity": 4, "taken": 3}]
+    assert a["units"] == [
+        {"resource": "nvidia.com/gpu", "model": "A100", "capacity": 4, "taken": 3, "listed": 4, "why": ""}
+    ]
     assert (a["outage"], a["planned"]) == (None, [])
     assert (b["outage"]["reason"], b["outage"]["end"], len(b["planned"])) == ("fan", None, 1)
 

@@ -12,7 +12,7 @@ from mlmp_spawner.units import HOUR, to_iso
 from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW
-from tests.web.harness import PREFIX, TOKENS, RunningApp
+from tests.web.harness import PREFIX, TOKENS, PlayedImages, RunningApp
 
 #: What a caller gets on a booking of ann's: `in` (answered), or the status of the refusal.
 CALLERS = {
@@ -23,6 +23,7 @@ CALLERS = {
     "owner": "ann-token",
     "owner's server": "server-token",
     "other": "ben-token",
+    "instructor": "teacher-token",
     "foreign": "foreign-token",  # eve, with a scope that is filtered to ann
     "narrow admin": "narrow-admin-token",  # "admin": true, but without any admin scope
     "filtered admin": "filtered-admin-token",
@@ -32,9 +33,10 @@ CALLERS = {
 ANYBODY = dict.fromkeys(CALLERS, "in")
 LET_IN = ANYBODY | {"nobody": 401, "unknown token": 401, "outsider": 403}
 BOOKERS = LET_IN | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
-OWNERS = BOOKERS | {"other": 403}
+OWNERS = BOOKERS | {"other": 403, "instructor": 403}
 ADMINS = dict.fromkeys(LET_IN, 403) | {"nobody": 401, "unknown token": 401, "admin": "in", "hub admin": "in"}
-SEERS = LET_IN | {"other": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
+TEACHERS = ADMINS | {"instructor": "in"}
+SEERS = LET_IN | {"other": 403, "instructor": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 THEMSELVES = BOOKERS | {"owner's server": 403}  # what would outlive the server's token
 
 EXPECTED = {
@@ -62,6 +64,10 @@ EXPECTED = {
     "GET audit": ADMINS,
     "GET usage": LET_IN,
     "GET activity": ADMINS,
+    "GET cluster": ADMINS,
+    "GET images": TEACHERS,
+    "POST images/{name}/preload": TEACHERS,
+    "DELETE images/{name}/preload": TEACHERS,
     "GET stream": LET_IN,
     "GET me/notices": LET_IN,
     "POST me/notices/read": LET_IN,
@@ -80,6 +86,7 @@ QUERIES = {"GET availability": {"profile": "gpu"}}
 NAMES = {"limits/{name}": "limits/user:ann", "nodes/{name}/outages": "nodes/gpu-a/outages"}
 BODIES = {
     "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
+    "POST images/{name}/preload": {},
     "PUT limits/{name}": {"units_at_once": 3},
     "POST reservations": {"profile": "gpu", "start": to_iso(NOW + 9 * HOUR), "duration": "1h"},
     "PATCH reservations/{id}": {"title": "changed"},
@@ -90,9 +97,10 @@ BODIES = {
 
 #: The pages, by method and pattern. A stranger is sent to the login (302); a form of a stranger is refused.
 VISITORS = LET_IN | {"nobody": 302, "unknown token": 302}
+TEACHING_VISITORS = TEACHERS | {"nobody": 302, "unknown token": 302}
 ADMIN_VISITORS = ADMINS | {"nobody": 302, "unknown token": 302}
-ITS_VISITORS = VISITORS | dict.fromkeys(("other", "foreign", "narrow admin", "filtered admin"), 404)
-ITS_SENDERS = BOOKERS | {"other": 404}
+ITS_VISITORS = VISITORS | dict.fromkeys(("other", "instructor", "foreign", "narrow admin", "filtered admin"), 404)
+ITS_SENDERS = BOOKERS | {"other": 404, "instructor": 404}
 OF_BOOKINGS = VISITORS | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 PAGES = {
     "GET ": VISITORS,
@@ -102,6 +110,8 @@ PAGES = {
     "POST book": BOOKERS,
     "GET timeline": VISITORS,
     "GET usage": VISITORS,
+    "GET images": TEACHING_VISITORS,
+    "POST images": TEACHERS,
     "GET notices": VISITORS,
     "POST notices": LET_IN,
     "GET preferences": VISITORS,
@@ -128,10 +138,17 @@ PAGES = {
 FORMS = {
     "POST book": {"profile": "gpu", "duration": "1h"},
     "POST start": {"duration:gpu": "1h"},
+    "POST images": {"step": "preload", "image": "lab"},
     "POST bookings/([a-z0-9]+)/change": {"title": "changed"},
     "POST admin/limits": {"name": "user:ann", "units_at_once": "3"},
     "POST admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": {"bookings": "keep", "reason": "test"},
 }
+
+
+@pytest.fixture(autouse=True)
+def images(app: RunningApp) -> None:
+    """The site is a cluster's, so that there are images to see."""
+    app.context.images = PlayedImages()
 
 
 @pytest.fixture
@@ -191,6 +208,15 @@ def test_who_is_no_admin_finds_no_way_to_the_admins_pages(app: RunningApp, booke
         with app.client(token, Accept="text/html") as client:
             page = client.get(app.url + PREFIX).text
         assert (f'href="{PREFIX}admin"' in page) == (PAGES["GET admin"][caller] == "in"), caller
+
+
+def test_who_runs_no_course_finds_no_way_to_the_images(app: RunningApp, booked: str):
+    for caller, token in CALLERS.items():
+        if PAGES["GET "][caller] != "in":
+            continue
+        with app.client(token, Accept="text/html") as client:
+            page = client.get(app.url + PREFIX).text
+        assert (f'href="{PREFIX}images"' in page) == (PAGES["GET images"][caller] == "in"), caller
 
 
 @pytest.mark.parametrize("call", EXPECTED)

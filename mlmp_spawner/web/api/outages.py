@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations import outages
 from mlmp_spawner.operations.node_states import NodeState, node_states
+from mlmp_spawner.rules.nodes import is_automatic
 from mlmp_spawner.rules.reservations import Outage as Away
 from mlmp_spawner.web import models
 from mlmp_spawner.web.routes import Answer, Call, Route
@@ -21,6 +22,7 @@ class Outage(BaseModel):
     start: models.Instant
     end: models.Instant | None
     reason: str
+    automatic: bool = Field(False, description="the watch on the cluster's nodes opened it, and alone ends it")
 
 
 class OutageIn(models.Request):
@@ -76,6 +78,8 @@ class NodeUnits(BaseModel):
     model: str
     capacity: int
     taken: int
+    listed: int = Field(description="how many the catalog has; a cluster may have fewer of them just now")
+    why: str = Field("", description="why there are fewer than listed")
 
 
 class NodeNow(BaseModel):
@@ -151,13 +155,19 @@ def _if_match(call: Call) -> str | None:
 
 
 def _outage(one: Away) -> Outage:
-    return Outage(id=one.id, start=one.start, end=None if one.end >= outages.NO_END else one.end, reason=one.reason)
+    end = None if one.end >= outages.NO_END else one.end
+    return Outage(id=one.id, start=one.start, end=end, reason=one.reason, automatic=is_automatic(one))
 
 
 def _node(one: NodeState) -> NodeNow:
     return NodeNow(
         name=one.name,
-        units=[NodeUnits(resource=u.resource, model=u.model, capacity=u.capacity, taken=u.taken) for u in one.units],
+        units=[
+            NodeUnits(
+                resource=u.resource, model=u.model, capacity=u.capacity, taken=u.taken, listed=u.listed, why=u.why
+            )
+            for u in one.units
+        ],
         outage=_outage(one.outage) if one.outage else None,
         planned=[_outage(o) for o in one.planned],
     )

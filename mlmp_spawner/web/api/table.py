@@ -14,6 +14,8 @@ from mlmp_spawner.web.api import (
     audit,
     bookings,
     calendar,
+    cluster,
+    images,
     limits,
     notices,
     outages,
@@ -26,8 +28,8 @@ from mlmp_spawner.web.api import (
 from mlmp_spawner.web.routes import Route, handlers
 
 TABLE: tuple[Route, ...] = (
-    *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *timeline.TABLE, *stream.TABLE,
-    *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE, *own.TABLE,
+    *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *cluster.TABLE, *images.TABLE,
+    *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE, *own.TABLE,
 )  # fmt: skip
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from mlmp_spawner.errors import Invalid, MLMPError
 from mlmp_spawner.operations import outages, planning
+from mlmp_spawner.operations.cluster_view import beside
 from mlmp_spawner.operations.node_states import NodeState, node_states
 from mlmp_spawner.operations.outages import NO_END, Report, Wanted
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.nodes import is_automatic
 from mlmp_spawner.rules.reservations import Interval, Outage, Reservation
 from mlmp_spawner.store.transaction import read
 from mlmp_spawner.units import DAY
@@ -49,7 +51,7 @@ def free_until(site: Site, states: list[NodeState], *, now: int) -> dict[tuple[s
 
 
 class Machines(AdminPage):
-    """All nodes."""
+    """All nodes; on a cluster also how the catalog differs from it, and pods that nobody booked for."""
 
     tab = "admin"
 
@@ -61,7 +63,13 @@ class Machines(AdminPage):
         """What each has, and when it is away."""
         states = await self.context.run(node_states, self.site, now=self.now)
         free = await self.context.run(free_until, self.site, states, now=self.now)
-        await self.render_admin("admin_machines.html", problem=problem, states=states, free=free, no_end=NO_END)
+        look = self.context.activity().cluster
+        known = beside(self.site.catalog, look) if look else None
+        differences = {one.name: one.differences for one in known.nodes} if known else {}
+        await self.render_admin(
+            "admin_machines.html", problem=problem, states=states, free=free, no_end=NO_END, look=look, known=known,
+            differences=differences, is_automatic=is_automatic,
+        )  # fmt: skip
 
 
 class Machine(AdminPage):
@@ -104,7 +112,7 @@ class Machine(AdminPage):
         known = await self.context.run(outages.get, self.site, self.node, now=self.now)
         await self.render_admin(
             "admin_machine.html", problem=problem, node=self.node, known=known, report=report, no_end=NO_END,
-            hits=await self._hits(report) if report else [], asked=self._asked(),
+            is_automatic=is_automatic, hits=await self._hits(report) if report else [], asked=self._asked(),
         )  # fmt: skip
 
     def _asked(self) -> dict[str, str]:
