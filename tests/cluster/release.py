@@ -177,7 +177,8 @@ def values_for(cluster: Cluster, **changed: Any) -> dict[str, Any]:
         "image": _image(cluster, "hub"),
         "database": {"postgresql": {"image": _image(cluster, "postgresql"), "storage": storage_of(cluster)}},
         "catalog": catalog_for(cluster),
-        "hub": {"config": {"MLMP": {"stop_lead": 5.0, "tick": 1.0}}},
+        # Servers may use a core each, and ask for so little that many find room on a small machine.
+        "hub": {"config": {"MLMP": {"stop_lead": 5.0, "tick": 1.0}, "MLMPKubeSpawner": {"requested_share": 0.05}}},
         "service": {"seeAllPods": True},
         **changed,
     }
@@ -194,7 +195,7 @@ def catalog_for(cluster: Cluster, resource: str = RESOURCE) -> dict[str, Any]:
         for node in cluster.core().list_node().items
         if int(node.status.allocatable.get(resource, 0))
     }
-    gpu = {"title": "GPU", "images": ["lab"], "resource": resource, "cpus": 0.1, "memory": "512MiB",
+    gpu = {"title": "GPU", "images": ["lab"], "resource": resource, "cpus": 1, "memory": "512MiB",
            "min_duration": "5s", "default_duration": "10m"}  # fmt: skip
     return {
         "nodes": nodes,
