@@ -70,8 +70,9 @@ def confine(pod: Mapping[str, Any], terms: Terms) -> tuple[Json, list[str]]:
     _volumes(spec, terms.granted, beyond)
     spec["affinity"] = pinned(spec.get("affinity"), terms.node)
     spec["tolerations"] = tolerating(spec.get("tolerations"), terms.resources)
+    server = next((one for one in spec.get("containers") or () if one.get("name") == SERVER), None)
     for container in containers(spec):
-        _container(container, terms, beyond)
+        _container(container, terms, beyond, is_server=container is server)
     return made, beyond
 
 
@@ -190,9 +191,8 @@ def tolerating(tolerations: Any, resources: Mapping[str, int]) -> list[Json]:
     return made
 
 
-def _container(container: Json, terms: Terms, beyond: list[str]) -> None:
+def _container(container: Json, terms: Terms, beyond: list[str], *, is_server: bool) -> None:
     name = str(container.get("name"))
-    is_server = name == SERVER
     asked = container.get("resources") or {}
     if asked.get("claims"):
         beyond.append(f"resources.claims of the container {name}: units come from the booking")

@@ -70,10 +70,10 @@ def failing(image: str, reason: str, message: str, events: Sequence[Json]) -> Fa
     why = _in_short(str(failures[-1]["message"]) if failures else message)
     return Fails(
         "image_unreachable",
-        f"The image {image} can't be pulled: {why}.",
+        f"The image {image} can't be pulled: the registry can't be reached ({why}).",
         hint=f"Try again in a few minutes. {OTHER_IMAGE}",
         patience=0 if tries >= TRIES else PATIENCE,
-        step=f"Pulling the image {image} again: {why}",
+        step=f"Pulling the image {image} again ({why})",
     )
 
 
@@ -94,8 +94,7 @@ def _for_good(image: str, reason: str, said: str) -> Fails | None:
 
 def _in_short(message: str) -> str:
     """The end of a long chain of causes is the cause: ``dial tcp …: i/o timeout``."""
-    text = message.partition("failed to do request: ")[2] or message
-    return sentence(text.rpartition('": ')[2] or text) or "the registry does not answer"
+    return sentence(message.rpartition(": ")[2] or message) or "no reason is given"
 
 
 def step(mine: Sequence[Json], everything: Sequence[Json]) -> Going | None:
