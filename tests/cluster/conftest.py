@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Generator, Iterator
@@ -16,6 +17,7 @@ from tests.cluster.rig import logs
 from tests.cluster.rig.cluster import Cluster, OtherClusterError
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of this folder are cluster tests."""
     for item in items:
@@ -24,8 +26,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """What would break somebody else's cluster is skipped there."""
+    try:
+        return (yield)
+    except OtherClusterError as error:
+        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """The same, where only the test itself comes to it."""
     try:
         return (yield)
     except OtherClusterError as error:
@@ -38,7 +49,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     cluster = getattr(item.session, "mlmp_cluster", None)
     if report.failed and cluster is not None:
-        folder = logs.new_folder(f"{item.name[:60].replace('/', '_')}-failure")
+        folder = logs.folder() / re.sub(r"[^\w.-]+", "_", item.name)[:80]
         logs.keep_cluster(folder, cluster.kubectl())
         report.sections.append(("the cluster", f"objects, events and logs as they were then: {folder}"))
     return report

@@ -72,8 +72,9 @@ def shell() -> None:
 
 @main.command("run", context_settings={"ignore_unknown_options": True})
 @click.option("--with-kwok", is_flag=True, help="Build kwok too.")
+@click.option("--no-images", is_flag=True, help="Without the project's images.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_on_it(with_kwok: bool, command: tuple[str, ...]) -> None:
+def run_on_it(with_kwok: bool, no_images: bool, command: tuple[str, ...]) -> None:
     """Run a command on the cluster: the one that KUBECONFIG names, the one that is up, else one made for it."""
     named = os.environ.get("KUBECONFIG")
     if named and Path(named) != ADMIN:
@@ -82,10 +83,10 @@ def run_on_it(with_kwok: bool, command: tuple[str, ...]) -> None:
         say(f"on the cluster that KUBECONFIG={named} names")
         sys.exit(subprocess.run(command, env={**os.environ, "PATH": path}).returncode)
     with lifecycle.alone():
-        sys.exit(_run_on_ours(command, ["kwok"] if with_kwok else []))
+        sys.exit(_run_on_ours(command, ["kwok"] if with_kwok else [], () if no_images else images.USUAL))
 
 
-def _run_on_ours(command: tuple[str, ...], programs: list[str]) -> int:
+def _run_on_ours(command: tuple[str, ...], programs: list[str], names: tuple[str, ...]) -> int:
     kept, status = lifecycle.is_kept(), 1
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -96,7 +97,7 @@ def _run_on_ours(command: tuple[str, ...], programs: list[str]) -> int:
         else:
             lifecycle.down()
             lifecycle.up(kept=False, programs=programs)
-        lifecycle.describe(kept=kept, images_there=images.project())
+        lifecycle.describe(kept=kept, images_there=images.project(names))
         with step(" ".join(command)):
             status = _run(command)
     except RigError as error:
@@ -129,11 +130,10 @@ def _run(command: tuple[str, ...]) -> int:
 
 
 def _keep_logs(*, interrupted: bool) -> None:
-    folder = logs.new_folder()
-    logs.keep_programs(folder)
+    logs.keep_programs(logs.folder())
     if not interrupted and lifecycle.is_up():
-        logs.keep_cluster(folder, control_plane.kubectl())
-    say(f"logs: {folder}")
+        logs.keep_cluster(logs.folder(), control_plane.kubectl())
+    say(f"logs: {logs.folder()}")
 
 
 def _interrupt(number: int, _frame: object) -> None:
@@ -144,7 +144,8 @@ def _interrupt(number: int, _frame: object) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "KUBECONFIG": str(ADMIN), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "KUBECONFIG": str(ADMIN), "PATH": path, logs.VARIABLE: str(logs.folder())}
 
 
 if __name__ == "__main__":

@@ -42,32 +42,32 @@ class Cluster:
     @property
     def api_server(self) -> control_plane.ApiServer:
         """``stop()``, ``start()``, ``freeze()``, ``thaw()``; raises OtherClusterError where it isn't ours."""
-        self._must_be_ours()
+        self.must_be_ours()
         return control_plane.api_server
 
     @property
     def etcd(self) -> Process:
-        self._must_be_ours()
+        self.must_be_ours()
         return control_plane.etcd
 
     @property
     def controller_manager(self) -> Process:
-        self._must_be_ours()
+        self.must_be_ours()
         return control_plane.controller_manager
 
     @property
     def scheduler(self) -> Process:
-        self._must_be_ours()
+        self.must_be_ours()
         return control_plane.scheduler
 
     def node(self, name: str) -> Node:
         """``stop()`` is a power cut; ``kubelet`` has ``kill()``, ``stop()``, ``start()``, ``freeze()``, ``thaw()``."""
-        self._must_be_ours()
+        self.must_be_ours()
         return next(Node(place) for place in NODES if place.name == name)
 
     def set_count(self, node: str, resource: str, count: int) -> None:
         """So many of an extended resource from now on: GPUs lost or found."""
-        self._must_be_ours()
+        self.must_be_ours()
         hardware.set_count(node, resource, count)
 
     def whole(self) -> bool:
@@ -78,7 +78,7 @@ class Cluster:
 
     def heal(self) -> None:
         """Starts and thaws whatever a test left stopped, and gives the nodes their GPUs back."""
-        self._must_be_ours()
+        self.must_be_ours()
         for process in (control_plane.etcd, control_plane.api_server, control_plane.controller_manager,
                         control_plane.scheduler):  # fmt: skip
             process.thaw()
@@ -99,10 +99,11 @@ class Cluster:
         """The official client."""
         return client.CoreV1Api(config.new_client_from_config(str(self.kubeconfig)))
 
-    def _must_be_ours(self) -> None:
+    def must_be_ours(self) -> None:
+        """Raises OtherClusterError, by which a test is skipped, where somebody else runs it."""
         if not self.ours:
             raise OtherClusterError(
-                "this test stops parts of the cluster, which it does only with the one that make test-cluster makes"
+                "this test is for the cluster that make test-cluster makes: it stops parts of it, or counts its GPUs"
             )
 
 

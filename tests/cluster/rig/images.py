@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from images import recipe
+from images.recipe import USUAL
+
 from . import binaries, registry
-from .console import RigError, run, say, step
+from .console import run, step
 from .places import CACHE, FILES, PROJECT, PUSH_TO, REGISTRY, RUN
 
-#: The images of the project that tests use.
-PROJECT_IMAGES = ("hub", "lab", "postgresql")
-#: What they are made from, in the repository.
-SOURCES = ("images", "mlmp_spawner", "hub_config", "profiles", "requirements",
-           "setup.cfg", "pyproject.toml", "package.json", "package-lock.json")  # fmt: skip
 DEBIAN = "docker.io/library/debian:bookworm-slim"
 #: What the machine knows about its mirrors and authorities, read by builds too where it is there.
 MACHINE_CONFIG = (
@@ -59,42 +58,28 @@ def debian() -> str:
     return registry.reference(*with_image)
 
 
-def project(names: Iterable[str] = PROJECT_IMAGES) -> dict[str, str]:
-    """Builds and pushes the project's images unless these very sources are in the registry. Name -> reference."""
-    names = list(names)
-    tag = project_tag()
-    missing = [name for name in names if not registry.has(f"mlmp/{name}", tag)]
-    if missing:
-        with step(f"images {', '.join(missing)}"):
-            _build_project(missing, tag)
-    else:
-        say(f"images {', '.join(names)}: there, tag {tag}")
-    return {name: registry.reference(f"mlmp/{name}", tag) for name in names}
+def project(names: Iterable[str] = USUAL) -> dict[str, str]:
+    """Builds and pushes the project's images unless these very contents are in the registry. Name -> reference."""
+    tags = {name: project_tag(name) for name in names}
+    for name, tag in tags.items():
+        if not registry.has(f"mlmp/{name}", tag):
+            with step(f"image {name}"):
+                _build_project(name, tag)
+    return {name: registry.reference(f"mlmp/{name}", tag) for name, tag in tags.items()}
 
 
-def project_tag() -> str:
-    """The hash of what the project's images are made from."""
-    digest = hashlib.sha256()
-    for source in SOURCES:
-        top = PROJECT / source
-        for file in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc":
-                digest.update(str(file.relative_to(PROJECT)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:12]
+def project_tag(name: str) -> str:
+    """The hash of what an image of the project is made from."""
+    return recipe.content(recipe.RECIPES[name], {"BASE": DEBIAN})[:12]
 
 
-def _build_project(names: list[str], tag: str) -> None:
-    options = " ".join(f"--volume={file}:{file}:ro" for file in MACHINE_CONFIG if Path(file).exists())
-    command = [sys.executable, "-m", "images.build", "--engine=buildah", f"--prefix={REGISTRY}/mlmp", f"--tag={tag}",
-               f"--push={PUSH_TO}", f"--base={DEBIAN}", *names]  # fmt: skip
-    log = RUN / "logs" / "images.log"
-    with log.open("ab") as out:
-        # The sources' layers that did not change are taken from buildah's store.
-        env = {**os.environ, "MLMP_BUILD_OPTIONS": f"--isolation=chroot {options}"}
-        done = subprocess.run(command, cwd=PROJECT, env=env, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        said = "\n".join(log.read_text(errors="replace").splitlines()[-25:])
-        raise RigError(f"the project's images could not be built; the end of {log}:\n{said}")
+def _build_project(name: str, tag: str) -> None:
+    options = ["--isolation=chroot", *(f"--volume={file}:{file}:ro" for file in MACHINE_CONFIG if Path(file).exists())]
+    run(
+        sys.executable, "-m", "images.build", "--engine=buildah", f"--base={DEBIAN}",
+        f"--prefix={REGISTRY}/mlmp", f"--tag={tag}", f"--push={PUSH_TO}", "--plain-http", name,
+        env={**os.environ, "MLMP_BUILD_OPTIONS": shlex.join(options)}, folder=PROJECT,
+    )  # fmt: skip
 
 
 def _bootstrap_debian() -> None:

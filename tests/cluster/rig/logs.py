@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 
 from .places import KEPT_LOGS, LOGS
 
+#: Tells the tests where the run that started them keeps its logs.
+VARIABLE = "MLMP_TEST_LOGS"
 #: Folders of earlier failures beyond these are removed.
 KEPT = 5
 
 
-def new_folder(name: str = "failure") -> Path:
-    """A fresh folder below ``build/test-cluster``."""
-    KEPT_LOGS.mkdir(parents=True, exist_ok=True)
-    for old in sorted(KEPT_LOGS.glob("*-failure"))[: -KEPT + 1]:
+@cache
+def folder() -> Path:
+    """This run's, below ``build/test-cluster``; it is made by whoever puts something there."""
+    for old in sorted(KEPT_LOGS.glob("*"))[: -KEPT + 1]:
         shutil.rmtree(old, ignore_errors=True)
-    folder = KEPT_LOGS / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S}-{name}"
-    folder.mkdir(exist_ok=True)
-    return folder
+    given = os.environ.get(VARIABLE)
+    return Path(given) if given else KEPT_LOGS / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
 
 
 def keep_programs(folder: Path) -> None:
