@@ -22,6 +22,7 @@ RIGHTS = {
     "none": "anybody, also without login",
     "access": "who is let in",
     "book": "who may book",
+    "courses": "who runs courses, and admins",
     "admin": "admins",
 }
 

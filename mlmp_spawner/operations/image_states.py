@@ -12,6 +12,7 @@ from typing import Protocol
 from mlmp_spawner.errors import Invalid, NotFound
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.catalog import Catalog, Image
+from mlmp_spawner.rules.nodes import GONE
 from mlmp_spawner.rules.preload import Key, NodeImages, PullPod, There, there
 
 
@@ -78,6 +79,14 @@ def states(site: Site, look: Look) -> list[ImageThere]:
         )
         for image in site.catalog.images.values()
     ]
+
+
+def away(look: Look, node: str) -> str:
+    """Why nothing is pulled to a node of the catalog now; "" where it is, and before the first look."""
+    if look.at is None:
+        return ""
+    seen = look.nodes.get(node)
+    return GONE if seen is None else seen.away
 
 
 def offered(catalog: Catalog, image: str) -> tuple[str, ...]:

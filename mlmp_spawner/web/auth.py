@@ -24,8 +24,8 @@ COURSES = "custom:mlmp:courses"
 ADMIN = "custom:mlmp:admin"
 HUB_ADMIN = "admin-ui"
 
-Right = Literal["none", "access", "book", "admin"]
-"""What a route asks for: nothing, being let in to MLMP, booking, running the machines."""
+Right = Literal["none", "access", "book", "courses", "admin"]
+"""What a route asks for: nothing, being let in to MLMP, booking, running courses, running the machines."""
 
 HUB_PATIENCE = 10.0
 STALE_FOR = 300.0
@@ -63,6 +63,11 @@ class Caller:
         return self.is_admin or any(scope in (BOOK, mine) or scope.startswith(of_a_server) for scope in self.scopes)
 
     @property
+    def can_teach(self) -> bool:
+        """Whether the token may do what courses need: unfiltered, or as an admin."""
+        return self.is_admin or COURSES in self.scopes
+
+    @property
     def is_server(self) -> bool:
         """Whether the token is that of a user's server: whatever runs there may use it, so it makes nothing that
         would outlive it."""
@@ -70,7 +75,8 @@ class Caller:
 
     def has(self, right: Right) -> bool:
         """Whether the token gives this right. Being let in at all is checked before."""
-        return {"none": True, "access": True, "book": self.can_book, "admin": self.is_admin}[right]
+        given = {"book": self.can_book, "courses": self.can_teach, "admin": self.is_admin}
+        return right in ("none", "access") or given[right]
 
     def actor(self) -> Actor:
         """The same person as the operations know them."""

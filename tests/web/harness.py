@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import httpx
@@ -14,6 +14,7 @@ from tornado.netutil import bind_sockets
 
 from mlmp_spawner.errors import MLMPError, NotFound
 from mlmp_spawner.hub import HubClient, HubServer, HubUser
+from mlmp_spawner.operations.image_states import Look, Preloading
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
 from mlmp_spawner.web.auth import HubAuthentication
@@ -39,6 +40,7 @@ TOKENS = {
     "ann-token": user("ann", ACCESS, "custom:mlmp:book"),
     "ben-token": user("ben", ACCESS, "custom:mlmp:book", groups=("lab",)),
     "eve-token": user("eve", ACCESS, "custom:mlmp:book"),
+    "teacher-token": user("ben", ACCESS, "custom:mlmp:book", "custom:mlmp:courses"),
     "reader-token": user("ann", ACCESS),
     "outsider-token": user("eve", "custom:mlmp:book"),
     "admin-token": user("root", ACCESS, "custom:mlmp:book", "custom:mlmp:admin", admin=True),
@@ -95,6 +97,32 @@ class ObedientHub(HubClient):
     async def stop_server(self, user: str, server: str, *, remove: bool = False) -> bool:
         self.asked.append(("stop", user, server))
         return True
+
+
+class PlayedImages(Preloading):
+    """A cluster's images: each is asked for on the nodes that are named, and remembered. ``refusal`` is raised
+    instead; ``last`` is what a test says it is."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, list[str] | None, str]] = []
+        self.refusal: MLMPError | None = None
+        self.seen = Look()
+
+    @property
+    def last(self) -> Look:
+        return self.seen
+
+    async def ask(self, image: str, nodes: Sequence[str] | None, *, asked_by: str) -> Look:
+        return self._done("ask", image, nodes, asked_by)
+
+    async def cancel(self, image: str, nodes: Sequence[str] | None) -> Look:
+        return self._done("cancel", image, nodes, "")
+
+    def _done(self, what: str, image: str, nodes: Sequence[str] | None, by: str) -> Look:
+        if self.refusal:
+            raise self.refusal
+        self.asked.append((what, image, None if nodes is None else list(nodes), by))
+        return self.seen
 
 
 class RunningApp:

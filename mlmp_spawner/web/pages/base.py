@@ -92,6 +92,7 @@ class Page(PageHandler):
             "titles": {name: profile.title for name, profile in catalog.profiles.items()},
             "can_book": self.caller is not None and self.me.can_book,
             "is_admin": self.caller is not None and self.me.is_admin,
+            "sees_images": self.context.images is not None and self.caller is not None and self.me.can_teach,
             "key": secrets.token_urlsafe(12),
             "problem": None,
             "unread": self.unread,

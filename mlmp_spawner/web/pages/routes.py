@@ -12,6 +12,7 @@ from mlmp_spawner.web.pages.book import Book
 from mlmp_spawner.web.pages.bookings import Action, Bookings, One
 from mlmp_spawner.web.pages.change import Change
 from mlmp_spawner.web.pages.home import Home, StartNow
+from mlmp_spawner.web.pages.images import Images
 from mlmp_spawner.web.pages.notices import Notices
 from mlmp_spawner.web.pages.preferences import Preferences, PreferencesAction
 from mlmp_spawner.web.pages.timeline import Timeline
@@ -26,6 +27,7 @@ def routes() -> list[tuple[Any, ...]]:
         (r"book", Book),
         (r"timeline", Timeline),
         (r"usage", Usage),
+        (r"images", Images),
         (r"admin", Machines),
         (r"admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)", Machine),
         (r"admin/bookings", AllBookings),
