@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 PACKAGING := setup.cfg pyproject.toml mlmp_spawner/__init__.py
 
 .DELETE_ON_ERROR:
-.PHONY: help up test test-faults test-cluster bench bench-cluster lint types contracts format docs docs-serve lock clean
+.PHONY: help up test test-faults test-cluster bench bench-cluster images lint types contracts format docs docs-serve lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
@@ -35,6 +35,9 @@ bench: $(VENV)/.dev node_modules/.all ## benchmarks: JSON lines on stdout, a tab
 bench-cluster: $(VENV)/.dev node_modules/.all ## benchmarks on a real Kubernetes, with simulated nodes
 	@[ -n "$$KUBECONFIG" ] || tests/install.sh cluster >&2
 	@$(BIN)/python -m tests.cluster.rig run --with-kwok $(BIN)/python -m benchmarks.cluster $(ARGS)
+
+images: ## container images, by buildah, podman or docker (ARGS="--help" tells more)
+	@$(PYTHON) -m images.build $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

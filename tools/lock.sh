@@ -16,3 +16,18 @@ resolve hub --extra hub "$@"
 resolve kube --extra hub --extra kube --extra oauth --constraints requirements/hub.lock "$@"
 resolve lab --extra lab --constraints requirements/hub.lock "$@"
 resolve dev --extra hub --extra kube --extra dev --constraints requirements/kube.lock "$@"
+
+# What the images of images/ hold: for their Python alone, so that each line is one package that is there.
+image() { # OUTPUT, then uv's arguments
+    output=$1
+    shift
+    .venv/bin/uv pip compile --quiet --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
+        --output-file "$output" "$@"
+}
+
+image requirements/hub-image.lock --python-platform linux --extra hub --extra kube --extra oauth \
+    --constraints requirements/kube.lock --overrides images/hub/without.txt "$@" setup.cfg
+image images/build.lock --python-platform linux "$@" images/build.in
+# PyTorch as on Windows, where PyPI has it without CUDA: which CUDA packages are needed, the chosen build itself says.
+image images/lab-pytorch/torch.lock --python-platform windows --constraints requirements/lab.lock "$@" \
+    images/lab-pytorch/torch.in

@@ -1,0 +1,1 @@
+"""The container images of MLMP: ``make images``, or ``python -m images.build``. Standard library only."""
