@@ -61,6 +61,7 @@ class Cluster:
     base_url: str = "/"
     public_url: str = ""
     see_all_pods: bool = False
+    preload_priority_class: str = ""
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_config: dict[str, str] = field(default_factory=dict)
 
@@ -99,6 +100,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
     c.MLMP.update(
         backend="kubernetes", db_url=environment["MLMP_DB_URL"], catalog=environment.get("MLMP_CATALOG", CATALOG),
         namespace=cluster.users.namespace, public_url=cluster.public_url, see_all_pods=cluster.see_all_pods,
+        preload_priority_class=cluster.preload_priority_class,
     )  # fmt: skip
     _configure_hub(c, cluster, environment)
     _configure_login(c, environment)

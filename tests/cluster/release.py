@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 import time
 import uuid
@@ -21,7 +22,7 @@ from tests.cluster.rig.cluster import Cluster
 from tests.live import Person, wait_for
 
 CHART = Path(__file__).parents[2] / "helm" / "mlmp"
-RESOURCE = "nvidia.com/gpu"
+RESOURCE = os.environ.get("MLMP_TEST_RESOURCE", "nvidia.com/gpu")
 API = "/services/mlmp/api/v1/reservations"
 TIMEOUT = 240
 

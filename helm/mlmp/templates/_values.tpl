@@ -25,6 +25,7 @@
   "base_url" $v.baseUrl
   "public_url" $v.publicUrl
   "see_all_pods" $v.service.seeAllPods
+  "preload_priority_class" (ternary (include "mlmp.name" (list . "preload")) "" $v.priorityClasses.create)
   "users" $users
   "config" $v.hub.config
   "extra_config" $v.hub.extraConfig | toYaml }}
