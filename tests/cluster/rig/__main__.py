@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
+        self.number = signal.Signals(number)
         self.status = 128 + number
 
 
@@ -78,7 +80,7 @@ def run_on_it(with_kwok: bool, no_images: bool, command: tuple[str, ...]) -> Non
     """Run a command on the cluster: the one that KUBECONFIG names, the one that is up, else one made for it."""
     named = os.environ.get("KUBECONFIG")
     if named and Path(named) != ADMIN:
-        folders = binaries.ensure(("helm", "cyclonus"))
+        folders = binaries.ensure(name for name in ("helm", "cyclonus") if shutil.which(name) is None)
         path = os.pathsep.join([*map(str, folders), os.environ["PATH"]])
         say(f"on the cluster that KUBECONFIG={named} names")
         sys.exit(subprocess.run(command, env={**os.environ, "PATH": path}).returncode)
@@ -120,8 +122,9 @@ def _run(command: tuple[str, ...]) -> int:
     child = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], env=_environment())
     try:
         return child.wait()
-    except Interrupted:
-        child.send_signal(signal.SIGINT)
+    except Interrupted as interruption:
+        if interruption.number != signal.SIGINT:  # Ctrl-C reached it too; a second one would cut off its end
+            child.send_signal(signal.SIGINT)
         try:
             child.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
