@@ -181,6 +181,19 @@ class Client:
         """Back to the catalog's limits (admins)."""
         return self._parse(dict, self._http.json("DELETE", _limits(subject)))
 
+    def images(self) -> dict[str, Any]:
+        """Which image is on which node (who runs courses): ``items, nodes, seen_at, problem``."""
+        return self._parse(dict, self._http.json("GET", "images"))
+
+    def preload_image(self, name: str, nodes: list[str] | None = None) -> dict[str, Any]:
+        """Has an image pulled to these nodes; None: to all that may run it. Answers as :meth:`images`."""
+        return self._parse(dict, self._http.json("POST", _image(name), body={"nodes": nodes}, repeatable=True))
+
+    def cancel_preload(self, name: str, node: str | None = None) -> dict[str, Any]:
+        """Ends the pulls of an image on a node; None: on all."""
+        query = None if node is None else {"node": node}
+        return self._parse(dict, self._http.json("DELETE", _image(name), query=query, repeatable=True))
+
     def notices(self, **query: str | int | None) -> dict[str, Any]:
         """A page of what the caller was told, newest first: ``items, unread, zone, next_cursor``."""
         return self._parse(dict, self._http.json("GET", "me/notices", query=query))
@@ -232,6 +245,10 @@ def _path(id: str) -> str:
 
 def _outages(node: str) -> str:
     return f"nodes/{quote(node, safe='').replace('.', '%2E')}/outages"
+
+
+def _image(name: str) -> str:
+    return f"images/{quote(name, safe='').replace('.', '%2E')}/preload"
 
 
 def _limits(subject: str) -> str:

@@ -37,6 +37,7 @@ OWN = {
     "maintenance": ("maintenance", "When nodes take no bookings; admins plan it."),
     "drain": ("maintenance", "Let a node take no bookings from now on."),
     "undrain": ("maintenance", "Let a node take bookings again."),
+    "image": ("image", "Images on the nodes of a cluster; pull one before a course."),
     "notices": ("notices", "What you were told."),
     "calendar": ("notices", "Your bookings in other calendars."),
     "start": ("server", "Start the server of a booking."),
