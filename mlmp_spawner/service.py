@@ -54,7 +54,12 @@ HUB_LOOK = 5.0
 
 TICK_PATIENCE = 60.0
 # tornado.application warns of each visit by a browser that does not say what kind of request it makes.
-QUIETER = {"httpx": logging.WARNING, "alembic": logging.WARNING, "tornado.application": logging.ERROR}
+QUIETER = {
+    "httpx": logging.WARNING,
+    "alembic": logging.WARNING,
+    "tornado.application": logging.ERROR,
+    "kubernetes_asyncio": logging.ERROR,
+}
 
 LAST_REQUESTS = 10.0
 """Seconds that requests under way get when the service is told to stop."""
