@@ -17,13 +17,14 @@ from traitlets.config import Configurable
 
 from mlmp_spawner.client.cli import INTERNAL, cli
 from mlmp_spawner.settings import MLMP
+from mlmp_spawner.spawners.kube import MLMPKubeSpawner
 from mlmp_spawner.spawners.local import MLMPLocalSpawner
 from mlmp_spawner.spawners.system_users import SystemUserSpawner
 from tools import chart, schemas
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 WIDTH = 88
-CLASSES: tuple[type[Configurable], ...] = (MLMP, MLMPLocalSpawner, SystemUserSpawner)
+CLASSES: tuple[type[Configurable], ...] = (MLMP, MLMPLocalSpawner, SystemUserSpawner, MLMPKubeSpawner)
 
 
 def commands() -> str:
