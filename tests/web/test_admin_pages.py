@@ -302,6 +302,19 @@ def test_health_says_what_failed_and_who_lost_a_place(app: RunningApp, admin: Vi
     assert "Clock has not ticked yet" in words
 
 
+@pytest.mark.parametrize(("answers", "said"), [(True, "answers"), (False, "does not answer")])
+def test_health_says_whether_the_cluster_answers_and_nothing_of_what_nobody_looks_at_there(
+    app: RunningApp, admin: Visitor, answers: bool, said: str
+):
+    app.context.state = lambda: State(cluster=answers)
+    words = text(admin.get("admin/health"))
+    assert f"Kubernetes cluster {said}" in words
+    assert "Idle bookings" not in words and "Processes of nobody's booking" not in words
+    with app.client(None) as nobody:
+        health = nobody.get("health").json()
+    assert health["cluster"] is answers and health["status"] == ("ok" if answers else "degraded")
+
+
 def test_health_says_what_is_wrong_with_a_catalog_that_is_not_used(app: RunningApp, admin: Visitor):
     app.context.state = lambda: State(catalog=("profiles.yaml:3: there is no resource 'gppu'",))
     assert "profiles.yaml:3: there is no resource 'gppu'" in text(admin.get("admin/health"))
