@@ -86,7 +86,9 @@ class NodeWatch:
         lost: list[Lost] = []
         for action in found:
             lost += _carry_out(site, action, known, now)
-        for one in lost + node_outages.find_places(site, now=now):
+        # With every look, so that what a crash or somebody quicker kept from being done is done by the next.
+        lost += _places_for_what_lacks_units(site, now) + node_outages.find_places(site, now=now)
+        for one in lost:
             log.warning("%s: booking %s of %r: %s", one.node, one.reservation, one.owner, one.outcome)
         foreign = None
         if seen.pods is not None:
@@ -109,16 +111,19 @@ def _carry_out(site: Site, action: rules.Action, known: _Database, now: int) -> 
     elif isinstance(action, Close):
         node_outages.end(site, action.node, now=now)
     elif isinstance(action, SetUnits):
-        return _set_units(site, action, known, now)
+        key = (action.node, action.resource)
+        listed = site.catalog.capacity()[key]
+        why = rules.lacks(action.resource, listed, action.units) if action.units < listed else ""
+        catalog_sync.set_units(site, known.units, {key: action.units}, now=now, reason=why)
     return []
 
 
-def _set_units(site: Site, action: SetUnits, known: _Database, now: int) -> list[Lost]:
-    key = (action.node, action.resource)
-    listed = site.catalog.capacity()[key]
-    why = rules.lacks(action.resource, listed, action.units) if action.units < listed else ""
-    catalog_sync.set_units(site, known.units, {key: action.units}, now=now, reason=why)
-    return catalog_sync.resolve(site, action.node, action.resource, now=now)
+def _places_for_what_lacks_units(site: Site, now: int) -> list[Lost]:
+    """Finds other places for bookings on nodes that have fewer units than the catalog lists."""
+    with read(site.engine) as connection:
+        there = catalog_sync.known(connection)
+    short = [key for key, listed in sorted(site.catalog.capacity().items()) if there.get(key, listed) < listed]
+    return [one for node, resource in short for one in catalog_sync.resolve(site, node, resource, now=now)]
 
 
 def _booked(site: Site, now: int) -> dict[Key, int]:

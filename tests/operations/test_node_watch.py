@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from mlmp_spawner import units
 from mlmp_spawner.errors import MLMPError, NoCapacity, Unavailable
 from mlmp_spawner.kube.nodes import ClusterSeen
-from mlmp_spawner.operations import catalog_sync, history, node_outages, notices
+from mlmp_spawner.operations import catalog_sync, check, history, node_outages, notices
 from mlmp_spawner.operations.admission import StartOptions, admit, started
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import get
+from mlmp_spawner.operations.check import ToCheck
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.node_states import node_states
 from mlmp_spawner.operations.node_watch import NodeWatch
@@ -173,8 +176,8 @@ async def test_lost_units_take_the_youngest_bookings_that_do_not_fit_and_no_runn
     await watched.wait()
     assert get(watched.site, later.id).nodes == ("gpu-b",)
     assert {get(watched.site, row.id).state(watched.now) for row in (runs, also)} == {"active"}
-    (units,) = next(one.units for one in node_states(watched.site, now=watched.now) if one.name == "gpu-a")
-    assert (units.capacity, units.listed, units.why) == (2, 4, f"the cluster has 2 of 4 {GPU}")
+    (here,) = next(one.units for one in node_states(watched.site, now=watched.now) if one.name == "gpu-a")
+    assert (here.capacity, here.listed, here.why) == (2, 4, f"the cluster has 2 of 4 {GPU}")
     watched.cluster.change("gpu-a", units={GPU: 8})
     await watched.wait()
     assert node_states(watched.site, now=watched.now)[0].units[0].capacity == 4, "never more than the catalog"
@@ -193,6 +196,28 @@ async def test_a_restart_forgets_nothing_that_was_decided(watched: Watched):
     watched.cluster.change("gpu-b", cordoned=False)
     await watched.wait()
     assert watched.away("gpu-b") == []
+
+
+async def test_what_a_crash_left_half_done_the_next_look_finishes(watched: Watched):
+    moves, leaves = (booked(watched, units=2, node="gpu-a", start=NOW + hours * HOUR) for hours in (1, 5))
+    row = booked(watched, ben, units=1, node="gpu-b", start=NOW + HOUR)
+    catalog_sync.set_units(watched.site, {("gpu-a", GPU): 4}, {("gpu-a", GPU): 0}, now=NOW)
+    watched.cluster.change("gpu-a", units={GPU: 0})
+    await watched.wait(10 * SECOND)
+    assert get(watched.site, leaves.id).nodes == ("gpu-b",)
+    assert get(watched.site, moves.id).waiting_reason == "capacity_lost", "gpu-b has but one unit left then"
+    node_outages.begin(watched.site, "gpu-b", CORDONED, now=watched.now)
+    watched.cluster.change("gpu-b", cordoned=True)
+    watched.restart()
+    await watched.wait(10 * SECOND)
+    assert get(watched.site, row.id).waiting_reason == "capacity_lost"
+
+
+async def test_the_check_says_that_such_an_outage_ends_by_itself(db_url: str, watched: Watched, tmp_path: Path):
+    node_outages.begin(watched.site, "gpu-a", CORDONED, now=units.now())
+    (found,) = check.away(ToCheck(data=tmp_path, catalog=tmp_path, db_url=db_url))
+    assert found.message == f"'gpu-a' takes no bookings until the cluster has it again: '{CORDONED}'"
+    assert "undrain" not in found.hint
 
 
 async def test_an_admins_own_maintenance_is_neither_opened_nor_closed_by_the_watch(watched: Watched):
