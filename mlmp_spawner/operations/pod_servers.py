@@ -63,8 +63,7 @@ class PodServers:
         for pod in pods:
             if pod.deadline != deadline:
                 await self.pods.publish(pod, deadline)
-            former = pod.deadline
-            in_time = in_time and pod.deleting_at is None and (former is None or units.now() < former.acts_at)
+            in_time = in_time and _in_time(pod)
         self._seen[server_id] = [replace(pod, deadline=deadline) for pod in pods]
         return in_time
 
@@ -139,3 +138,9 @@ class PodServers:
 def _server(pods: list[ServerPod]) -> RunningServer:
     leaves = all(pod.deleting_at is not None for pod in pods)
     return RunningServer(pods[0].server_id, pods[0].owner, pods[0].server, leaves=leaves)
+
+
+def _in_time(pod: ServerPod) -> bool:
+    """Whether no enforcer can have acted by the deadline on a pod yet; one that is ahead may have deleted it."""
+    former = pod.deadline
+    return former is None or units.now() < (former.acts_at if pod.deleting_at is None else former.stop_at)

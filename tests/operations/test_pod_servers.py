@@ -168,9 +168,15 @@ async def test_an_extension_after_an_enforcer_may_have_acted_came_too_late():
     assert made.pods.pods[POD].deadline != former
 
 
-async def test_an_extension_of_what_was_deleted_already_came_too_late():
+async def test_an_extension_of_what_an_enforcer_with_a_clock_ahead_has_deleted_came_too_late():
     made = Cluster(a_pod(deadline=ending(HOUR), deleting_at=units.now() + SECOND))
     assert not await made.servers.publish(ANNS.server_id, ending(2 * HOUR))
+
+
+async def test_a_server_that_its_owner_stops_may_be_extended():
+    former = Deadline(units.now() + HOUR, units.now() + HOUR + MINUTE)
+    made = Cluster(a_pod(deadline=former, deleting_at=units.now() + SECOND))
+    assert await made.servers.publish(ANNS.server_id, ending(2 * HOUR))
 
 
 async def test_a_new_pod_of_the_same_name_is_told_and_never_the_one_that_was_seen_before(cluster: Cluster):
