@@ -81,14 +81,18 @@ class Guard:
 
     :param deadline: file with the deadline; must be there at the start, and the last one read holds if it goes.
     :param record: where it says that it runs, while it does.
+    :param output_limit: bytes after which the file that takes the output is emptied; it was opened to append.
     """
 
-    def __init__(self, deadline: Path, record: Path, about: Record, *, grace: int = GRACE) -> None:
+    def __init__(
+        self, deadline: Path, record: Path, about: Record, *, grace: int = GRACE, output_limit: int | None = None
+    ) -> None:
         self.group: cgroups.Group | None = None
         self.deadline_file = deadline
         self.record_file = record
         self.about = about
         self.grace = grace
+        self.output_limit = output_limit
         self.child = 0
         self.status: int | None = None
         self.stopping: int | None = None
@@ -146,6 +150,8 @@ class Guard:
         latest = self.deadline.kills_at
         if now >= latest or (self.kill_time is not None and now >= self.kill_time):
             self._signal_all(signal.SIGKILL)
+        if self.output_limit is not None:
+            _empty_if_longer(sys.stdout.fileno(), self.output_limit)
 
     def _patience(self) -> float:
         """Seconds until there is something to do, at most :data:`LOOK`."""
@@ -199,6 +205,14 @@ class Guard:
                 os.kill(pid, number)
             except (ProcessLookupError, PermissionError):  # gone meanwhile, or a setuid program
                 continue
+
+
+def _empty_if_longer(file: int, limit: int) -> None:
+    """Keeps an output from filling the disk. What counts is what it takes there, whatever its writers say of it."""
+    if os.fstat(file).st_blocks * 512 > limit:
+        with suppress(OSError):
+            os.ftruncate(file, 0)
+            _say(f"the output was longer than {limit >> 20} MiB; what was here before is gone")
 
 
 def _start(start: Start, mask: Iterable[int]) -> int:
@@ -296,7 +310,10 @@ def main(argv: list[str] | None = None) -> int:
         about = _about(arguments)
         lock = take_lock(arguments.lock)
         try:
-            guard = Guard(arguments.deadline, arguments.record, about, grace=round(arguments.grace * 1000))
+            guard = Guard(
+                arguments.deadline, arguments.record, about, grace=round(arguments.grace * 1000),
+                output_limit=arguments.output_limit,
+            )  # fmt: skip
             return guard.run(_what(arguments, about.id))
         finally:
             arguments.lock.unlink(missing_ok=True)
@@ -344,6 +361,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--group", help="control group around those of all servers; without it none is made")
     parser.add_argument("--limits", default="{}", help="JSON for the control group: memory, cpus, processes, denied")
     parser.add_argument("--grace", type=float, default=GRACE / 1000, help="seconds between SIGTERM and SIGKILL")
+    parser.add_argument("--output-limit", type=int, metavar="BYTES", help="empty the file of the output when longer")
     parser.add_argument("command", nargs="+", metavar="CMD", help="after --")
     return parser
 

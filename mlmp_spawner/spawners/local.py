@@ -30,6 +30,8 @@ LATE = 1_500
 HANGS = 10_000
 """Milliseconds after the end at which what is still there is ended without its ``mlmp run``."""
 LOOK = 0.05
+OUTPUT_LIMIT = 20 << 20
+"""Bytes of a server's output that are kept; what is longer begins anew."""
 
 
 class GuardedProcessSpawner(LocalProcessSpawner):
@@ -125,7 +127,7 @@ class GuardedProcessSpawner(LocalProcessSpawner):
         super().load_state({name: value for name, value in state.items() if name != "pid"})
 
     def _launch(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        with open(os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
+        with open(os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600), "wb") as log:
             return subprocess.Popen(
                 command, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
@@ -144,6 +146,7 @@ class GuardedProcessSpawner(LocalProcessSpawner):
             "--lock", str(servers / f"{self.server_id}.lock"),
             "--about", json.dumps(about),
             "--cwd", str(self.home),
+            "--output-limit", str(OUTPUT_LIMIT),
         ]  # fmt: skip
 
     def _record_file(self, server_id: str) -> Path:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -53,6 +54,7 @@ class Run:
         self.directory = directory
         self.command = command
         self.about = about
+        self.options: list[str] = []
         self.publish(stop_in, end_in)
         self.process: subprocess.Popen[str] | None = None
 
@@ -62,12 +64,15 @@ class Run:
         deadlines.write(self.directory, "one", deadline)
         return deadline
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(
+        self, stdout: int | IO[bytes] = subprocess.PIPE, stderr: int | IO[bytes] = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
         files = {"--deadline": "one", "--record": "one.json", "--lock": "one.lock"}
         options = [text for option, name in files.items() for text in (option, str(self.directory / name))]
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-m", guard.__name__, *options, "--about", self.about, "--", *self.command],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            [sys.executable, "-I", "-m", guard.__name__, *options, "--about", self.about, *self.options, "--",
+             *self.command],
+            stdout=stdout, stderr=stderr, text=True, start_new_session=True,
         )  # fmt: skip
         return self.process
 
@@ -103,6 +108,19 @@ def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
 
 def alive(pid: int) -> bool:
     return processes.alive(processes.identity(pid) or "")
+
+
+def test_an_output_without_end_does_not_fill_the_disk(run: Callable[..., Run], tmp_path: Path) -> None:
+    writer = "import time\nwhile True:\n    print('x' * 1000, flush=True)\n    time.sleep(0.0002)"
+    one = run([sys.executable, "-c", writer])
+    one.options = ["--output-limit", str(1 << 20)]
+    output = tmp_path / "output"
+    with output.open("ab") as file:
+        one.start(stdout=file, stderr=file)
+    wait_for(lambda: output.exists() and b"longer than 1 MiB; what was here before is gone" in output.read_bytes())
+    before = output.stat().st_size
+    wait_for(lambda: output.stat().st_size != before)
+    assert one.process is not None and one.process.poll() is None
 
 
 def test_ends_with_the_status_of_its_child(run: Callable[..., Run]) -> None:
