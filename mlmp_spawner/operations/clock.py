@@ -192,7 +192,8 @@ class Clock:
         live = [reservation for reservation, _ in await self._publish()]
         for reservation in live:
             started_long_ago = reservation.starting_at is None or reservation.starting_at < now - self.start_grace
-            settled = started_long_ago or reservation.started_at is not None
+            # What came up since the look began was not to be seen by it.
+            settled = started_long_ago or (reservation.started_at is not None and reservation.started_at < now)
             if reservation.server_id not in running and settled:
                 await asyncio.to_thread(admission.gone, site, reservation.server_id, now=now)
         known = {reservation.server_id for reservation in live}

@@ -19,7 +19,7 @@ from mlmp_spawner.settings import MLMP
 from mlmp_spawner.units import MINUTE
 
 START_GRACE = 5 * MINUTE
-"""The hub gives up a start after four (``start_timeout``); until it creates the pod only the hub knows of it."""
+"""Until the pod is there only the hub knows of a start; it tries for three minutes to create one."""
 
 
 class Cluster:

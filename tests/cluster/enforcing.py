@@ -179,9 +179,9 @@ class House:
     kubeconfig: Path
     folder: Path
     database: Path
-    hub: HubClient | None = None
     enforcer: subprocess.Popen[bytes] | None = None
     rows: dict[str, Reservation] = field(default_factory=dict)
+    _clock: threading.Thread | None = None
     ticking: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -235,12 +235,11 @@ class House:
         self.rows[owner] = extend(
             self.site, self.rows[owner].id, duration=round(seconds * 1000), actor=Actor(owner), now=units.now()
         )
-        asyncio.run(self._with_clock(lambda clock: clock.published(self.rows[owner])))
+        asyncio.run(self._with_clock(lambda clock: clock.published(self.rows[owner]), hub_away()))
 
     def run_clock(self, hub: HubClient) -> None:
         """The clock in a thread, as the service runs it, until :meth:`close`."""
-        self.hub = hub
-        self._clock = threading.Thread(target=lambda: asyncio.run(self._with_clock(self._tick)), daemon=True)
+        self._clock = threading.Thread(target=lambda: asyncio.run(self._with_clock(self._tick, hub)), daemon=True)
         self._clock.start()
 
     def run_enforcer(self) -> None:
@@ -262,7 +261,7 @@ class House:
         if self.enforcer is not None:
             self.enforcer.terminate()
             assert self.enforcer.wait(5) == 0
-        if self.hub is not None:
+        if self._clock is not None:
             self._clock.join(15)
         self.looker.end.set()
         self.looker.join()
@@ -282,8 +281,7 @@ class House:
         assert told >= self.stop_at(owner), f"{owner}'s pod was told to end {self.stop_at(owner) - told} ms early"
         return one.gone - row.end
 
-    async def _with_clock(self, work: Callable[[Clock], Awaitable[Any]]) -> None:
-        hub = self.hub or hub_away()
+    async def _with_clock(self, work: Callable[[Clock], Awaitable[Any]], hub: HubClient) -> None:
         servers = PodServers(Pods(self.namespace, Connection(str(self.kubeconfig))), hub, silent_after=2)
         try:
             await work(Clock(lambda: self.site, servers, interval=SECOND, start_grace=START_GRACE))

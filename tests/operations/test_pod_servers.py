@@ -349,6 +349,13 @@ async def test_a_start_may_take_the_hub_minutes_until_its_pod_is_there(house: Ho
     assert house.state == "none"
 
 
+async def test_a_server_that_came_up_since_the_look_began_is_not_gone(house: House):
+    row = house.admit()
+    started(house.site, row.id, now=NOW + SECOND)
+    await house.clock.tick(NOW)
+    assert house.state == "running"
+
+
 async def test_a_pod_that_waits_for_its_image_is_a_server_that_starts(house: House):
     house.admit()
     house.appear(phase="Pending")
