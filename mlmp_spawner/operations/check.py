@@ -62,7 +62,7 @@ class ToCheck:
     ``config`` is the admin's own file, if there is one; ``classes`` are those whose traits it may set.
     ``programs`` look for what else is needed, and raise a ConfigurationError where it is not there.
     ``several_accounts``: users' servers run as users of the system. No ``ports``: MLMP listens at them already.
-    ``extras``: the parts of MLMP that must be installed.
+    ``extras``: the parts of MLMP that must be installed, ``elsewhere``: packages of theirs that need not be here.
     """
 
     data: Path
@@ -77,6 +77,7 @@ class ToCheck:
     simulate: bool = False
     python: Path = Path(sys.executable)
     extras: Sequence[str] = ("hub",)
+    elsewhere: Sequence[str] = ()
 
 
 def check(what: ToCheck) -> list[Finding]:
@@ -109,6 +110,8 @@ def packages(what: ToCheck) -> Iterator[Finding]:
         return
     for requirement in wanted:
         marker = requirement.marker
+        if requirement.name in what.elsewhere:
+            continue
         if marker is not None and not any(marker.evaluate({"extra": extra}) for extra in what.extras):
             continue
         try:
@@ -155,7 +158,8 @@ def configuration(what: ToCheck) -> Iterator[Finding]:
     try:
         config = load_config(what.config)
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- it is a program, it may raise anything
-        yield Finding("configuration", f"{what.config}: {type(error).__name__}: {error}")
+        said = "; ".join(str(error).splitlines())
+        yield Finding("configuration", f"{what.config}: {type(error).__name__}: {said}")
         return
     for name, known in what.classes.items():
         section = config.get(name, Config())

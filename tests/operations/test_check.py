@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,17 @@ class TestPython:
 
     def test_what_is_installed_is_what_is_needed(self, right: ToCheck) -> None:
         assert list(parts.packages(right)) == []
+
+    def test_what_is_installed_elsewhere_is_not_asked_for_here(self, right: ToCheck, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(parts, "version", _nothing_is_installed)
+        missing = [one.message for one in parts.packages(replace(right, extras=("kube",)))]
+        assert "kubernetes is missing" in missing and "jupyterlab is missing" not in missing
+        without = parts.packages(replace(right, extras=("kube",), elsewhere=("kubernetes",)))
+        assert "kubernetes is missing" not in [one.message for one in without]
+
+
+def _nothing_is_installed(name: str) -> str:
+    raise PackageNotFoundError(name)
 
 
 def test_a_node_with_more_units_than_cores_or_memory_for_them_is_remarked() -> None:
