@@ -24,6 +24,8 @@ PAGES = [
     if page.parent.name != "reference"  # written from the code itself
 ]
 _FENCE = re.compile(r"^```(?P<kind>\w*)[^\n]*\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+# To helm and kubectl, `mlmp` is also the name of a release and a namespace.
+_COMMAND = re.compile(r"(?:^(?!\s*(?:kubectl|helm)\s)(?:.*\s)?|\s--\s|[(;&|]\s*)(mlmp\s.+)")
 _INLINE = re.compile(r"`(mlmp [^`]+)`")
 _SETTING = re.compile(r"\bc\.(MLMP\w*)\.(\w+)")
 
@@ -41,7 +43,9 @@ def commands() -> Iterator[Said]:
         for block in _FENCE.finditer(text):
             if block["kind"] in ("sh", "console", "bash"):
                 for line in block["text"].replace("\\\n", " ").splitlines():
-                    for found in re.finditer(r"(?:^|[\s(;&|])(mlmp\s.+)", line.split(" # ")[0]):
+                    if line.startswith(("helm ", "kubectl ")):  # there it is a name, but for what runs in a pod
+                        line = line.partition(" -- ")[2].partition(" > ")[0]
+                    for found in _COMMAND.finditer(line.split(" # ")[0]):
                         yield Said(name, found.group(1))
         for found in _INLINE.finditer(_FENCE.sub("", text)):
             yield Said(name, found.group(1))
