@@ -113,7 +113,8 @@ def _container(container: Json, events: Sequence[Json], *, server: bool) -> Fail
         return _crashed(ended)
     name = "your server" if server else f"the container {container.get('name')!r}"
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        return Fails("not_runnable", f"The node can't run {name}: {sentence(message)}.", patience=SETTLES)
+        why = sentence(message.partition(' (pod: "')[0])
+        return Fails("not_runnable", f"The node can't run {name}: {why}.", patience=SETTLES)
     if ended and ended.get("exitCode") and container.get("restartCount", 0) >= RESTARTS:
         what = f"Beside your server {name} ends again and again (exit status {ended['exitCode']})."
         return Fails("crashed", what + said(str(ended.get("message") or "")))

@@ -7,13 +7,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+import yaml
 from kubernetes import client
 
 from mlmp_spawner import units
@@ -109,7 +113,7 @@ class Hub:
                 [sys.executable, "-m", "jupyterhub", "--config", str(self.root / "jupyterhub_config.py")],
                 cwd=self.root, env=environment, stdout=log, stderr=log,
             )  # fmt: skip
-        wait_for(self._answers, 60, "the hub")
+        wait_for(self._answers, 120, "the hub")
         return self
 
     def _answers(self) -> bool:
@@ -132,6 +136,7 @@ class Hub:
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()
+        self.api.close()
 
     @property
     def log(self) -> str:
@@ -234,3 +239,50 @@ STAND_IN = {STAND_IN!r}
 c.KubeSpawner.cmd = ["perl", "-e", STAND_IN]
 {settings}
 """
+
+
+class Line:
+    """The line between a hub and the API server, which can be cut: to the hub the cluster is away then."""
+
+    def __init__(self, kubeconfig: Path, copy: Path) -> None:
+        said = yaml.safe_load(kubeconfig.read_text())
+        cluster = said["clusters"][0]["cluster"]
+        parts = urlsplit(cluster["server"])
+        self.there = (parts.hostname or "", parts.port or 443)
+        self.port = free_port()
+        cluster["server"] = f"https://127.0.0.1:{self.port}"
+        cluster["tls-server-name"] = self.there[0]
+        copy.write_text(yaml.safe_dump(said))
+        self._open: list[socket.socket] = []
+        self.mend()
+
+    def mend(self) -> None:
+        """Makes it, or makes it anew."""
+        self._listening = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
+        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Ends every connection and takes no more."""
+        for one in [self._listening, *self._open]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open.clear()
+
+    def _accept(self, listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listening.accept()
+                far = socket.create_connection(self.there)
+                self._open += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=_carry, args=(one, other), daemon=True).start()
+
+
+def _carry(one: socket.socket, other: socket.socket) -> None:
+    with suppress(OSError):
+        while data := one.recv(65536):
+            other.sendall(data)
+    for end in (one, other):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

@@ -15,7 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from mlmp_spawner import units
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.kube.labels import deadline_annotations, deadline_of
-from tests.cluster.hub_here import GPUS, Hub, wait_for
+from tests.cluster.hub_here import GPUS, Hub, Line, wait_for
 from tests.cluster.rig.cluster import Cluster
 
 SETTINGS = """
@@ -25,7 +25,7 @@ c.KubeSpawner.profile_list = [
      "kubespawner_override": {"cmd": ["sh", "-c", "echo starting; echo no licence for it >&2; exit 7"]}},
     {"display_name": "No such command", "slug": "nonsense", "kubespawner_override": {"cmd": ["nonsense"]}},
     {"display_name": "Slow", "slug": "slow", "kubespawner_override": {"init_containers": [
-        {"name": "first", "image": "DEBIAN", "command": ["sleep", "6"]}]}},
+        {"name": "first", "image": "DEBIAN", "command": ["sleep", "8"], "securityContext": {"runAsUser": 1000}}]}},
     {"display_name": "Greedy", "slug": "greedy", "kubespawner_override": {
         "extra_resource_limits": {"RESOURCE": "2"}, "priority_class_name": "system-node-critical",
         "automount_service_account_token": True, "environment": {"MINE": "kept", "MLMP_NODE": "elsewhere"},
@@ -287,6 +287,36 @@ class TestAHubThatIsKilled:
         for name in names:
             hub.api.delete(f"/hub/api/users/{name}/server")
         wait_for(lambda: not hub.pods(), 120, "all to end")
+
+
+def test_an_api_server_that_is_away_for_a_minute_costs_neither_a_start_nor_a_stop_nor_a_server(
+    cluster: Cluster, tmp_path: Path, core: client.CoreV1Api, namespace: str, resource: str
+) -> None:
+    line = Line(cluster.kubeconfig, tmp_path / "kubeconfig")
+    settings = SETTINGS.replace("RESOURCE", resource).replace("DEBIAN", cluster.debian)
+    hub = Hub(tmp_path, core, namespace, kubeconfig=tmp_path / "kubeconfig", image=cluster.debian, resource=resource,
+              nodes={cluster.nodes[0]: 2}, settings=settings)  # fmt: skip
+    try:
+        hub.start()
+        hub.begin("stays", profile="slot")
+        hub.begin("stops", profile="slot")
+        wait_for(lambda: hub.ready("stays") and hub.ready("stops"), 60, "two servers")
+        hub.begin("starts", profile="slot", kube_profile="slow")
+        wait_for(lambda: hub.pod("starts"), 20, "the third pod")
+        line.cut()
+        hub.begin("late", profile="slot")
+        hub.api.delete("/hub/api/users/stops/server")
+        time.sleep(60)
+        assert "MLMP_NODE=" in hub.get("stays")
+        line.mend()
+        wait_for(lambda: hub.ready("starts") and hub.ready("late"), 90, "the starts")
+        wait_for(lambda: hub.pod("stops") is None, 60, "the stop")
+        assert hub.ready("stays")
+        for name in ("stays", "starts", "late"):
+            hub.end(name)
+    finally:
+        hub.close()
+        line.cut()
 
 
 def test_a_real_jupyterlab_answers(

@@ -330,6 +330,13 @@ class TestChoices:
         assert ours == {"kube_profile": "options", "kube_options": {"image": "old"}}
         assert rest == {"duration:gpu": ["3600s"]}
 
+    async def test_are_part_of_our_form_not_instead_of_it(self) -> None:
+        spawner = made({"profile_list": list(self.PROFILES)})
+        form = {"kube_profile": ["plain"], "duration:gpu": ["3600s"], "_xsrf": ["x"]}
+        assert spawner.run_options_from_form(form) == {"profile": "gpu", "duration": "3600s", "kube_profile": "plain"}
+        assert spawner.options_form is not None
+        assert "KubeSpawner" not in str(spawner.options_form)
+
     async def test_are_shown_in_the_form_without_trusting_what_they_are_called(self) -> None:
         hostile = {"display_name": "<script>alert(1)</script>", "slug": "x"}
         spawner = made({"profile_list": [hostile, *self.PROFILES]})
