@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
-from kubernetes_asyncio.client import CoreV1Api
+from kubernetes_asyncio.client import ApiClient, CoreV1Api
 from kubernetes_asyncio.client.exceptions import ApiException
 
 from mlmp_spawner.errors import Unavailable
@@ -14,6 +15,11 @@ from mlmp_spawner.kube.client import Connection
 from mlmp_spawner.kube.plain import node_of, pod_of
 from mlmp_spawner.rules.foreign_pods import ClusterPod
 from mlmp_spawner.rules.nodes import ClusterNode
+
+PAGE = 250
+"""Items of one answer."""
+
+_HAS_A_NODE = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +51,33 @@ class NodeReader:
 
         :raises Unavailable: the cluster does not answer, or lists no node at all. :raises ApiException: it refuses.
         """
-        nodes = await self._connection.ask(lambda client: _items(CoreV1Api(client).list_node))
+        nodes = await self._items("list_node")
         if not nodes:
             raise Unavailable("The Kubernetes cluster lists no node.")
-        running = None
-        if pods:
-            running = await self._connection.ask(lambda client: _items(CoreV1Api(client).list_pod_for_all_namespaces))
+        running = await self._items("list_pod_for_all_namespaces", field_selector=_HAS_A_NODE) if pods else None
         return ClusterSeen(
             tuple(node_of(one) for one in nodes),
             None if running is None else tuple(pod for one in running if (pod := pod_of(one)) is not None),
         )
 
+    async def _items(self, listing: str, **which: str) -> list[dict[str, Any]]:
+        """A whole list, page by page and without the models: thousands of pods shall not hold up the event loop."""
+        items: list[dict[str, Any]] = []
+        more = ""
+        while True:
+            where = {**which, "_continue": more} if more else which
+            page = await self._connection.ask(partial(_page, listing, where))
+            items += page.get("items") or []
+            more = (page.get("metadata") or {}).get("continue") or ""
+            if not more:
+                return items
 
-async def _items(call: Callable[..., Awaitable[Any]]) -> list[dict[str, Any]]:
-    """The items of a list: from the API server's own memory (resource version 0) and without the models, which is
-    much cheaper for both sides.
 
-    :raises ApiException: the cluster refuses.
-    """
-    response = await call(resource_version="0", _preload_content=False)
+async def _page(listing: str, where: Mapping[str, str], client: ApiClient) -> dict[str, Any]:
+    """:raises ApiException: the cluster refuses."""
+    response = await getattr(CoreV1Api(client), listing)(limit=PAGE, _preload_content=False, **where)
     async with response:
         if not 200 <= response.status <= 299:
             raise ApiException(status=response.status, reason=response.reason)
-        body = await response.json()
-    items = body.get("items")
-    return items if isinstance(items, list) else []
+        found = await response.json()
+    return found if isinstance(found, dict) else {}

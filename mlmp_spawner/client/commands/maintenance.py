@@ -95,11 +95,17 @@ def _list(session: Session, node: str | None) -> None:
     clock = session.clock()
     rows = []
     for one in nodes:
-        booked = ", ".join(f"{units['taken']} of {units['capacity']} booked" for units in one["units"])
+        booked = ", ".join(
+            f"{units['taken']} of {units['capacity']} booked{_in_brackets(units.get('why'))}" for units in one["units"]
+        )
         away = [*([one["outage"]] if one["outage"] else []), *one["planned"]]
         rows.append((one["name"], booked, *(_when(away[0], clock) if away else ("", "", ""))))
         rows += [("", "", *_when(later, clock)) for later in away[1:]]
     show.table(session.out, ("node", "now", "away from", "until", "why"), rows, caption=f"times in {clock.zone_name}")
+
+
+def _in_brackets(text: str | None) -> str:
+    return f" ({text})" if text else ""
 
 
 def _when(outage: dict[str, Any], clock: Clock) -> tuple[str, str, str]:
