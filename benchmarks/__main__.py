@@ -9,7 +9,8 @@ import pkgutil
 import benchmarks
 from benchmarks.common import Report, note
 
-HELPERS = {"__main__", "common", "demand"}
+# `cluster` needs a Kubernetes: `make bench-cluster`.
+HELPERS = {"__main__", "cluster", "common", "demand"}
 
 
 def main() -> None:
