@@ -41,7 +41,7 @@ class AdminPage(Page):
 
     def saved(self, done: str) -> str | None:
         """What was saved just now, as the redirect's ``done`` names it; None where it names nothing."""
-        return f"This is when {self.path_args[0]} is away." if done == "1" and self.path_args else None
+        return None
 
     def instant(self, name: str, text: str) -> int | None:
         """A time of a form or a query; None where it is left out.

@@ -105,7 +105,11 @@ class Machine(AdminPage):
             return
         self.context.feed.wake()
         self.context.changed()
-        self.go(f"admin/machines/{node}", done="1")
+        self.go(f"admin/machines/{node}", done="away")
+
+    def saved(self, done: str) -> str | None:
+        """When it is away."""
+        return f"This is when {self.node} is away." if done == "away" else None
 
     async def show(self, *, problem: MLMPError | None = None, report: Report | None = None) -> None:
         """The node, and where there is a ``report``, what would become of whom."""
