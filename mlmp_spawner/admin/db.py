@@ -47,8 +47,9 @@ def prepare(db_url: str | URL, revision: str = "head") -> str | None:
             set_wal(Path(url.database))
         except sqlite3.Error as error:
             raise ConfigurationError([f"db_url: can't use {url.database}: {error}"]) from None
-    _make_hub_tables(url)
-    return schema.upgrade(url, revision)
+    with schema.alone(url):
+        _make_hub_tables(url)
+        return schema.upgrade(url, revision)
 
 
 def _make_hub_tables(url: URL) -> None:

@@ -23,6 +23,7 @@ from mlmp_spawner.store.transaction import translated
 VERSION_TABLE = "mlmp_alembic_version"
 
 _ADVISORY_LOCK = 0x6D6C6D70_6462  # one process at a time changes the schema
+_PREPARING = _ADVISORY_LOCK + 1  # … and one makes the hub's tables and ours
 
 
 def upgrade(db_url: str | URL, revision: str = "head") -> str | None:
@@ -58,6 +59,19 @@ def head() -> str:
 def revisions() -> list[str]:
     """The versions that this release knows, the oldest first."""
     return [found.revision for found in ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
+
+
+@contextmanager
+def alone(db_url: str | URL) -> Iterator[None]:
+    """Others that prepare the database wait meanwhile: on PostgreSQL; on SQLite one writer waits for another anyway.
+
+    :raises Busy, Unavailable: the others take minutes, or the database does not answer.
+    """
+    with _connection(db_url) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET lock_timeout = '180s'"))
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _PREPARING})
+        yield
 
 
 def _migrate(db_url: str | URL, revision: str, step: Callable[[Config, str], None]) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from sqlalchemy import create_engine, inspect, text
 from mlmp_spawner.client.cli import cli
 from mlmp_spawner.store import schema
 from mlmp_spawner.store.engine import make_engine
+from tests.databases import PostgreSQL
 from tests.invariant import violations
 from tests.store.rows import book, node
 
@@ -35,6 +38,16 @@ def test_upgrade_makes_the_hub_s_tables_and_ours(empty_db_url: str) -> None:
     assert result.exit_code == 0, result.output
     assert f"version {schema.head()}" in result.output
     assert {"users", "alembic_version", "mlmp_reservation", "mlmp_alembic_version"} <= tables(empty_db_url)
+
+
+def test_several_that_start_at_once_on_an_empty_database_are_all_content(postgresql: PostgreSQL) -> None:
+    """As hub and service do on a cluster."""
+    url = postgresql.create(template=None)
+    command = [sys.executable, "-m", "mlmp_spawner.client.cli", "db", "upgrade", "--db-url", url]
+    starting = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(3)]
+    said = [process.communicate(timeout=120)[0].decode() for process in starting]
+    assert [process.returncode for process in starting] == [0, 0, 0], said
+    postgresql.drop(url)
 
 
 def test_the_hub_is_content_with_what_is_beside_its_tables(empty_db_url: str) -> None:
