@@ -136,7 +136,8 @@ valueFrom: {secretKeyRef: {name: {{ include "mlmp.secret" (index . 0) }}, key: {
   emptyDir: {}
 {{- end }}
 
-{{- /* Brings the database's tables up to date; several may start at once. 3: the database does not answer yet. */}}
+{{- /* Brings the database's tables up to date; several may start at once. It ends with 3 while the database does not
+answer, and with 2 where the hub's own tables are of another JupyterHub: (list . "command") then upgrades those. */}}
 {{- define "mlmp.migrate" -}}
 - name: database
   image: {{ include "mlmp.image" (index . 0) }}
@@ -145,10 +146,16 @@ valueFrom: {secretKeyRef: {name: {{ include "mlmp.secret" (index . 0) }}, key: {
     - sh
     - -c
     - |
-      {{ index . 1 }}
+      tried=
       while :; do
         mlmp db upgrade --db-url "$MLMP_DB_URL" && exit 0
         status=$?
+        {{- with index . 1 }}
+        if [ "$status" = 2 ] && [ -z "$tried" ]; then
+          tried=yes
+          {{ . }} && continue
+        fi
+        {{- end }}
         [ "$status" = 3 ] || exit "$status"
         sleep 1
       done
