@@ -51,8 +51,8 @@ def error_from(status: int, body: Any) -> MLMPError:
     """
     document = body if isinstance(body, dict) else {}
     code = str(document.get("code", ""))
-    kind = next((k for k in _tree(MLMPError) if k.code == code and k is not ConfigurationError), None)
-    if kind is None or kind is MLMPError:
+    kind = _BY_CODE.get(code)
+    if kind is None:
         kind = _BY_STATUS.get(status, Unavailable if status >= 500 else MLMPError)
     detail = str(document.get("detail") or document.get("title") or f"The server answers {status}.")
     hint = document.get("hint")
@@ -76,3 +76,11 @@ def _tree(kind: type[MLMPError]) -> Iterator[type[MLMPError]]:
     yield kind
     for child in kind.__subclasses__():
         yield from _tree(child)
+
+
+# Only errors that the client knows: where the server is loaded too, as on a hub, some of its own have the same codes.
+_BY_CODE = {
+    kind.code: kind
+    for kind in _tree(MLMPError)
+    if kind.__module__ in (MLMPError.__module__, __name__) and kind not in (MLMPError, ConfigurationError)
+}
