@@ -12,6 +12,7 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from tests.cluster.release import release  # noqa: F401 -- a fixture
 from tests.cluster.rig import cluster as clusters
 from tests.cluster.rig import logs
 from tests.cluster.rig.cluster import Cluster, OtherClusterError
@@ -50,7 +51,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     cluster = getattr(item.session, "mlmp_cluster", None)
     if report.failed and cluster is not None:
         folder = logs.folder() / re.sub(r"[^\w.-]+", "_", item.name)[:80]
-        logs.keep_cluster(folder, cluster.kubectl())
+        logs.keep_cluster(folder, cluster.kubeconfig)
         report.sections.append(("the cluster", f"objects, events and logs as they were then: {folder}"))
     return report
 
