@@ -122,11 +122,11 @@ class Preloads:
         return await self.look()
 
     async def _ask(self, pull: Pull, pod: PullPod | None, asked_by: str) -> None:
-        if pod is not None and pod.state in ("queued", "pulling", "failing"):
+        if pod is not None and pod.state in ("queued", "pulling"):
             if not pod.asked_by:
                 await self.calls.claim(pod, asked_by)
             return
-        if pod is not None:
+        if pod is not None:  # a new one tries at once, the kubelet only after its back-off
             await self.calls.delete(pod)
         await self._create(pull, units.now(), asked_by=asked_by)
 

@@ -19,7 +19,7 @@ from tests.operations.conftest import NOW, ann, ben
 from tests.operations.conftest import admin as root
 from tests.web.harness import PREFIX, RunningApp
 from tests.web.test_rights import page_address
-from tests.web.visitor import HOSTILE
+from tests.web.visitor import HOSTILE, images_on_nodes
 
 LOOKS = [
     ("light", 1280),
@@ -52,6 +52,7 @@ def lived_in(app: RunningApp) -> str:
     outages.set_outages(
         app.site, "gpu-b", [outages.Wanted(NOW + 3 * DAY, None, HOSTILE)], actor=root, now=app.now, bookings="keep"
     )
+    images_on_nodes(app)
     limits = Limits(units_at_once=6, hours_per_week=40.0)
     for subject in (Subject("everybody"), Subject("group", HOSTILE)):
         limit_settings.put(app.site, subject, limits, actor=root, now=app.now)

@@ -38,7 +38,7 @@ def test_it_lists_what_is_where(mlmp: CommandLine, server: StandIn) -> None:
     assert ran.status == 0, ran.err
     lines = [line.split() for line in ran.out.splitlines()]
     assert ["torch", "a", "there"] in lines
-    assert "failed, tried again" in ran.out and "manifest unknown" in ran.out
+    assert "failed; it is tried again" in ran.out and "manifest unknown" in ran.out
     assert "\x1b[31m" not in ran.out
     assert not any("c" in line for line in lines)  # no profile offers it there
 

@@ -255,9 +255,12 @@ async def test_who_asks_for_what_is_under_way_keeps_it_from_being_ended(
     assert [pod.asked_by for pod in cluster.there.values()] == ["root"]
 
 
-async def test_one_that_was_given_up_can_be_asked_for_again(preloads: Preloads, cluster: PlayedCluster):
+@pytest.mark.parametrize("state", ["failing", "failed"])
+async def test_one_that_failed_can_be_asked_for_again_and_is_tried_at_once(
+    preloads: Preloads, cluster: PlayedCluster, state: str
+):
     await preloads.ask("lab", ["gpu-b"], asked_by="root")
-    cluster.becomes("gpu-b", "failed", problem="not found")
+    cluster.becomes("gpu-b", state, problem="not found")
     await preloads.ask("lab", ["gpu-b"], asked_by="root")
     assert (cluster.shown, cluster.created) == ([("gpu-b", LAB, "pulling")], 2)
 

@@ -143,6 +143,19 @@ def test_where_a_profile_has_several_images_one_is_chosen(app: RunningApp, visit
     assert ann_.answer.status_code == 400
 
 
+def test_undo_has_the_image_again(app: RunningApp, visit: Callable[[str], Visitor]):
+    offer_images(app)
+    ann_ = visit("ann-token")
+    start = to_iso(NOW + DAY)
+    ann_.get(f"book?duration=2h&image=torch&start={start}")
+    ann_.press("book")
+    (mine,) = app_listing(app)
+    ann_.get(f"bookings/{mine.id}")
+    ann_.press(f"bookings/{mine.id}/cancel")
+    ann_.press("book")
+    assert [row.image for row in app_listing(app) if not row.cancelled_at] == ["torch"]
+
+
 def test_an_image_in_the_address_that_there_is_not_is_left_out(app: RunningApp, visit: Callable[[str], Visitor]):
     offer_images(app)
     assert "script>alert" not in visit("ann-token").get(f"book?image={HOSTILE}")

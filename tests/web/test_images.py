@@ -9,35 +9,16 @@ import pytest
 
 from mlmp_spawner.errors import NotFound, Unavailable
 from mlmp_spawner.operations.image_states import Look
-from mlmp_spawner.rules.preload import NodeImages, PullPod
 from mlmp_spawner.units import MINUTE, to_iso
 from tests.operations.conftest import NOW
 from tests.web.harness import PREFIX, PlayedImages, RunningApp
-from tests.web.visitor import HOSTILE, Visitor, offer_images, text
-
-LAB, TORCH = "example.org/lab:1", "example.org/torch:1"
-
-
-def pod(node: str, reference: str, state: str, **facts: object) -> PullPod:
-    return PullPod(f"{node} {reference}", node, reference, state, NOW - MINUTE, **facts)  # type: ignore[arg-type]
+from tests.web.visitor import LAB, Visitor, images_on_nodes, text
 
 
 @pytest.fixture
 def images(app: RunningApp) -> PlayedImages:
-    """On gpu-a the one image is there and the other fails; gpu-b is cordoned, one waits its turn there."""
-    offer_images(app)
-    played = PlayedImages()
-    nodes = {
-        "gpu-a": NodeImages("gpu-a", images=frozenset({LAB})),
-        "gpu-b": NodeImages("gpu-b", away="cordoned in the cluster"),
-    }
-    pods = (
-        pod("gpu-a", TORCH, "failing", problem=f"manifest unknown {HOSTILE}"),
-        pod("gpu-b", LAB, "queued", asked_by="ben"),
-    )
-    played.seen = Look(NOW, nodes, pods)
-    app.context.images = played
-    return played
+    """See :func:`~tests.web.visitor.images_on_nodes`."""
+    return images_on_nodes(app)
 
 
 def test_the_api_tells_which_image_is_on_which_node(app: RunningApp, images: PlayedImages, admin: httpx.Client):
@@ -93,7 +74,7 @@ def test_the_page_says_what_is_where_and_why_not(images: PlayedImages, visit: Ca
     words = text(page)
     assert "gpu-b cordoned in the cluster: nothing is pulled now" in words
     assert "waits its turn" in words
-    assert "failed, tried again" in words and "manifest unknown" in words
+    assert "failed; it is tried again" in words and "manifest unknown" in words
     assert "torch on 2 nodes" in words
 
 

@@ -11,14 +11,17 @@ import httpx
 
 from mlmp_spawner.operations import admission, booking, listing
 from mlmp_spawner.operations.admission import StartOptions
+from mlmp_spawner.operations.image_states import Look
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor
 from mlmp_spawner.rules.catalog import Image
+from mlmp_spawner.rules.preload import NodeImages, PullPod
 from mlmp_spawner.rules.reservations import Reservation
-from mlmp_spawner.units import HOUR
+from mlmp_spawner.units import HOUR, MINUTE
 from tests.operations.conftest import NOW, ann
-from tests.web.harness import PREFIX, RunningApp
+from tests.web.harness import PREFIX, PlayedImages, RunningApp
 
+LAB, TORCH = "example.org/lab:1", "example.org/torch:1"
 HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}"
 
 
@@ -85,6 +88,26 @@ def offer_images(app: RunningApp) -> None:
     gpu = catalog.profiles["gpu"].model_copy(update={"images": tuple(images)})
     changed = catalog.model_copy(update={"images": images, "profiles": {"gpu": gpu}})
     app.site = app.context.site = replace(app.site, images=True, catalog=changed)
+
+
+def images_on_nodes(app: RunningApp) -> PlayedImages:
+    """On gpu-a the one image is there and the other fails; gpu-b is cordoned, and one waits its turn there."""
+    offer_images(app)
+    played = PlayedImages()
+    since, problem = app.now - MINUTE, f"manifest unknown {HOSTILE}"
+    played.seen = Look(
+        app.now,
+        {
+            "gpu-a": NodeImages("gpu-a", images=frozenset({LAB})),
+            "gpu-b": NodeImages("gpu-b", away="cordoned in the cluster"),
+        },
+        (
+            PullPod("one", "gpu-a", TORCH, "failing", since, problem=problem),
+            PullPod("two", "gpu-b", LAB, "queued", since, asked_by="ben"),
+        ),
+    )
+    app.context.images = played
+    return played
 
 
 def text(html: str) -> str:

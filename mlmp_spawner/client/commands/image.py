@@ -132,7 +132,7 @@ def _words(there: Mapping[str, Any], clock: show.Clock) -> tuple[str, str]:
     """How it is on a node, and more of that."""
     state = str(there["state"])
     if state == "failed":
-        return "failed, tried again" if there["retries"] else "failed", str(there["problem"])
+        return "failed; it is tried again" if there["retries"] else "failed", str(there["problem"])
     since = f"since {clock.time(from_iso(there['since']))}" if state in UNDER_WAY and there["since"] else ""
     return WORDS.get(state, state), since
 
