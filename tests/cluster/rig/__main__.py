@@ -135,7 +135,8 @@ def _run(command: tuple[str, ...]) -> int:
 def _keep_logs(*, interrupted: bool) -> None:
     logs.keep_programs(logs.folder())
     if not interrupted and lifecycle.is_up():
-        logs.keep_cluster(logs.folder(), control_plane.kubectl())
+        os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        logs.keep_cluster(logs.folder(), ADMIN)
     say(f"logs: {logs.folder()}")
 
 

@@ -121,6 +121,7 @@ def _build(name: str, place: Path) -> None:
     for made, wanted in RENAMED.items():
         if (unfinished / made).exists():
             (unfinished / made).rename(unfinished / wanted)
-    for old in place.parent.glob(f"{name}-*"):
-        shutil.rmtree(old)
+    for old in (*place.parent.glob(f"{name}-*"), *place.parent.glob(f".{name}-*")):
+        if old != unfinished:
+            shutil.rmtree(old)
     unfinished.rename(place)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 from .places import KEPT_LOGS, LOGS
 
@@ -34,36 +36,52 @@ def keep_programs(folder: Path) -> None:
         shutil.copytree(LOGS, folder / "programs", dirs_exist_ok=True)
 
 
-def keep_cluster(folder: Path, kubectl: Sequence[str], namespace: str | None = None) -> None:
-    """Objects, events and the containers' logs, of one namespace or of all. Nothing here raises."""
+def keep_cluster(folder: Path, kubeconfig: Path) -> None:
+    """Objects, events and all containers' logs. Nothing here raises: the failure is what must be read."""
     folder.mkdir(parents=True, exist_ok=True)
-    where = ["--namespace", namespace] if namespace else ["--all-namespaces"]
+    kubectl = ["kubectl", f"--kubeconfig={kubeconfig}", "--request-timeout=10s"]
+    everywhere = "--all-namespaces"
     for name, words in {
         "nodes.txt": ["describe", "nodes"],
-        "objects.txt": ["get", "all,configmap,pvc,networkpolicy,pdb,ingress", "-o", "wide", *where],
-        "events.txt": ["get", "events", "--sort-by=.lastTimestamp", *where],
-        "pods.txt": ["describe", "pods", *where],
+        "objects.txt": ["get", "all,configmap,pvc,networkpolicy,pdb,ingress", "-o", "wide", everywhere],
+        "events.txt": ["get", "events", "--sort-by=.lastTimestamp", everywhere],
+        "pods.txt": ["describe", "pods", everywhere],
     }.items():
-        (folder / name).write_text(_ask(kubectl, *words))
+        (folder / name).write_text(_ask(*kubectl, *words))
     try:
-        pods = json.loads(_ask(kubectl, "get", "pods", "-o", "json", *where))["items"]
-    except (ValueError, KeyError):
+        core = client.CoreV1Api(config.new_client_from_config(str(kubeconfig)))
+        pods = core.list_pod_for_all_namespaces(_request_timeout=10).items
+    except (ApiException, HTTPError) as error:
+        (folder / "pods.txt").write_text(f"{error}\n")
         return
     for pod in pods:
-        _keep_pod(folder, kubectl, pod["metadata"]["namespace"], pod["metadata"]["name"])
+        for container in (pod.status.init_container_statuses or []) + (pod.status.container_statuses or []):
+            name = f"{pod.metadata.namespace}.{pod.metadata.name}.{container.name}"
+            (folder / f"{name}.log").write_text(_log(core, pod, container.name, previous=False))
+            if container.restart_count:
+                (folder / f"{name}.previous.log").write_text(_log(core, pod, container.name, previous=True))
 
 
-def _keep_pod(folder: Path, kubectl: Sequence[str], namespace: str, pod: str) -> None:
-    words = ["logs", "--namespace", namespace, pod, "--all-containers", "--prefix", "--timestamps", "--tail=5000"]
-    (folder / f"{namespace}.{pod}.log").write_text(_ask(kubectl, *words))
-    before = _ask(kubectl, *words, "--previous")
-    if "previous terminated container" not in before:
-        (folder / f"{namespace}.{pod}.previous.log").write_text(before)
-
-
-def _ask(kubectl: Sequence[str], *words: str) -> str:
+def _log(core: client.CoreV1Api, pod: client.V1Pod, container: str, *, previous: bool) -> str:
     try:
-        done = subprocess.run([*kubectl, "--request-timeout=10s", *words], capture_output=True, text=True, timeout=60)
+        said = core.read_namespaced_pod_log(
+            pod.metadata.name,
+            pod.metadata.namespace,
+            container=container,
+            previous=previous,
+            timestamps=True,
+            tail_lines=5000,
+            _request_timeout=10,
+            _preload_content=False,
+        )
+    except (ApiException, HTTPError) as error:
+        return f"{error}\n"
+    return said.data.decode(errors="replace")
+
+
+def _ask(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{error}\n"
     return done.stdout + done.stderr
