@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from benchmarks.cluster.place import Place, seconds_until_ready
+from benchmarks.cluster.place import Place, booking, seconds_until_ready
 from benchmarks.common import Report, note
 
 MB = 1_000_000
@@ -21,9 +21,9 @@ def run(report: Report, place: Place, *, quick: bool) -> None:
     name = f"bench/{place.namespace}:1"
     _push(place, name, size)
     with place.hub("hub", image=f"{place.cluster.registry}/{name}") as hub:
-        cold = seconds_until_ready(hub, "cold")
+        cold = seconds_until_ready(hub, "cold", **booking(hub))
         hub.release("cold")
-        warm = seconds_until_ready(hub, "warm")
+        warm = seconds_until_ready(hub, "warm", **booking(hub))
         hub.release("warm")
     report.add(
         f"start with a preloaded image of {size} MB", warm, "s", versus=cold, goal="versus: pulled at the start"

@@ -65,12 +65,23 @@ class Place:
         return sum(pod.status.phase == "Running" for pod in pods)
 
 
-def seconds_until_ready(hub: Hub, name: str) -> float:
-    """From asking for a server until the hub says that it is ready; ends the server and its booking."""
+def seconds_until_ready(hub: Hub, name: str, **options: str) -> float:
+    """From asking for a server until the hub says that it is ready; then ends the server, but not its booking.
+
+    ``options``: what the spawner is asked for.
+    """
+    hub.api.post(f"/hub/api/users/{name}").raise_for_status()
     began = time.perf_counter()
-    hub.begin(name).raise_for_status()
-    wait_for(lambda: hub.ready(name), 300, f"{name}'s server")
+    hub.api.post(f"/hub/api/users/{name}/server", json=options).raise_for_status()
+    wait_for(lambda: hub.ready(name) or not hub.pending(name), 300, f"{name}'s server")
     taken = time.perf_counter() - began
+    if not hub.ready(name):
+        raise RuntimeError(f"{name}'s server did not start; the end of the hub's log:\n{hub.log[-3000:]}")
     hub.api.delete(f"/hub/api/users/{name}/server")
     wait_for(lambda: not hub.pending(name) and not hub.ready(name), 120, f"the end of {name}'s server")
     return taken
+
+
+def booking(hub: Hub) -> dict[str, str]:
+    """What MLMP's spawner is asked for: a GPU of the hub's node."""
+    return {"profile": "gpu", "duration": "20m", "node": hub.node}
