@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def marked(name: str | None = None, program: str | None = None) -> list[int]:
     return found
 
 
+def any_marked(name: str | None = None) -> bool:
+    """Whether any of them runs. Asked again before the no: in the middle of an exec a process shows no environment."""
+    for _ in range(4):
+        if marked(name):
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def signal_all(pids: list[int], number: signal.Signals) -> None:
     """Those that ended meanwhile are left out."""
     for pid in pids:
@@ -52,9 +62,8 @@ def kill_everything() -> None:
     """SIGKILL to all of the cluster's programs, and waits until they are gone."""
 
     def gone() -> bool:
-        pids = marked()
-        signal_all(pids, signal.SIGKILL)
-        return not pids
+        signal_all(marked(), signal.SIGKILL)
+        return not any_marked()
 
     wait_until(gone, "the end of the cluster's programs", seconds=30)
 
@@ -80,7 +89,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        return bool(self.pids)
+        return any_marked(self.name)
 
     def start(self) -> None:
         """Starts it in a session of its own; nothing where it runs already."""
