@@ -37,11 +37,11 @@ RUN = """async ([base, code]) => {
 class Human:
     """Somebody with a browser, logged in at a site."""
 
-    def __init__(self, page: Page, url: str, name: str, *, script: bool = True) -> None:
+    def __init__(self, page: Page, url: str, name: str, *, password: str = "any", script: bool = True) -> None:
         self.page, self.url, self.name = page, url, name
         page.goto(f"{url}hub/login")
         page.get_by_label("Username").fill(name)
-        page.get_by_label("Password").fill("any")
+        page.get_by_label("Password").fill(password)
         if not script:  # the hub's own form asks for a script before it can be pressed
             page.locator("#login_submit").evaluate("button => { button.disabled = false; }")
         page.get_by_role("button", name="Sign in").click()

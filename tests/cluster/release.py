@@ -149,6 +149,11 @@ class Release:
             return answer.json()
         return self.wait_for_state(reservation, "running", seconds)
 
+    def units(self, node: str) -> int:
+        """How many GPUs can be booked on a node."""
+        (found,) = self.values["catalog"]["nodes"][node]["accelerators"][:1]
+        return int(found["count"])
+
     def reservation(self, reservation: Mapping[str, Any]) -> dict[str, Any]:
         """A booking as it is now."""
         answer = self.api(reservation["owner"]).api.get(f"{API}/{reservation['id']}")
@@ -195,19 +200,26 @@ def catalog_for(cluster: Cluster, resource: str = RESOURCE) -> dict[str, Any]:
     """What the nodes have, bookable for some seconds, without limits."""
     nodes = {
         node.metadata.name: {
-            "accelerators": [{"resource": resource, "model": "A100", "count": int(node.status.allocatable[resource])}],
+            "accelerators": [
+                {"resource": resource, "model": "A100", "count": int(node.status.allocatable[resource])},
+                {"resource": SLOT, "count": 32},
+            ],
             "cpus": 8,
             "memory": "16GiB",
         }
         for node in cluster.core().list_node().items
         if int(node.status.allocatable.get(resource, 0))
     }
-    gpu = {"title": "GPU", "images": ["lab"], "resource": resource, "cpus": 1, "memory": "512MiB",
-           "min_duration": "5s", "default_duration": "10m"}  # fmt: skip
+    profile = {"cpus": 1, "memory": "512MiB", "min_duration": "5s", "default_duration": "10m"}
+    missing = f"{cluster.registry}/mlmp/no-such-image:1"
     return {
         "nodes": nodes,
-        "images": {"lab": {"reference": cluster.images["lab"]}},
-        "profiles": {"gpu": gpu},
+        "images": {"lab": {"reference": cluster.images["lab"]}, "missing": {"reference": missing}},
+        "profiles": {
+            "gpu": {"title": "GPU", "images": ["lab", "missing"], "resource": resource} | profile,
+            "cpu": {"title": "CPU", "images": ["lab"], "resource": SLOT} | profile,
+        },
+        "order": ["gpu", "cpu"],
     }
 
 
