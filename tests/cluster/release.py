@@ -23,6 +23,8 @@ from tests.live import Person, wait_for
 
 CHART = Path(__file__).parents[2] / "helm" / "mlmp"
 RESOURCE = os.environ.get("MLMP_TEST_RESOURCE", "nvidia.com/gpu")
+SLOT = "mlmp.dev/slot"
+"""Only counted in bookings: the cluster knows nothing of it."""
 API = "/services/mlmp/api/v1/reservations"
 TIMEOUT = 240
 
