@@ -148,7 +148,7 @@ def test_dies_with_all_its_children_and_can_be_started_again(site: Site) -> None
     children = processes.below(site.process.pid)
     assert len(children) == 3
     site.kill("up")
-    wait_for(lambda: not any(processes.alive(processes.identity(pid) or "") for pid in children), 5)
+    wait_for(lambda: not any(processes.alive(processes.identity(pid) or "") for pid in children), 30)
     site.start()
 
 

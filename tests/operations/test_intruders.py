@@ -98,7 +98,7 @@ def test_where_it_is_chosen_it_is_told_to_end_and_that_is_written_down(stranger:
     intruders = Intruders(stop=True)
     intruders.look(on("GPU-0", stranger.pid), FREE, {}, NOW)
     found = intruders.look(on("GPU-0", stranger.pid), FREE, {}, NOW + MINUTE)
-    assert stranger.wait(5) == -signal.SIGTERM
+    assert stranger.wait(30) == -signal.SIGTERM
     gone = intruders.enforce(NOW + MINUTE + SECOND)
     assert [change.action for change in [*found, *gone]] == ["intruder", "intruder_stopped"]
     assert intruders.found == [] and intruders.next_due() is None
@@ -112,7 +112,7 @@ def test_what_does_not_end_is_killed_after_its_grace(stubborn: subprocess.Popen[
     assert intruders.enforce(NOW + MINUTE + GRACE - 1) == []
     assert stubborn.poll() is None
     gone = intruders.enforce(NOW + MINUTE + GRACE)
-    assert stubborn.wait(5) == -signal.SIGKILL
+    assert stubborn.wait(30) == -signal.SIGKILL
     gone += intruders.enforce(NOW + MINUTE + GRACE + SECOND)
     assert [change.action for change in gone] == ["intruder_stopped"]
 
@@ -135,7 +135,7 @@ def test_another_process_of_the_same_pid_is_not_taken_for_it(stranger: subproces
     for at in (NOW, NOW + MINUTE):
         intruders.look(on("GPU-0", stranger.pid), FREE, {}, at)
     assert sent == [processes.identity(stranger.pid)]
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     stranger.kill()
     stranger.wait()
     while processes.alive(sent[0]):

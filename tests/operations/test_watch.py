@@ -113,7 +113,7 @@ def test_where_it_is_chosen_who_is_on_a_free_unit_is_stopped(
     looking = watch(site, tmp_path, Gpus({"GPU-gpu-b-0": UnitUse(80, 5, frozenset({process.pid}))}), intruders="stop")
     looking.look(NOW)
     looking.look(NOW + EVERY)
-    process.wait(5)
+    process.wait(30)
     looking.enforce(NOW + EVERY + SECOND)
     assert [action for action, _ in told(site)] == ["intruder", "intruder_stopped"]
     assert looking.look(NOW + 2 * EVERY).intruders == ()

@@ -53,7 +53,7 @@ TOKENS = {
 }
 
 
-def until(condition: Callable[[], object], within: float = 5) -> None:
+def until(condition: Callable[[], object], within: float = 30) -> None:
     """Returns when the condition holds."""
     end = time.monotonic() + within
     while not condition():
