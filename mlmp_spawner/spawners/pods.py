@@ -19,7 +19,7 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.kube import creation, verdicts
 from mlmp_spawner.kube.labels import RESERVATION, deadline_of
-from mlmp_spawner.kube.outcomes import ASK, Fails, NotStarted, Waiting
+from mlmp_spawner.kube.outcomes import ASK, Fails, NotStarted, Waiting, sentence
 from mlmp_spawner.kube.pods import FINISHED, grace
 from mlmp_spawner.kube.scheduling import Place
 from mlmp_spawner.units import SECOND, format_duration
@@ -28,6 +28,7 @@ LOOK = 0.3
 """Seconds between two looks at what is known of a pod."""
 ANSWERS = 10.0
 """Seconds that the cluster may take to list what there is."""
+_LATER = (429, 500, 503, 504)
 _DOWN = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
 
 _connecting = asyncio.Lock()
@@ -39,6 +40,7 @@ class WatchedPodSpawner(KubeSpawner):
     server_id: str
     units_timeout: float
     _created = False
+    _no_answer = ""
     _failed_at = float("-inf")
 
     def explain(self, error: MLMPError) -> Exception:
@@ -67,7 +69,7 @@ class WatchedPodSpawner(KubeSpawner):
 
         :raises Exception: what :meth:`explain` makes of why it can't start.
         """
-        self._created = False
+        self._created, self._no_answer = False, ""
         await self._end_former()
         starting = asyncio.ensure_future(self._start_until_it_listens())
         watching = asyncio.ensure_future(self._watch())
@@ -94,6 +96,10 @@ class WatchedPodSpawner(KubeSpawner):
             url = str(await super().start())
         except ApiException as error:
             raise self.explain(NotStarted(creation.refused(error.status, creation.message_of(error.body)))) from error
+        except (asyncio.TimeoutError, TimeoutError) as error:
+            said = sentence(self._no_answer or error)
+            what = f"The cluster has not taken your server for {self.k8s_api_request_retry_timeout} s: {said}."
+            raise self.explain(NotStarted(Fails("cluster_silent", what))) from error
         parts = urlsplit(url)
         limit = time.monotonic() + self.http_timeout
         while time.monotonic() < limit:
@@ -119,7 +125,10 @@ class WatchedPodSpawner(KubeSpawner):
         except ApiException as error:
             if error.status == 409:
                 return await self._is_there_already()
-            if error.status in (429, 500, 503, 504):
+            if error.status in _LATER:
+                self._no_answer = creation.message_of(error.body) or str(error.reason)
+                self.log.warning("%s can't be created yet: %s", pod.metadata.name, self._no_answer)
+                self.say(45, "Waiting for the cluster to take it")
                 return False
             raise
         self._created = True
@@ -146,7 +155,7 @@ class WatchedPodSpawner(KubeSpawner):
             self.log.warning("no answer to the deletion of %s yet: %r", pod_name, error)
             return False
         except ApiException as error:
-            if error.status in (429, 500, 503, 504):
+            if error.status in _LATER:
                 return False
             raise
 

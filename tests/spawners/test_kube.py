@@ -13,16 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kubernetes_asyncio.client import V1Container
 from kubernetes_asyncio.config import kube_config
+from sqlalchemy import Engine
 from traitlets.config import Config
 
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations.admission import Admission
-from mlmp_spawner.rules.catalog import Share
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.catalog import Catalog, LimitRules, Limits, Profile, Share
 from mlmp_spawner.rules.reservations import Allocation, Reservation
 from mlmp_spawner.spawners import choices
 from mlmp_spawner.spawners.choices import Choice
-from mlmp_spawner.spawners.kube import MLMPKubeSpawner
+from mlmp_spawner.spawners.kube import MLMPKubeSpawner, latest_end
 from mlmp_spawner.units import HOUR, now
 
 GPU = "nvidia.com/gpu"
@@ -120,6 +122,21 @@ async def test_the_cluster_itself_ends_it_after_the_latest_end_that_the_limits_a
     assert 11 * 3600 - 60 < seconds <= 11 * 3600
     spawner._latest_end = 0  # limits that were lowered since do not end it before its booking does
     assert (await manifest(spawner))["spec"]["activeDeadlineSeconds"] > 4 * 3600
+
+
+async def test_the_limits_say_how_long_one_booking_may_become(engine: Engine) -> None:
+    admitted = made()._admitted
+    assert admitted is not None
+    profile = Profile(name="gpu", resource=GPU, max_duration=48 * HOUR)
+
+    def latest(limits: Limits) -> int:
+        site = Site(engine, Catalog(nodes={}, profiles={"gpu": profile}, limits=LimitRules(everybody=limits)))
+        return latest_end(site, admitted, frozenset()) - admitted.reservation.start
+
+    assert latest(Limits()) == 48 * HOUR
+    assert latest(Limits(max_duration=6 * HOUR)) == 6 * HOUR
+    assert latest(Limits(max_duration=HOUR)) == 4 * HOUR  # never before its end now
+    assert latest_end(Site(engine, Catalog(nodes={})), admitted, frozenset()) == admitted.deadline.end
 
 
 async def test_what_is_only_counted_in_bookings_is_not_asked_of_the_cluster() -> None:
