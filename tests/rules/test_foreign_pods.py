@@ -30,7 +30,8 @@ def test_mlmps_own_pods_are_none_but_a_label_that_anybody_can_write_makes_none_i
 
 
 def test_what_takes_nothing_that_can_be_booked_is_none():
-    assert found(pod("elsewhere", node="z"), pod("web", units=0), ClusterPod("n", "net", "a", 5, {"rdma/hca": 1})) == []
+    net = ClusterPod("n", "net", "a", 5, {"rdma/hca": 1})
+    assert found(pod("elsewhere", node="z"), pod("web", units=0), net) == []
 
 
 def test_it_is_said_how_many_booked_units_are_missing_by_all_of_them_together():
