@@ -29,6 +29,8 @@ Right = Literal["none", "access", "book", "courses", "admin"]
 
 HUB_PATIENCE = 10.0
 STALE_FOR = 300.0
+CACHED = 30
+MOST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,14 @@ class Caller:
 class HubAuthentication(HubOAuth):
     """The hub's own OAuth client, with three changes: it asks the hub again after half a minute instead of five,
     it waits ten seconds for the answer, and while the hub does not answer it goes by what the hub said last, five
-    minutes at most, so that people can extend and release while the hub restarts.
+    minutes at most, so that people can extend and release while the hub restarts or its database is away.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("cache_max_age", 30)
+        kwargs.setdefault("cache_max_age", CACHED)
         super().__init__(**kwargs)
         self._last_known: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._refused: dict[str, float] = {}
 
     def user_for_token(
         self, token: str, use_cache: bool = True, session_id: str = "", *, sync: bool = True
@@ -117,6 +120,8 @@ class HubAuthentication(HubOAuth):
         now = time.monotonic()
         try:
             model = await self.ask_hub(token, use_cache, session_id)
+            if model is None and now - self._refused.get(digest, -CACHED) > CACHED:
+                model = await self._ask_again(token, session_id)
         except (HTTPError, OSError, asyncio.TimeoutError) as error:
             seen, model = self._last_known.get(digest, (0.0, None))
             if model is None or now - seen > STALE_FOR:
@@ -124,8 +129,24 @@ class HubAuthentication(HubOAuth):
             return model
         if model is None:
             self._last_known.pop(digest, None)
-            return None
-        self._last_known[digest] = (now, model)
-        if len(self._last_known) > 10_000:
-            self._last_known = {k: v for k, v in self._last_known.items() if now - v[0] <= STALE_FOR}
+            self._refused[digest] = now
+        else:
+            self._last_known[digest] = (now, model)
+        self._forget(now)
         return model
+
+    async def _ask_again(self, token: str, session_id: str) -> dict[str, Any] | None:
+        """A hub without its database refuses every token, so its no holds only if it knows our own.
+
+        :raises OSError: it does not.
+        """
+        if await self.ask_hub(self.api_token, False, "") is None:
+            raise OSError("the hub does not know even this service's own token")
+        return await self.ask_hub(token, False, session_id)
+
+    def _forget(self, now: float) -> None:
+        """What is known, and who was refused, takes no more room than it needs."""
+        if len(self._last_known) > MOST:
+            self._last_known = {k: v for k, v in self._last_known.items() if now - v[0] <= STALE_FOR}
+        if len(self._refused) > MOST:
+            self._refused = {k: v for k, v in self._refused.items() if now - v <= CACHED}

@@ -267,11 +267,18 @@ def test_a_service_books_for_somebody_or_not_at_all(app: RunningApp):
     assert made.status_code == 201 and made.json()["owner"] == "ben"
 
 
-def test_who_was_known_lately_may_go_on_while_the_hub_is_away_and_nobody_else(app: RunningApp, ann: httpx.Client):
+@pytest.mark.parametrize("fault", ["down", "forgetful"])
+def test_who_was_known_lately_may_go_on_while_the_hub_or_its_database_is_away_and_nobody_else(
+    app: RunningApp, ann: httpx.Client, fault: str
+):
     assert ann.get("me").status_code == 200
-    app.auth.down = True
+    setattr(app.auth, fault, True)
     assert ann.get("me").status_code == 200
     with app.client("ben-token") as ben:
         stranger = ben.get("me")
     assert stranger.status_code == 503 and stranger.headers["Retry-After"]
     assert stranger.json()["code"] == "unavailable"
+    setattr(app.auth, fault, False)
+    with app.client("ben-token") as ben, app.client("made-up") as nobody:
+        assert ben.get("me").status_code == 200
+        assert nobody.get("me").status_code == 401
