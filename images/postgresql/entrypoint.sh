@@ -42,5 +42,7 @@ PASSWORD
     mv "$new" "$PGDATA"
 fi
 unset POSTGRES_PASSWORD
+# The fsGroup of a pod opens a volume to that group whenever it is mounted; PostgreSQL does not start on such a folder.
+chmod 0700 "$PGDATA"
 
 exec postgres -D "$PGDATA" -c listen_addresses='*' -c unix_socket_directories=/run/postgresql "$@"
