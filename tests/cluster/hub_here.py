@@ -7,17 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-import yaml
 from kubernetes import client
 
 from mlmp_spawner import units
@@ -79,7 +74,7 @@ class Hub:
 
     def __init__(
         self, root: Path, core: client.CoreV1Api, namespace: str, *, kubeconfig: Path, image: str, resource: str,
-        nodes: Mapping[str, int], settings: str = "", broken_image: str = "",
+        nodes: Mapping[str, int], settings: str = "",
     ) -> None:  # fmt: skip
         self.root, self.core, self.namespace, self.kubeconfig = root, core, namespace, kubeconfig
         self.node = next(iter(nodes))
@@ -89,7 +84,7 @@ class Hub:
         self.proxy: subprocess.Popen[bytes] | None = None
         catalog = root / "catalog"
         catalog.mkdir()
-        (catalog / "catalog.yaml").write_text(_catalog(nodes, resource, image, broken_image))
+        (catalog / "catalog.yaml").write_text(_catalog(nodes, resource, image))
         (root / "jupyterhub_config.py").write_text(_config(self, address_towards(core), catalog, settings))
         prepare(self.db_url)
         catalog_sync.sync(Site(make_engine(self.db_url), load_catalog(catalog)), now=units.now())
@@ -149,11 +144,6 @@ class Hub:
         options = {"profile": "gpu", "duration": "20m", "node": self.node} | options
         return self.api.post(f"/hub/api/users/{name}/server", json={"user_options": options})
 
-    def begin_all(self, names: list[str], **options: Any) -> list[httpx.Response]:
-        """Asks for several at once."""
-        with ThreadPoolExecutor(len(names)) as pool:
-            return list(pool.map(lambda name: self.begin(name, **options), names))
-
     def ready(self, name: str) -> bool:
         """Whether the hub says that the server is ready."""
         servers = self.api.get(f"/hub/api/users/{name}").json().get("servers", {})
@@ -202,19 +192,16 @@ class Hub:
         return list(self.core.list_namespaced_pod(self.namespace, label_selector="mlmp.dev/kind=server").items)
 
 
-def _catalog(nodes: Mapping[str, int], resource: str, image: str, broken_image: str) -> str:
+def _catalog(nodes: Mapping[str, int], resource: str, image: str) -> str:
     share = "cpus: 2, memory: 2GiB"
     units = "".join(
-        f"  {name}: {{{share}, accelerators: [{{resource: {resource}, count: {count}}},"
-        f" {{resource: mlmp.dev/slot, count: 40}}]}}\n"
+        f"  {name}: {{{share}, accelerators: [{{resource: {resource}, count: {count}}}]}}\n"
         for name, count in nodes.items()
     )
     return (
         f"nodes:\n{units}images:\n  lab: {{reference: '{image}'}}\n"
-        f"  broken: {{reference: '{broken_image or image}'}}\nprofiles:\n"
+        "profiles:\n"
         f"  gpu: {{title: GPU, resource: {resource}, images: [lab], cpus: 0.05, memory: 200MiB, min_duration: 5s}}\n"
-        f"  broken: {{title: Broken, resource: {resource}, images: [broken], cpus: 0.05, memory: 64MiB}}\n"
-        f"  slot: {{title: CPU, resource: mlmp.dev/slot, images: [lab], cpus: 0.02, memory: 32MiB}}\n"
     )
 
 
@@ -239,50 +226,3 @@ STAND_IN = {STAND_IN!r}
 c.KubeSpawner.cmd = ["perl", "-e", STAND_IN]
 {settings}
 """
-
-
-class Line:
-    """The line between a hub and the API server, which can be cut: to the hub the cluster is away then."""
-
-    def __init__(self, kubeconfig: Path, copy: Path) -> None:
-        said = yaml.safe_load(kubeconfig.read_text())
-        cluster = said["clusters"][0]["cluster"]
-        parts = urlsplit(cluster["server"])
-        self.there = (parts.hostname or "", parts.port or 443)
-        self.port = free_port()
-        cluster["server"] = f"https://127.0.0.1:{self.port}"
-        cluster["tls-server-name"] = self.there[0]
-        copy.write_text(yaml.safe_dump(said))
-        self._open: list[socket.socket] = []
-        self.mend()
-
-    def mend(self) -> None:
-        """Makes it, or makes it anew."""
-        self._listening = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
-        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
-
-    def cut(self) -> None:
-        """Ends every connection and takes no more."""
-        for one in [self._listening, *self._open]:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        self._open.clear()
-
-    def _accept(self, listening: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = listening.accept()
-                far = socket.create_connection(self.there)
-                self._open += [near, far]
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=_carry, args=(one, other), daemon=True).start()
-
-
-def _carry(one: socket.socket, other: socket.socket) -> None:
-    with suppress(OSError):
-        while data := one.recv(65536):
-            other.sendall(data)
-    for end in (one, other):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
