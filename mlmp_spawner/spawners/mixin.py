@@ -92,6 +92,7 @@ class ReservationMixin(Spawner):
     _start_options = StartOptions()
     _share = Share(None, None)
     _told_started = False
+    _events: tuple[dict[str, Any], ...] = ()
 
     @default("poll_interval")
     def _default_poll_interval(self) -> int:
@@ -157,7 +158,7 @@ class ReservationMixin(Spawner):
 
         :raises Refusal: there is none, and none could be made.
         """
-        self._events: list[dict[str, Any]] = []
+        self._events = ()
         self._tell(10, "Looking for your booking")
         admitted = await self._admit()
         self._admitted = admitted
@@ -289,7 +290,7 @@ class ReservationMixin(Spawner):
         """What happens while the server starts; the hub ends it when the start is over."""
         seen = 0
         while True:
-            events = getattr(self, "_events", [])
+            events = self._events
             for event in events[seen:]:
                 yield event
             seen = len(events)
@@ -297,7 +298,7 @@ class ReservationMixin(Spawner):
 
     def _tell(self, progress: int, message: str) -> None:
         if not self._events or self._events[-1]["message"] != message:
-            self._events.append({"progress": progress, "message": message})
+            self._events = (*self._events, {"progress": progress, "message": message})
 
     def _refusal(self, error: MLMPError, titles: Mapping[str, str] | None = None) -> Refusal:
         return Refusal(error, self._html(error, titles or {}))

@@ -384,3 +384,11 @@ class TestChoices:
         assert "hostPID" in found[1]
         assert found[2].startswith("More, gpu: 8: extra_resource_limits")
         assert choices.beyond([]) == []
+
+
+async def test_a_start_that_is_found_after_a_restart_of_the_hub_has_steps_too() -> None:
+    spawner = made()
+    spawner.say(50, "The image is being pulled")
+    steps = spawner.progress()
+    assert (await anext(steps))["message"] == "The image is being pulled"
+    await steps.aclose()
