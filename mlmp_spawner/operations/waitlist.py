@@ -93,9 +93,11 @@ def promote(site: Site, *, now: int, tried: Tried | None = None) -> list[str]:
     promoted: list[str] = []
     refused: set[str] = set()
     failed = 0
+    with read(site.engine) as connection:
+        turns = [row.id for row in fair_order(store.waiting(connection, now))]
     while failed < TRIES:
         with read(site.engine) as connection:
-            found = _first_that_fits(connection, site, now, tried, refused)
+            found = _first_that_fits(connection, site, now, tried, refused, turns)
         if found is None:
             break
         try:
@@ -111,8 +113,12 @@ def promote(site: Site, *, now: int, tried: Tried | None = None) -> list[str]:
     return promoted
 
 
-def _first_that_fits(connection: Connection, site: Site, now: int, tried: Tried, refused: set[str]) -> _Found | None:
-    order = fair_order(store.waiting(connection, now))
+def _first_that_fits(
+    connection: Connection, site: Site, now: int, tried: Tried, refused: set[str], turns: list[str]
+) -> _Found | None:
+    # The order as it was at first: whose request just got a place has the next one not before others' first.
+    waiting = {row.id: row for row in store.waiting(connection, now)}
+    order = [waiting[row_id] for row_id in turns if row_id in waiting]
     searches = SEARCHES
     boards: dict[str, tuple[Board, ...]] = {}
     versions = {resource: _versions(connection, resource) for resource in sorted({row.resource for row in order})}
