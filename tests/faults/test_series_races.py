@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -93,6 +94,12 @@ def test_in_a_race_each_series_is_whole_or_not_there(site: Site, seed: int) -> N
     assert set(booked) == set(found)
 
 
+def apart_from_its_place(row: Reservation) -> Reservation:
+    """Who makes room for others may move what has not begun to other nodes."""
+    places = tuple(sorted((replace(one, node="") for one in row.allocations), key=lambda one: one.start))
+    return replace(row, allocations=places, version=0)
+
+
 @settings(max_examples=40 * ROUNDS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_occurrence_is_lost_whatever_is_done_one_after_the_other(site: Site, data: st.DataObject) -> None:
@@ -125,7 +132,8 @@ def test_no_occurrence_is_lost_whatever_is_done_one_after_the_other(site: Site, 
         after = {row.id: row for one in all_of(site).values() for row in one}
         touched = set(done.touched) if done else set()
         assert len(after) == len(before) + added
-        assert all(after[one] == before[one] for one in set(before) - touched), "what was not named stays"
+        assert all(apart_from_its_place(after[one]) == apart_from_its_place(before[one])
+                   for one in set(before) - touched), "what was not named stays"  # fmt: skip
         begun = {one for one in touched if before[one].start <= now} if done and which != "this" else set()
         assert not begun, "what has begun is never touched"
         assert violations(site.engine) == []
