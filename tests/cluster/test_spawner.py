@@ -24,7 +24,7 @@ SETTINGS = """
 c.KubeSpawner.profile_list = [
     {"display_name": "As it is", "slug": "plain"},
     {"display_name": "Crashes", "slug": "crashes",
-     "kubespawner_override": {"cmd": ["sh", "-c", "echo starting; echo no licence for it >&2; exit 7"]}},
+     "kubespawner_override": {"cmd": ["sh", "-c", "{ echo starting; echo no licence for it; } >&2; exit 7"]}},
     {"display_name": "No such command", "slug": "nonsense", "kubespawner_override": {"cmd": ["nonsense"]}},
     {"display_name": "Slow", "slug": "slow", "kubespawner_override": {"init_containers": [
         {"name": "first", "image": "DEBIAN", "command": ["sleep", "8"], "securityContext": {"runAsUser": 1000}}]}},
