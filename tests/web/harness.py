@@ -70,7 +70,7 @@ class KnownTokens(HubAuthentication):
     async def ask_hub(self, token: str, use_cache: bool, session_id: str) -> dict[str, Any] | None:
         if self.down:
             raise OSError("no hub")
-        known = TOKENS | {self.api_token: {"kind": "service", "name": "mlmp"}}
+        known = TOKENS | {self.api_token: {"kind": "service", "name": "mlmp", "scopes": []}}
         return None if self.forgetful else known.get(token)
 
 
@@ -159,7 +159,7 @@ class RunningApp:
         self.feed = Feed(lambda: self.site, poll=self.settings.poll, now=lambda: self.now)
         self.auth = KnownTokens(
             api_url="http://127.0.0.1:1/hub/api",
-            api_token="none",
+            api_token="own-token",
             base_url=PREFIX,
             hub_prefix="/hub/",
             oauth_client_id="service-mlmp",
