@@ -16,6 +16,7 @@ from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.operations.clock import RunningServer
+from mlmp_spawner.operations.stops import StopsUnderWay
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class LocalServers:
         self.records = data / "servers"
         self.hub = hub
         self.silent_after = silent_after
-        self._stopping: dict[str, asyncio.Task[None]] = {}
+        self.stops = StopsUnderWay()
 
     async def running(self) -> dict[str, RunningServer]:
         """The servers whose ``mlmp run`` is alive."""
@@ -47,14 +48,11 @@ class LocalServers:
 
     async def stop(self, running: RunningServer, deadline: Deadline) -> None:
         """Asks the hub; a stop on its way is not asked for again, and nobody waits for it to be over."""
-        task = self._stopping.get(running.server_id)
-        if task is None or task.done():
-            self._stopping[running.server_id] = asyncio.create_task(self._stop(running, deadline))
+        self.stops.begin(running.server_id, lambda: self._stop(running, deadline))
 
     async def forget(self, live: set[str]) -> None:
         """Removes the deadlines of servers that are gone."""
-        for server_id in [key for key, task in self._stopping.items() if task.done() and key not in live]:
-            del self._stopping[server_id]
+        self.stops.forget(live)
         await asyncio.to_thread(_remove_others, self.deadlines, live)
 
     async def _stop(self, running: RunningServer, deadline: Deadline) -> None:

@@ -18,6 +18,7 @@ from mlmp_spawner.errors import MLMPError, Unavailable
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.kube.pods import Pods, ServerPod, grace, on_its_way
 from mlmp_spawner.operations.clock import RunningServer
+from mlmp_spawner.operations.stops import StopsUnderWay
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class PodServers:
         self.silent_after = silent_after
         self.answers = False
         self._seen: dict[str, list[ServerPod]] = {}
-        self._stopping: dict[str, asyncio.Task[None]] = {}
+        self.stops = StopsUnderWay()
         self._asked: dict[str, float] = {}
         self._unknown: set[str] = set()
 
@@ -69,21 +70,16 @@ class PodServers:
 
     async def stop(self, running: RunningServer, deadline: Deadline) -> None:
         """Asks the hub; a stop on its way is not asked for again, and nobody waits for it to be over."""
-        task = self._stopping.get(running.server_id)
-        if task is None or task.done():
-            self._stopping[running.server_id] = asyncio.create_task(self._stop(running, deadline))
+        self.stops.begin(running.server_id, lambda: self._stop(running, deadline))
 
     async def forget(self, live: set[str]) -> None:
         """What is published goes with the pod; only what is known here of past stops is cleared away."""
-        for server_id in [key for key, task in self._stopping.items() if task.done() and key not in live]:
-            del self._stopping[server_id]
+        for server_id in self.stops.forget(live):
             self._asked.pop(server_id, None)
 
     async def close(self) -> None:
         """Closes the connection to the cluster."""
-        for task in self._stopping.values():
-            task.cancel()
-        await asyncio.gather(*self._stopping.values(), return_exceptions=True)
+        await self.stops.cancel()
         await self.pods.close()
 
     async def _stop(self, running: RunningServer, deadline: Deadline) -> None:

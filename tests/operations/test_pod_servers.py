@@ -84,7 +84,7 @@ class Cluster:
     async def stopped(self, deadline: Deadline, server: RunningServer = ANNS) -> None:
         self.pods.now = units.now()
         await self.servers.stop(server, deadline)
-        await asyncio.gather(*self.servers._stopping.values())
+        await self.servers.stops.over()
 
     def deleted(self) -> list[str]:
         return [one.pod for one in self.pods.deleted]
@@ -263,7 +263,7 @@ async def test_what_is_known_of_a_past_stop_is_forgotten(cluster: Cluster):
     await cluster.servers.forget({ANNS.server_id})
     assert cluster.servers._asked
     await cluster.servers.forget(set())
-    assert not cluster.servers._asked and not cluster.servers._stopping
+    assert not cluster.servers._asked and not cluster.servers.stops
 
 
 # -- with the clock ---------------------------------------------------------------------------------------------------
@@ -337,7 +337,7 @@ async def test_a_stop_that_came_due_while_the_cluster_was_away_is_made_good(hous
     house.cluster.pods.away = False
     house.cluster.hub.answer = is_away
     await house.clock.tick(stop_at + MINUTE)
-    await asyncio.gather(*house.cluster.servers._stopping.values())
+    await house.cluster.servers.stops.over()
     assert house.cluster.deleted() == [f"jupyter-{house.booking.id}"]
 
 
