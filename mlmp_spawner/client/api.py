@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from mlmp_spawner.client.config import Access
-from mlmp_spawner.client.models import Availability, Me, Profile, Reservation
+from mlmp_spawner.client.models import Availability, Me, Profile, Reservation, Ssh
 from mlmp_spawner.client.problems import NotReachable
 from mlmp_spawner.client.transport import PATIENCE, Transport
 
@@ -215,6 +215,27 @@ class Client:
         """Ends the address of the calendar feed."""
         return self._parse(dict, self._http.json("DELETE", "calendar-token", repeatable=True))
 
+    def ssh(self) -> Ssh:
+        """How SSH reaches the caller's servers."""
+        return self._parse(Ssh.parse, self._http.json("GET", "ssh"))
+
+    def ssh_keys(self) -> list[dict[str, Any]]:
+        """The caller's public keys: ``id, title, algorithm, fingerprint, key, added_at, used_at``."""
+        return self._parse(lambda found: [dict(item) for item in found["items"]], self._http.json("GET", "ssh-keys"))
+
+    def add_ssh_key(self, key: str, title: str = "") -> dict[str, Any]:
+        """Registers a public key, as in a ``.pub`` file. :raises Conflict: it is there already, as ``id``."""
+        return self._parse(dict, self._http.json("POST", "ssh-keys", body={"key": key, "title": title}))
+
+    def remove_ssh_key(self, id: str) -> None:
+        """Removes a public key. :raises NotFound: there is no such."""
+        self._http.json("DELETE", f"ssh-keys/{quote(id, safe='').replace('.', '%2E')}")
+
+    def ssh_certificate(self, public_key: str) -> str:
+        """A certificate for a registered key, for minutes, in one line."""
+        body = self._http.json("POST", "ssh-certificates", body={"public_key": public_key}, repeatable=True)
+        return self._parse(lambda found: _line(found["certificate"]), body)
+
     def server_url(self, found: Reservation) -> str | None:
         """Where the server of a booking answers, whole; None while there is none.
 
@@ -253,6 +274,14 @@ def _image(name: str) -> str:
 
 def _limits(subject: str) -> str:
     return f"limits/{quote(subject, safe=':').replace('.', '%2E')}"
+
+
+def _line(value: Any) -> str:
+    """One line of text. :raises ValueError: it is not."""
+    text = str(value).strip()
+    if not text or not text.isprintable():
+        raise ValueError("not one line")
+    return text
 
 
 def _usage(found: Any) -> dict[str, Any]:

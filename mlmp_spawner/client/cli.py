@@ -43,6 +43,9 @@ OWN = {
     "start": ("server", "Start the server of a booking."),
     "stop": ("server", "Stop the server and keep the booking."),
     "open": ("server", "Open JupyterLab in the browser."),
+    "ssh": ("ssh", "A shell in the server of a booking, or a command there."),
+    "ssh-config": ("ssh", "Let ssh, scp, rsync and editors find your servers."),
+    "ssh-key": ("ssh_key", "The public SSH keys that open your servers."),
     "completion": ("completion", "Let your shell complete with Tab."),
 }
 """Command to (module of ``client.commands``, a word on it), in the order of ``--help``."""
@@ -69,7 +72,7 @@ class Commands(click.Group):
         """Imports the command. :raises click.ClickException: it needs an extra that is not installed."""
         if cmd_name in OWN:
             module = importlib.import_module(f"mlmp_spawner.client.commands.{OWN[cmd_name][0]}")
-            command: click.Command = getattr(module, cmd_name)
+            command: click.Command = getattr(module, cmd_name.replace("-", "_"))
             return command
         found = _admin().get(cmd_name)
         return _load(found) if found else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from mlmp_spawner import private_files
 from mlmp_spawner.client.problems import NotSignedIn
 from mlmp_spawner.errors import ConfigurationError, Invalid
 
@@ -100,14 +100,7 @@ def save(access: Access, path: Path | None = None) -> Path:
     """Keeps it in the user's configuration directory: the directory for the user alone, the file with mode 0600."""
     path = path or config_path()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".access-")  # mode 0600 from the start
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump({"url": access.url, "token": access.token}, file)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    private_files.write(path, json.dumps({"url": access.url, "token": access.token}).encode())
     return path
 
 

@@ -5,10 +5,12 @@ The API only grows: members that are not known here are ignored, and ``raw`` has
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlmp_spawner.errors import NotNow
 from mlmp_spawner.units import from_iso
 
 Json = Mapping[str, Any]
@@ -189,3 +191,55 @@ class Me:
             scopes=tuple(str(s) for s in body.get("scopes", ())),
             raw=body,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Ssh:
+    """How SSH reaches the caller's servers.
+
+    ``login``: the account inside them; ``authority``: the public key of the SSH CA; ``principal``: the host name of
+    the default server, and whom certificates name; ``gateway``: host and port.
+    """
+
+    enabled: bool
+    login: str
+    authority: str
+    principal: str
+    gateway: tuple[str, int] | None
+
+    @classmethod
+    def parse(cls, body: Json) -> Ssh:
+        """From JSON; raises as :meth:`Reservation.parse`. What goes into files of OpenSSH is checked.
+
+        :raises NotNow: the account has a name that OpenSSH's files don't take.
+        """
+        gateway = body.get("gateway")
+        return cls(
+            enabled=bool(body["enabled"]),
+            login=_account(body["login"]),
+            authority=_word(body["authority"], r"([\w.@-]+ [A-Za-z0-9+/=]+)?"),
+            principal=_word(body["principal"], r"[\w.-]+"),
+            gateway=(_word(gateway["host"], r"[\w.:-]+"), int(gateway["port"])) if gateway else None,
+        )
+
+
+def _account(value: object) -> str:
+    try:
+        return _word(value, r"[\w.@+-]+")
+    except ValueError:
+        text = str(value)
+        if not text.isprintable():
+            raise
+        if not text:
+            raise NotNow("The account that your servers run as has no name there, so no SSH.") from None
+        raise NotNow(
+            f"Your servers run as the account {text[:60]!r}, and with that name there is no SSH: it may have ASCII "
+            "letters, digits and . _ @ + -, and may not begin with -."
+        ) from None
+
+
+def _word(value: object, pattern: str) -> str:
+    text = str(value)
+    if not re.fullmatch(pattern, text, re.ASCII) or text.startswith("-"):
+        raise ValueError(f"{text[:60]!r} is not what belongs there")
+    return text
