@@ -19,7 +19,7 @@ SERVER = "notebook"
 GPU_TAINT = "nvidia.com/gpu"
 """What nodes with GPUs are usually tainted with."""
 
-_DEVICES = "NVIDIA_VISIBLE_DEVICES"
+_DEVICES, _NVIDIA = "NVIDIA_VISIBLE_DEVICES", "nvidia.com/"
 # NVIDIA's runtime shows all GPUs of the node to a container with "all" here, which many images say by themselves; and
 # what the device plugin says does not win over what the pod says.
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
@@ -43,6 +43,7 @@ class Terms:
     :param resources: units by the name of the extended resource; empty where none goes with the booking.
     :param limits: cores and memory at most, :param requests: and what is set aside of them.
     :param live_for: seconds after which the cluster itself ends the pod. :param grace: those between its two signals.
+    :param runtime_class: what runs its containers, whatever else asks for another; empty: whatever is configured.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Terms:
     live_for: int
     grace: int
     priority_class: str = ""
+    runtime_class: str = ""
     granted: Granted = field(default=Granted())
 
 
@@ -127,6 +129,10 @@ def _spec(spec: Json, terms: Terms, beyond: list[str]) -> None:
     spec.pop("priorityClassName", None)
     if terms.priority_class:
         spec["priorityClassName"] = terms.priority_class
+    if terms.runtime_class:
+        if spec.get("runtimeClassName") not in (None, "", terms.runtime_class):
+            beyond.append(f"runtimeClassName {spec['runtimeClassName']}: only c.MLMPKubeSpawner.runtime_class says it")
+        spec["runtimeClassName"] = terms.runtime_class
     if spec.get("activeDeadlineSeconds") is not None and spec["activeDeadlineSeconds"] != terms.live_for:
         beyond.append("activeDeadlineSeconds: the end comes from the booking")
     spec.update(
@@ -204,7 +210,8 @@ def _container(container: Json, terms: Terms, beyond: list[str], *, is_server: b
         for port in container.get("ports") or ():
             if port.pop("hostPort", None) is not None:
                 beyond.append(f"hostPort of the container {name}: the ports of the node are not the users'")
-    devices = {} if is_server and terms.resources else {_DEVICES: "void"}
+    # With units of NVIDIA's their plugin says which; beside those of others, on a node with both, nobody does.
+    devices = {} if is_server and any(name.startswith(_NVIDIA) for name in terms.resources) else {_DEVICES: "void"}
     said = {**(terms.environment if is_server else {}), **devices}
     kept = [entry for entry in container.get("env") or () if entry.get("name") not in {*said, _DEVICES}]
     if any(entry.get("name") == _DEVICES and entry.get("value") != "void" for entry in container.get("env") or ()):

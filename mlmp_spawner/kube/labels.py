@@ -12,9 +12,10 @@ from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.units import from_iso, to_iso
 
 KIND = "mlmp.dev/kind"
-"""Label: what the pod is for, :data:`SERVER` or :data:`PRELOAD`."""
+"""Label: what the pod is for, :data:`SERVER`, :data:`PRELOAD` or :data:`HOME`."""
 SERVER = "server"
 PRELOAD = "preload"
+HOME = "home"
 RESERVATION = "mlmp.dev/reservation"
 """Label: the reservation under which the server was started (``Reservation.server_id``)."""
 OWNER = "mlmp.dev/owner"

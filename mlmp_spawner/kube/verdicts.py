@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlmp_spawner.kube import pulls, scheduling
+from mlmp_spawner.kube import pulls, scheduling, ssh_sidecar
 from mlmp_spawner.kube.labels import KIND, OWNER, SERVER, deadline_of
 from mlmp_spawner.kube.outcomes import ASK, OTHER_IMAGE, Fails, Going, Waiting, sentence
 from mlmp_spawner.kube.scheduling import SETTLES, STORAGE, Place
@@ -115,6 +115,8 @@ def _container(container: Json, events: Sequence[Json], *, server: bool) -> Fail
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         why = sentence(message.partition(' (pod: "')[0])
         return Fails("not_runnable", f"The node can't run {name}: {why}.", patience=SETTLES)
+    if container.get("name") == ssh_sidecar.NAME:
+        return None  # it is started again by itself, and nobody's server waits for it
     if ended and ended.get("exitCode") and container.get("restartCount", 0) >= RESTARTS:
         what = f"Beside your server {name} ends again and again (exit status {ended['exitCode']})."
         return Fails("crashed", what + said(str(ended.get("message") or "")))

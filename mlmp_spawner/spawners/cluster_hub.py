@@ -15,10 +15,13 @@ import yaml
 from traitlets.config import Config
 
 from mlmp_spawner.errors import ConfigurationError
+from mlmp_spawner.rules.storage import Storage
 from mlmp_spawner.spawners.hub import USERNAMES, configure_everywhere, configure_service
 
 VALUES = "/etc/mlmp/values/values.yaml"
 CATALOG = "/etc/mlmp/catalog"
+AUTHORITY = "/etc/mlmp/authority/ssh-ca"
+"""The private key of the SSH CA, which the service alone has."""
 TRIAL = "shared-password"
 """The login as long as nobody chose another: two passwords, made at the first install."""
 ADMIN = "admin"
@@ -34,19 +37,23 @@ class Users:
 
     namespace: str
     storage: str = "none"
-    """``none``, ``dynamic`` (a claim for each user) or ``shared`` (a folder for each user in one claim)."""
-    claim: str = ""
-    """Of ``shared``: the claim."""
+    """``none``, ``dynamic`` (a claim for each user), ``shared`` or ``nfs`` (a folder for each user in one claim)."""
+    files: dict[str, Any] = field(default_factory=dict)
+    """As ``c.MLMPKubeSpawner.storage``: see :class:`mlmp_spawner.rules.storage.Storage`."""
     size: str = "10Gi"
     storage_class: str | None = None
     access_modes: list[str] = field(default_factory=lambda: ["ReadWriteOnce"])
-    home: str = "/home/jovyan"
     uid: int = 1000
     gid: int = 1000
+    uid_from: str = ""
+    gid_from: str = ""
     image_pull_secrets: list[str] = field(default_factory=list)
     priority_class: str = ""
     node_selector: dict[str, str] = field(default_factory=dict)
     tolerations: list[dict[str, Any]] = field(default_factory=list)
+    runtime_class: str = ""
+    ssh_mode: str = "environment"
+    ssh_image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Cluster:
     users: Users
     base_url: str = "/"
     public_url: str = ""
+    ssh_gateway: str = ""
     see_all_pods: bool = False
     preload_priority_class: str = ""
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -100,7 +108,8 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
     c.MLMP.update(
         backend="kubernetes", db_url=environment["MLMP_DB_URL"], catalog=environment.get("MLMP_CATALOG", CATALOG),
         namespace=cluster.users.namespace, public_url=cluster.public_url, see_all_pods=cluster.see_all_pods,
-        preload_priority_class=cluster.preload_priority_class,
+        preload_priority_class=cluster.preload_priority_class, ssh_gateway=cluster.ssh_gateway,
+        ssh_ca_file=environment.get("MLMP_SSH_CA", AUTHORITY),
     )  # fmt: skip
     _configure_hub(c, cluster, environment)
     _configure_login(c, environment)
@@ -120,6 +129,7 @@ def _configure_hub(c: Config, cluster: Cluster, environment: Mapping[str, str]) 
         hub_connect_url=cluster.hub_url,
         public_url=cluster.public_url,
         db_url=environment["MLMP_DB_URL"],
+        template_vars={"mlmp_images": True},  # the hub's own pages lead to the service's page of images
     )
     c.ConfigurableHTTPProxy.update(
         should_start=False, api_url=cluster.proxy_api_url, auth_token=environment["CONFIGPROXY_AUTH_TOKEN"]
@@ -152,20 +162,19 @@ def _configure_users(c: Config, cluster: Cluster) -> None:
         delete_pvc=False,  # nobody's files go with a server or a user
     )
     c.MLMPKubeSpawner.mlmp_url = cluster.proxy_url + cluster.base_url
-    if users.storage == "none":
-        return
-    claim, mount = users.claim, {"name": "home", "mountPath": users.home}
-    if users.storage == "shared":
-        mount["subPath"] = "{username}"
-    else:
-        claim = "{pvc_name}"
+    c.MLMPKubeSpawner.update(runtime_class=users.runtime_class, ssh_mode=users.ssh_mode)
+    if users.ssh_image:
+        c.MLMPKubeSpawner.ssh_image = users.ssh_image
+    c.MLMP.ssh = users.ssh_mode != "none"
+    c.MLMPKubeSpawner.update(storage=users.files, uid_from=users.uid_from, gid_from=users.gid_from)
+    if users.storage == "dynamic":
+        home = users.files.get("home", Storage().home)
         c.KubeSpawner.update(
             storage_pvc_ensure=True, pvc_name_template="mlmp-home-{username}", storage_capacity=users.size,
             storage_access_modes=users.access_modes, storage_class=users.storage_class,
+            volumes=[{"name": "home", "persistentVolumeClaim": {"claimName": "{pvc_name}"}}],
+            volume_mounts=[{"name": "home", "mountPath": home}],
         )  # fmt: skip
-    c.KubeSpawner.update(
-        volumes=[{"name": "home", "persistentVolumeClaim": {"claimName": claim}}], volume_mounts=[mount]
-    )
 
 
 def _apply(c: Config, cluster: Cluster) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import secrets
+import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -16,6 +18,8 @@ from traitlets.config import Config
 from mlmp_spawner.errors import ConfigurationError
 
 SERVICE = "mlmp"
+LOGINS = {"pam": "mlmp_spawner.logins.pam.PAMLogin"}
+"""The authenticator of each ``mlmp up --auth`` that is not JupyterHub's own."""
 SCOPES = {
     "custom:mlmp:book": {"description": "Book, start and stop one's own servers"},
     "custom:mlmp:courses": {"description": "Run courses"},
@@ -34,6 +38,11 @@ USERNAMES = (
 )
 
 
+_HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""What means all addresses of a machine, and how one reaches it from there."""
+
+
 @dataclass(frozen=True, slots=True)
 class OneMachine:
     """What ``mlmp up`` was told and what it keeps from one start to the next: ports and secrets.
@@ -50,6 +59,9 @@ class OneMachine:
     hub_port: int = 0
     proxy_api_port: int = 0
     service_port: int = 0
+    ssh_host: str = ""
+    ssh_port: int | None = None
+    """Of the SSH gateway; None: there is none."""
     account: str = ""
     """Under pam: the account of proxy and service, whose group may read this."""
     admin_groups: list[str] = field(default_factory=list)
@@ -71,8 +83,19 @@ class OneMachine:
     @property
     def local_url(self) -> str:
         """The hub's address as seen on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        return f"http://{_bracketed(EVERYWHERE.get(self.host, self.host))}:{self.port}/"
+
+    @property
+    def ssh_gateway(self) -> str:
+        """The SSH gateway as people may reach it, ``host:port``, unless an admin says better; "" where there is
+        none."""
+        if self.ssh_port is None:
+            return ""
+        host = self.ssh_host
+        if host in EVERYWHERE:
+            name = socket.gethostname()
+            host = name if _HOSTNAME.fullmatch(name) else EVERYWHERE[host]
+        return f"{_bracketed(host.lower())}:{self.ssh_port}"
 
     def save(self) -> Path:
         """Writes it where hub and service find it (``MLMP_UP``), for their eyes only."""
@@ -101,6 +124,10 @@ class OneMachine:
             raise ConfigurationError([f"{path}: {error}"]) from error
 
 
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def database_file(data: Path) -> Path:
     """The file of the database in a data directory. Where root's hub shares it with an account, its folder is that
     account's."""
@@ -119,7 +146,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMach
     data = Path(up.data)
     c.MLMP.update(
         db_url=up.db_url, catalog=up.catalog, data=up.data, simulate=up.simulate, not_enforced=up.not_enforced,
-        public_url=up.local_url,
+        public_url=up.local_url, ssh_gateway=up.ssh_gateway,
     )  # fmt: skip
     _configure_hub(c, up, data)
     _configure_login(c, up)
@@ -127,6 +154,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMach
     c.MLMPLocalSpawner.update(mlmp_url=up.local_url)
     if up.auth == "pam":
         c.JupyterHub.spawner_class = "mlmp_spawner.spawners.system_users.SystemUserSpawner"
+        c.MLMP.ssh_login = "{username}"
         return up
     c.JupyterHub.spawner_class = "mlmp_spawner.spawners.local.MLMPLocalSpawner"
     if os.geteuid() == 0:
@@ -160,7 +188,7 @@ def configure_everywhere(c: Config, base_url: str = "/") -> None:
 
 
 def _configure_login(c: Config, up: OneMachine) -> None:
-    c.JupyterHub.authenticator_class = up.auth
+    c.JupyterHub.authenticator_class = LOGINS.get(up.auth, up.auth)
     if up.auth == "pam":
         c.Authenticator.update(username_pattern=USERNAMES, blocked_users={"root", up.account})
         c.PAMAuthenticator.update(admin_groups=set(up.admin_groups), allowed_groups=set(up.allowed_groups))
@@ -176,10 +204,16 @@ def let_in(c: Config, up: OneMachine) -> None:
     Only for the login that ``mlmp up`` was started with: another one (GitHub …) would let the whole world in, and make
     whoever is called ``admin`` there an admin.
     """
-    if c.JupyterHub.authenticator_class == up.auth:
-        c.Authenticator.setdefault("allow_all", not up.allowed_groups)
+    if c.JupyterHub.authenticator_class in (up.auth, LOGINS.get(up.auth)):
+        c.Authenticator.setdefault("allow_all", not _names_who_may_log_in(c))
     elif c.Authenticator.get("admin_users") == {up.admin}:
         del c.Authenticator["admin_users"]
+
+
+def _names_who_may_log_in(c: Config) -> bool:
+    """Whether some class of login is told which users or groups to let in: then nobody else is."""
+    sections = [section for section in c.values() if isinstance(section, Config)]
+    return any(section.get(setting) for section in sections for setting in ("allowed_users", "allowed_groups"))
 
 
 def configure_service(c: Config, url: str, token: str) -> None:

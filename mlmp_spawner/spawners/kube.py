@@ -9,13 +9,14 @@ from typing import Any
 from jupyterhub.spawner import Spawner
 from jupyterhub.utils import maybe_future
 from kubernetes_asyncio.client import V1ObjectMeta, V1Pod
-from traitlets import Float, default, validate
+from traitlets import Dict, Enum, Float, Unicode, default, validate
 
-from mlmp_spawner import units
+from mlmp_spawner import __version__, units
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.kube import labels
 from mlmp_spawner.kube.confinement import SERVER, Granted, Terms, confine, containers, granted
 from mlmp_spawner.kube.scheduling import Place
+from mlmp_spawner.kube.ssh_sidecar import Sidecar, with_ssh
 from mlmp_spawner.kube.verdicts import former_owners
 from mlmp_spawner.operations import admission, limits
 from mlmp_spawner.operations.admission import Admission
@@ -25,7 +26,7 @@ from mlmp_spawner.rules.catalog import is_in_cluster
 from mlmp_spawner.spawners import choices
 from mlmp_spawner.spawners.choices import Choice
 from mlmp_spawner.spawners.mixin import ReservationMixin
-from mlmp_spawner.spawners.pods import WatchedPodSpawner
+from mlmp_spawner.spawners.pod_files import FilesPodSpawner
 from mlmp_spawner.units import DAY, SECOND
 
 _KEPT = (
@@ -35,7 +36,15 @@ _KEPT = (
     "priority_class_name",
     "requested_share",
     "carried_on",
+    "runtime_class",
+    "ssh_mode",
+    "ssh_image",
+    "ssh_resources",
+    "storage",
+    "uid_from",
+    "gid_from",
 )
+_OF_SSH = {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
 _GRANTING = (
     "volumes", "extra_pod_config", "init_containers", "extra_containers", "extra_container_config", "privileged",
     "container_security_context", "cpu_limit", "cpu_guarantee", "mem_limit", "mem_guarantee",
@@ -52,7 +61,7 @@ def latest_end(site: Site, admitted: Admission, groups: frozenset[str]) -> int:
     return max(admitted.deadline.end, booked.start + longest)
 
 
-class MLMPKubeSpawner(ReservationMixin, WatchedPodSpawner):
+class MLMPKubeSpawner(ReservationMixin, FilesPodSpawner):
     """The spawner of a Kubernetes cluster. Every setting of
     [KubeSpawner](https://jupyterhub-kubespawner.readthedocs.io/en/latest/spawner.html) can be given for it as well,
     but for what a booking says: node, units, cores, memory, priority and end.
@@ -73,6 +82,26 @@ class MLMPKubeSpawner(ReservationMixin, WatchedPodSpawner):
         bookings that follow without a gap, or when an admin extends it further. After that the cluster itself ends
         the pod (``activeDeadlineSeconds``), which can't be put off later: it is the last line, for when hub, service
         and ``mlmp enforce`` are all away.""",
+    ).tag(config=True)
+
+    runtime_class = Unicode(
+        help="""The RuntimeClass of users' servers: one for sandboxes (gVisor, Kata Containers) keeps them further
+        from the nodes. It wins over what profiles and hooks say; empty: they may say it, else
+        the cluster's own."""
+    ).tag(config=True)
+    ssh_mode = Enum(
+        ("environment", "sidecar", "none"),
+        "environment",
+        help="""Where SSH leads. ``environment``: into the container of the server, with its GPU; the image needs
+        ``sshd``. ``sidecar``: into a container beside it with the same files but without GPU, from ``ssh_image``; no
+        crash of it touches the server. ``none``: nowhere.""",
+    ).tag(config=True)
+    ssh_image = Unicode(f"mlmp/ssh:{__version__}", help="The image of ``sidecar``, made from ``images/ssh``.").tag(
+        config=True
+    )
+    ssh_resources = Dict(
+        _OF_SSH,
+        help="What the container of ``sidecar`` may take, and what is set aside for it, as Kubernetes writes it.",
     ).tag(config=True)
 
     _latest_end = 0
@@ -103,6 +132,10 @@ class MLMPKubeSpawner(ReservationMixin, WatchedPodSpawner):
     @default("cmd")
     def _default_cmd(self) -> list[str]:
         return ["jupyterhub-singleuser"]
+
+    @default("ssh_resources")
+    def _default_ssh_resources(self) -> dict[str, Any]:
+        return copy.deepcopy(_OF_SSH)  # a profile's is merged into it, for one spawner alone
 
     @default("uid")
     def _default_uid(self) -> int:
@@ -171,7 +204,7 @@ class MLMPKubeSpawner(ReservationMixin, WatchedPodSpawner):
         for name in _KEPT:
             if getattr(self, name) != self._configured[name]:
                 self.log.warning("%s: %s stays as it is configured", self._log_name, name)
-                setattr(self, name, self._configured[name])
+                setattr(self, name, copy.deepcopy(self._configured[name]))  # a profile is merged into what is there
 
     # -- the pod --------------------------------------------------------------------------------------------------
 
@@ -196,6 +229,10 @@ class MLMPKubeSpawner(ReservationMixin, WatchedPodSpawner):
         made, beyond = confine(plain, self._terms(self._admitted))
         for what in beyond:
             self.log.warning("%s: left out %s", self._log_name, what)
+        made = self.with_their_files(made)
+        if self._configured["ssh_mode"] == "sidecar":
+            sidecar = Sidecar(self._configured["ssh_image"], self.image_pull_policy, self._configured["ssh_resources"])
+            made = with_ssh(made, sidecar)
         for container in containers(made["spec"]):
             if container.get("name") == SERVER:  # the last lines of a server that crashes say why
                 container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
@@ -228,6 +265,7 @@ class MLMPKubeSpawner(ReservationMixin, WatchedPodSpawner):
             live_for=max(1, (live_until - units.now()) // SECOND),
             grace=max(1, (deadline.end - deadline.stop_at) // SECOND),
             priority_class=self._configured["priority_class_name"] or "",
+            runtime_class=self._configured["runtime_class"],
             granted=self._granted(),
         )  # fmt: skip
 

@@ -30,6 +30,10 @@ LATE = 1_500
 HANGS = 10_000
 """Milliseconds after the end at which what is still there is ended without its ``mlmp run``."""
 LOOK = 0.05
+NO_PORTS = (
+    "--ServerApp.jpserver_extensions=jupyter_server_proxy=False",
+    "--ServerApp.jpserver_extensions=mlmp_spawner.lab=True",
+)
 OUTPUT_LIMIT = 20 << 20
 """Bytes of a server's output that are kept; what is longer begins anew."""
 
@@ -71,6 +75,12 @@ class GuardedProcessSpawner(LocalProcessSpawner):
     def user_env(self, env: dict[str, str]) -> dict[str, str]:
         """A home for each user; the account is the same for all."""
         return env | {"USER": self.user.name, "HOME": str(self.home), "SHELL": "/bin/bash"}
+
+    def get_args(self) -> list[str]:
+        """Of jupyter-server-proxy there is the way to SSH only: a port of this machine may be somebody else's, whose
+        page would run with this user's rights. ``c.Spawner.args`` can turn all of it on."""
+        given: list[str] = super().get_args()
+        return [*NO_PORTS, *given] if Path(self.cmd[0]).name == "jupyterhub-singleuser" else given
 
     async def move_certs(self, paths: dict[str, str]) -> dict[str, str]:
         """All run as the same account: the files can stay where they are."""

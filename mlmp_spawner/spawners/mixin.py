@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader
 from jupyterhub.roles import get_default_roles
 from jupyterhub.spawner import Spawner, SpawnException
-from jupyterhub.utils import url_path_join
+from jupyterhub.utils import maybe_future, url_escape_path, url_path_join
 from traitlets import Float, Unicode, default
 
 from mlmp_spawner import units
@@ -164,6 +164,8 @@ class ReservationMixin(Spawner):
         self._admitted = admitted
         self.reservation_id, self.server_id = admitted.reservation.id, admitted.reservation.server_id
         self._share = await self._ask(lambda site: _share(site, admitted))
+        # Any other token would be its user's with the gateway's first connection.
+        await self._report(admission.keep_way, self.server_id, token=self.api_token)
         await self.prepare(admitted)
         self._told_started = True  # below, as soon as it is
         self._tell(40, f"Starting on {admitted.node}")
@@ -230,10 +232,10 @@ class ReservationMixin(Spawner):
                 )
                 raise self._refusal(error, titles) from None
 
-    async def _report(self, report: Callable[..., None], which: str) -> None:
+    async def _report(self, report: Callable[..., None], which: str, **more: str) -> None:
         """Tells the database what was seen. If that fails, the clock will see the same a little later."""
         try:
-            await self._ask(lambda site: report(site, which, now=units.now()))
+            await self._ask(lambda site: report(site, which, now=units.now(), **more))
         except Exception:
             self.log.exception("could not write down that %s of %s", report.__name__, self._log_name)
 
@@ -241,6 +243,16 @@ class ReservationMixin(Spawner):
         if self.server_id:
             gone, self.server_id = self.server_id, ""
             await self._report(admission.gone, gone)
+
+    async def run_post_stop_hook(self) -> None:
+        """After the end, whoever saw it: the server's token ends too. JupyterHub knows it no longer once the hub was
+        restarted, and would let it live for ever."""
+        await maybe_future(super().run_post_stop_hook())
+        base = url_path_join(self.user.base_url, url_escape_path(self.name), "/")
+        for token in list(self.user.orm_user.api_tokens):
+            if token.note == f"Server at {base}":
+                self.db.delete(token)
+        self.db.commit()
 
     def get_state(self) -> dict[str, Any]:
         """What outlives a restart of the hub."""

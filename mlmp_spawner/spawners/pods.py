@@ -135,7 +135,17 @@ class WatchedPodSpawner(KubeSpawner):
         return True
 
     async def _is_there_already(self) -> bool:
-        pod = await self.api.read_namespaced_pod(self.pod_name, self.namespace)
+        """Whether the pod of that name is this start's; False: ask again, it may be gone or the cluster away."""
+        try:
+            reading = self.api.read_namespaced_pod(self.pod_name, self.namespace)
+            pod = await asyncio.wait_for(reading, ANSWERS)
+        except _DOWN as error:
+            self.log.warning("no answer about %s yet: %r", self.pod_name, error)
+            return False
+        except ApiException as error:
+            if error.status == 404 or error.status in _LATER:
+                return False
+            raise
         same = (pod.metadata.labels or {}).get(RESERVATION) == self.server_id
         if same and pod.metadata.deletion_timestamp is None:
             self._created = True

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 CHART = Path(__file__).parents[2] / "helm" / "mlmp"
-VALUES = sorted((Path(__file__).parent / "values").glob("*.yaml"))
+VALUES = sorted([*(Path(__file__).parent / "values").glob("*.yaml"), *CHART.parent.glob("examples/*.yaml")])
 NAMESPACE = "mlmp"
 Manifest = dict[str, Any]
 

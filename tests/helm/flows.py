@@ -45,16 +45,20 @@ PLACES = {
     "enforcer": part("enforcer", 4),
     "database": part("postgresql", 5),
     "helm test": part("test", 6),
+    "SSH gateway": part("ssh", 7),
     "ann's server": Place("10.244.1.1", {"mlmp.dev/kind": "server", "hub.jupyter.org/username": "ann"}, USERS),
     "bob's server": Place("10.244.1.2", {"mlmp.dev/kind": "server", "hub.jupyter.org/username": "bob"}, USERS),
     "preload": Place("10.244.1.3", {"mlmp.dev/kind": "preload"}, USERS),
+    "a job that makes homes": Place("10.244.0.8", {"mlmp.dev/kind": "home"}),
     "names": Place("10.244.2.1", {"k8s-app": "kube-dns"}, "kube-system"),
     "ingress": Place("10.244.2.2", {"app": "ingress"}, "ingress-nginx"),
     "somebody's pod": Place("10.244.2.3", {"app": "other"}, "other"),
     "API server": Place("10.96.0.1"),
     "a kubelet": Place("192.168.77.11"),
+    "a name server on the node": Place("169.254.20.10"),
     "metadata": Place("169.254.169.254"),
     "file server": Place("10.1.2.3"),
+    "a file server with a public address": Place("198.51.100.7"),
     "the internet": Place("93.184.216.34"),
 }
 
@@ -67,7 +71,9 @@ def allowed(manifests: list[Manifest], flows: list[tuple[str, str, int]], folder
     for each in manifests:
         if each["kind"] == "NetworkPolicy":  # one a file: of a file with several it reads the first only
             each = {**each, "metadata": {"namespace": NAMESPACE, **each["metadata"]}}
-            (policies / f"{each['metadata']['name']}.yaml").write_text(yaml.safe_dump(each))
+            (policies / f"{each['metadata']['namespace']}-{each['metadata']['name']}.yaml").write_text(
+                yaml.safe_dump(each)
+            )
     traffic.write_text(json.dumps([
         {"Source": known[source].as_json(), "Destination": known[target].as_json(), "ResolvedPort": port,
          "Protocol": "UDP" if port == 53 else "TCP"}

@@ -39,7 +39,7 @@ def test_the_api_server_takes_all_of_it(path: Path, cluster: Cluster, namespace:
     manifests = render(path, *options, namespace=namespace)
     for each in manifests:
         each["metadata"].setdefault("namespace", namespace)
-        if each["kind"] in ("Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass"):
+        if each["kind"] in ("Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass", "PersistentVolume"):
             del each["metadata"]["namespace"]
     command = [*cluster.kubectl(), "apply", "--dry-run=server", "--validate=strict", "-f", "-"]
     done = subprocess.run(command, input=yaml.safe_dump_all(manifests), capture_output=True, text=True, timeout=60)

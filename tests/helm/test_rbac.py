@@ -65,6 +65,17 @@ def test_the_hub_may_make_claims_only_where_users_have_one_each() -> None:
     assert found["mlmp-hub"]["mlmp"] == IN_USERS_NAMESPACE["mlmp-hub"] | {"persistentvolumeclaims": "create get"}
 
 
+def test_the_hub_may_make_pods_in_the_releases_namespace_only_where_folders_are_made_there() -> None:
+    nfs = {"type": "nfs", "nfs": {"server": "10.1.2.3", "path": "/exports/homes"}}
+    found = rights(render({"users": {"namespace": "students", "storage": nfs}}))
+    assert found["mlmp-hub"] == {
+        "students": IN_USERS_NAMESPACE["mlmp-hub"],
+        "mlmp": {"pods": "create delete get list"},
+    }
+    shared = rights(render({"users": {"namespace": "students", "storage": {"type": "shared"}}}))
+    assert set(shared["mlmp-hub"]) == {"students"}
+
+
 def test_pods_of_other_namespaces_are_listed_only_where_an_admin_wants_it() -> None:
     found = rights(render({"service": {"seeAllPods": True}}))
     assert found["mlmp-service"]["*"] == {"nodes": "get list watch", "pods": "list"}

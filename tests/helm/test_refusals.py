@@ -14,7 +14,18 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("helm")]
 WRONG = [
     ("hub: {resorces: {}}", "at '/hub': additional properties 'resorces' not allowed"),
     ("hubb: {}", "at '': additional properties 'hubb' not allowed"),
-    ("users: {storage: {type: nfs}}", "at '/users/storage/type': value must be one of 'none', 'dynamic', 'shared'"),
+    ("users: {storage: {type: ceph}}", "at '/users/storage/type': value must be one of 'none', 'dynamic'"),
+    ("users: {storage: {type: nfs}}", "users.storage.nfs: server and path say where the homes are"),
+    ("users: {storage: {nfs: {server: 10.1.2.3, path: /x}}}", "users.storage.nfs: is for type nfs; the type is none"),
+    ("users: {storage: {type: nfs, nfs: {server: a.org, path: /x}}}", "users.storage.nfs.server: a.org is a name"),
+    ("users: {storage: {shared: {nfs: {server: a.org, path: /x}}}}", "users.storage.shared.nfs.server: a.org is a"),
+    ("users: {storage: {shared: {nfs: {server: 10.1.2.3}}}}", "users.storage.shared.nfs: path says what"),
+    ("users: {storage: {shared: {existingClaim: a, nfs: {server: 10.1.2.3, path: /x}}}}", "users.storage.shared: gi"),
+    ("users: {storage: {shared: {existingClaim: a, path: ../b}}}", "at '/users/storage/shared/path'"),
+    ("users: {storage: {scratch: {size: much}}}", "at '/users/storage/scratch/size'"),
+    ("users: {storage: {folders: {systemClaim: a}}}", "users.storage.folders.systemClaim: is for type shared"),
+    ("users: {namespace: u, storage: {type: shared, folders: {by: root}}}", "name a claim there for the same volume"),
+    ("users: {gidFrom: a.b}", "users.gidFrom: needs users.uidFrom"),
     ("users: {uid: 0}", "at '/users/uid': minimum: got 0, want 1"),
     ("proxy: {service: {port: http}}", "at '/proxy/service/port': got string, want integer"),
     ("baseUrl: mlmp", "at '/baseUrl': 'mlmp' does not match pattern"),
@@ -34,7 +45,40 @@ WRONG = [
     ("proxy: {service: {type: NodePort}}", "login: everybody who knows the two passwords"),
     ("{ingress: {enabled: true}, login: {exposeTrial: true}}", "ingress.hosts: name at least one host"),
     ("users: {createNamespace: true}", "users.createNamespace: users.namespace says which"),
+    ("users: {createNamespace: true, namespace: mlmp}", "mlmp is the release's own namespace"),
+    (
+        "{database: {url: 'postgresql+psycopg://u:p@h/n'}, secrets: {existingSecret: ours}}",
+        "database.url: the Secret ours, of secrets.existingSecret, says which database",
+    ),
+    (
+        "users: {storage: {type: shared, existingClaim: homes, shared: {existingClaim: homes}}}",
+        "users.storage.shared.path: homes is the claim of all homes",
+    ),
+    (
+        "users: {storage: {type: nfs, nfs: {server: 10.1.2.3, path: /x}, shared: {existingClaim: mlmp-homes}}}",
+        "users.storage.shared.path: mlmp-homes is the claim of all homes",
+    ),
+    *(
+        (
+            f"users: {{storage: {{type: nfs, nfs: {{server: 10.1.2.3, path: {homes}}}, "
+            f"shared: {{nfs: {{server: 10.1.2.3, path: {data}}}, path: '{within}'}}}}}}",
+            "one within the other on 10.1.2.3",
+        )
+        for homes, data, within in (
+            ("/x", "/x", ""), ("/x", "/x/data", ""), ("/x/homes", "/x", ""), ("/x", "/", "x"), ("/", "/x", ""),
+            ("/x", "//x/", ""), ("/x/homes", "/x", "homes/ann"),
+        )
+    ),
+    (
+        "users: {storage: {type: shared, scratch: {size: 1Gi, type: claim}}}",
+        "users.storage.scratch.type: claim has the kubelet give all volumes of a server to one group",
+    ),
     ("users: {storage: {existingClaim: homes}}", "users.storage.existingClaim: is for type shared; the type is none"),
+    ("ssh: {mode: both}", "at '/ssh/mode': value must be one of 'environment', 'sidecar', 'none'"),
+    ("ssh: {mode: sidecar}", "ssh.mode: sidecar shows people's files, and users.storage.type none keeps none"),
+    ("users: {runtimeClass: gVisor}", "at '/users/runtimeClass': 'gVisor' does not match pattern"),
+    ("users: {storage: {type: nfs, nfs: {server: files.example.org, path: /}}}",
+     "users.storage.nfs.server: files.example.org is a name; users' servers reach public addresses"),
     ("database: {url: postgresql://u@h/n, existingSecret: {name: s}}", "database: give url or existingSecret.name"),
 ]  # fmt: skip
 

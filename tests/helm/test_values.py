@@ -12,6 +12,7 @@ import yaml
 
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.rules.catalog_yaml import load_catalog
+from mlmp_spawner.rules.storage import Storage, parse
 from mlmp_spawner.spawners.cluster_hub import Cluster, Users
 from tests.helm.chart import VALUES, names, of, pods, render
 
@@ -55,6 +56,31 @@ def test_a_changed_setting_restarts_hub_and_service_and_a_changed_catalog_nothin
     assert catalogs[0] == catalogs[1]
 
 
+@pytest.mark.parametrize(
+    "database", [{"url": "postgresql+psycopg://u:p@other/n"}, {"existingSecret": {"name": "ours", "key": "url"}}]
+)
+def test_another_database_restarts_all_that_read_it(database: dict[str, Any]) -> None:
+    def made(said: dict[str, Any]) -> dict[str, Any]:
+        gateway = {"ssh": {"gateway": {"enabled": True, "address": "ssh.example.org:22"}}}
+        return pods(render({"database": said, "test": {"enabled": False}, **gateway}))
+
+    before, after = made({"url": "postgresql+psycopg://u:p@db.example.org/n"}), made(database)
+    assert {name for name in before if before[name] != after[name]} == {"mlmp-hub", "mlmp-service", "mlmp-ssh"}
+
+
+def test_the_service_starts_with_a_secret_that_has_no_ssh_ca_yet() -> None:
+    volumes = pods(render(None, "--set", "secrets.existingSecret=x"))["mlmp-service"]["spec"]["volumes"]
+    (authority,) = [each["secret"] for each in volumes if each["name"] == "authority"]
+    assert authority["optional"] is True
+
+
+def test_the_database_s_account_changes_nothing_else_of_its_pod() -> None:
+    chosen = {"nodeSelector": {"example.org/rack": "r1000"}}
+    spec = pods(render({"database": {"postgresql": chosen}}))["mlmp-postgresql"]["spec"]
+    assert spec["nodeSelector"] == chosen["nodeSelector"]
+    assert {spec["securityContext"][name] for name in ("runAsUser", "runAsGroup", "fsGroup")} == {999}
+
+
 def test_a_database_of_ones_own_replaces_the_charts() -> None:
     manifests = render({"database": {"url": "postgresql+psycopg://u:p@db.example.org/mlmp"}})
     assert names(manifests, "StatefulSet") == set()
@@ -76,3 +102,65 @@ def test_secrets_and_users_files_stay_after_an_uninstall() -> None:
     kept = {(each["kind"], each["metadata"]["name"]) for each in manifests
             if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"}  # fmt: skip
     assert kept == {("Secret", "mlmp-secrets"), ("Namespace", "students"), ("PersistentVolumeClaim", "mlmp-homes")}
+
+
+FILES: dict[str, Any] = {
+    "claim": {"namespace": "students", "storage": {"type": "shared", "existingClaim": "ours"}},
+    "fresh": {"namespace": "students", "storage": {"type": "shared"}},
+    "two claims": {
+        "namespace": "students",
+        "storage": {"type": "shared", "existingClaim": "ours", "folders": {"by": "root", "systemClaim": "ours-too"}},
+    },
+    "one namespace": {"storage": {"type": "nfs", "nfs": {"server": "10.1.2.3", "path": "/x"}}},
+    "nfs": {"namespace": "students", "storage": {"type": "nfs", "nfs": {"server": "10.1.2.3", "path": "/x"}}},
+}
+MADE = {
+    "claim": ("user", "students", "ours", None),
+    "fresh": ("user", "students", "mlmp-homes", 1000),
+    "two claims": ("root", "mlmp", "ours-too", None),
+    "one namespace": ("root", "mlmp", "mlmp-homes", None),
+    "nfs": ("root", "mlmp", "mlmp-homes-system", None),
+}
+
+
+def files(users: dict[str, Any]) -> Storage:
+    """What the spawner is told about users' files."""
+    written = yaml.safe_load(of(render({"users": users}), "Secret", "mlmp-config")["stringData"]["values.yaml"])
+    return parse(written["users"]["files"])
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_users_folders_are_made_where_their_claim_can_be_mounted_and_users_have_no_part(case: str) -> None:
+    folders = files(FILES[case]).folders
+    assert folders is not None
+    assert (folders.by, folders.namespace, folders.claim, folders.fs_group) == MADE[case]
+
+
+def test_a_place_on_a_file_server_is_a_volume_for_one_claim_alone_that_stays() -> None:
+    manifests = render(next(path for path in VALUES if path.stem == "nfs-homes"))
+    for name, namespace in (("homes", "mlmp-users"), ("homes-system", "mlmp"), ("shared", "mlmp-users")):
+        volume = of(manifests, "PersistentVolume", f"mlmp-mlmp-{name}")
+        claim = of(manifests, "PersistentVolumeClaim", f"mlmp-{name}")
+        assert claim["metadata"]["namespace"] == volume["spec"]["claimRef"]["namespace"] == namespace
+        assert claim["metadata"]["name"] == volume["spec"]["claimRef"]["name"]
+        assert claim["spec"]["volumeName"] == volume["metadata"]["name"]
+        assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+        assert {each["metadata"]["annotations"]["helm.sh/resource-policy"] for each in (volume, claim)} == {"keep"}
+
+
+def test_how_large_homes_may_be_is_not_said_of_a_file_server() -> None:
+    def made(size: str) -> list[Any]:
+        manifests = render({"users": {**FILES["nfs"], "storage": {**FILES["nfs"]["storage"], "size": size}}})
+        return [each for each in manifests if each["kind"].startswith("PersistentVolume")]
+
+    assert made("2Ti") == made("1Gi")  # else a smaller one would be refused by the API server
+    assert len(made("2Ti")) == 4
+
+
+def test_shared_data_and_scratch_go_with_any_kind_of_home() -> None:
+    for kind in ("none", "dynamic"):
+        known = files({"storage": {
+            "type": kind, "shared": {"existingClaim": "data"}, "scratch": {"size": "50Gi"},
+        }})  # fmt: skip
+        assert (known.claims, known.links.keys()) == (("data",), {"shared", "scratch"})
+        assert known.folders is None

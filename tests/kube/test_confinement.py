@@ -170,8 +170,9 @@ def test_image_command_environment_mounts_and_secrets_are_the_profiles_own() -> 
     assert (server["image"], server["command"], server["volumeMounts"]) == ("other:1", ["x"], theirs["volumeMounts"])
 
 
-def test_no_gpu_is_seen_where_none_was_booked() -> None:
-    made, _ = confine(pod({"containers": [{"name": "notebook"}, {"name": "side"}]}), terms(resources={}))
+@pytest.mark.parametrize("booked", [{}, {"amd.com/gpu": 1}], ids=["none", "another's"])
+def test_no_gpu_of_nvidias_is_seen_where_none_was_booked(booked: dict[str, int]) -> None:
+    made, _ = confine(pod({"containers": [{"name": "notebook"}, {"name": "side"}]}), terms(resources=booked))
     for container in containers(made["spec"]):
         assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in container["env"]
     with_gpus, _ = confine(pod({"containers": [{"name": "notebook"}, {"name": "side"}]}), terms())
@@ -192,7 +193,10 @@ CONTAINER = st.fixed_dictionaries(
         "securityContext": st.fixed_dictionaries({}, optional={"privileged": st.booleans()}),
         "env": st.lists(
             st.fixed_dictionaries(
-                {"name": st.sampled_from(["NVIDIA_VISIBLE_DEVICES", "MLMP_NODE", "A"]), "value": st.text(max_size=3)}
+                {
+                    "name": st.sampled_from(["NVIDIA_VISIBLE_DEVICES", "MLMP_NODE", "A"]),
+                    "value": st.text("al0,", max_size=3),
+                }
             ),
             max_size=3,
         ),

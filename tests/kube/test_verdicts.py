@@ -204,6 +204,10 @@ class TestContainers:
         ).detail
         assert detail.endswith('server: exec: "nonsense": executable file not found in $PATH.')
 
+    def test_the_container_for_ssh_may_end_as_often_as_it_likes(self) -> None:
+        last = {"terminated": {"exitCode": 1, "message": ""}}
+        assert isinstance(judge(container(name="ssh", restarts=9, last=last, waiting={}), [], PLACE), Going)
+
     def test_a_container_beside_the_server_may_end_twice(self) -> None:
         ended = {"exitCode": 1, "message": "no database"}
         last = {"terminated": ended}

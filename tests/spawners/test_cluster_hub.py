@@ -10,6 +10,7 @@ import yaml
 from traitlets.config import Config
 
 from mlmp_spawner.errors import ConfigurationError
+from mlmp_spawner.rules.storage import parse
 from mlmp_spawner.settings import MLMP, load_config
 from mlmp_spawner.spawners.cluster_hub import SECRETS, configure
 
@@ -106,15 +107,20 @@ def test_with_another_login_nobody_is_let_in_or_admin_but_by_its_own_settings(tm
     assert "admin_users" not in c.Authenticator
 
 
-@pytest.mark.parametrize(("storage", "claim", "path"), [("dynamic", "{pvc_name}", None),
-                                                       ("shared", "homes", "{username}")])  # fmt: skip
-def test_homes_are_in_claims_that_outlive_servers_and_users(
-    storage: str, claim: str, path: str | None, tmp_path: Path
-) -> None:
-    c = configured(tmp_path, users={"namespace": "students", "storage": storage, "claim": "homes"})
-    assert c.KubeSpawner.volumes[0]["persistentVolumeClaim"]["claimName"] == claim
-    assert c.KubeSpawner.volume_mounts[0].get("subPath") == path
+def test_a_claim_for_each_user_outlives_servers_and_users(tmp_path: Path) -> None:
+    c = configured(tmp_path, users={"namespace": "students", "storage": "dynamic", "files": {"home": "/home/me"}})
+    assert c.KubeSpawner.volumes[0]["persistentVolumeClaim"]["claimName"] == "{pvc_name}"
+    assert c.KubeSpawner.volume_mounts == [{"name": "home", "mountPath": "/home/me"}]
     assert c.KubeSpawner.delete_pvc is False
+
+
+def test_what_the_chart_says_of_files_is_what_the_spawner_reads(tmp_path: Path) -> None:
+    files = {"claim": "homes", "shared": {"claim": "data", "path": "a"}, "scratch": {"size": "1Gi", "type": "node"}}
+    users = {"namespace": "students", "storage": "nfs", "files": files, "uid_from": "oauth_user.uid"}
+    c = configured(tmp_path, users=users)
+    assert parse(c.MLMPKubeSpawner.storage).claims == ("homes", "data")
+    assert c.MLMPKubeSpawner.uid_from == "oauth_user.uid"
+    assert "volumes" not in c.KubeSpawner
 
 
 def test_below_a_path_all_addresses_have_it(tmp_path: Path) -> None:

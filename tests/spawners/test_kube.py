@@ -3,86 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kubernetes_asyncio.client import V1Container
-from kubernetes_asyncio.config import kube_config
 from sqlalchemy import Engine
-from traitlets.config import Config
 
-from mlmp_spawner.deadlines import Deadline
-from mlmp_spawner.errors import Invalid
-from mlmp_spawner.operations.admission import Admission
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.catalog import Catalog, LimitRules, Limits, Profile, Share
-from mlmp_spawner.rules.reservations import Allocation, Reservation
-from mlmp_spawner.spawners import choices
-from mlmp_spawner.spawners.choices import Choice
 from mlmp_spawner.spawners.kube import MLMPKubeSpawner, latest_end
 from mlmp_spawner.units import HOUR, now
+from tests.spawners.pod_manifests import GPU, kubeconfig, made, manifest, resources
 
-GPU = "nvidia.com/gpu"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cluster that is nowhere: the client wants a name for it."""
-    path = tmp_path_factory.mktemp("kube") / "config"
-    path.write_text(
-        json.dumps(
-            {
-                "current-context": "none", "users": [{"name": "none", "user": {}}],
-                "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:9"}}],
-                "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
-            }
-        )
-    )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))  # read from KUBECONFIG at its import
-        yield
-
-
-def made(config: dict[str, Any] | None = None, **booked: Any) -> MLMPKubeSpawner:
-    """A spawner whose start was admitted: two GPUs on gpu-2 for four hours."""
-    spawner = MLMPKubeSpawner(config=Config({"MLMPKubeSpawner": config or {}}), _mock=True)
-    spawner.user = SimpleNamespace(
-        name="ann@x.org", id=1, url="/user/ann/", escaped_name="ann", groups=[], settings={}, server_url=lambda _: "/",
-    )  # fmt: skip
-    spawner.hub = SimpleNamespace(base_url="/hub/", api_url="http://hub/hub/api", url="http://hub/", public_host="")
-    spawner.oauth_client_allowed_scopes = []
-    spawner.api_token = "secret"
-    begin = now()
-    said: dict[str, Any] = {"units": 2, "resource": GPU} | booked
-    reservation = Reservation(
-        "abcdefgh2345", "ann@x.org", "gpu", said["resource"], said["units"], begin, begin + 4 * HOUR,
-        allocations=(Allocation("abcdefgh2345", "gpu-2", said["resource"], said["units"], begin, begin + 4 * HOUR),),
-    )  # fmt: skip
-    deadline = Deadline(reservation.end - 30_000, reservation.end)
-    spawner._admitted = Admission(reservation, "gpu-2", (), deadline)
-    spawner.server_id = reservation.id
-    spawner._share = Share(8.0, 64 << 30)
-    spawner._resource = GPU if said["resource"] == GPU else ""
-    spawner._latest_end = reservation.end
-    return spawner
-
-
-async def manifest(spawner: MLMPKubeSpawner) -> dict[str, Any]:
-    """The pod as the cluster would get it: the same steps as in a start."""
-    await spawner.load_user_options()
-    pod = await spawner.modify_pod_hook(spawner, await spawner.get_pod_manifest())
-    return cast(dict[str, Any], spawner.api.api_client.sanitize_for_serialization(pod))
-
-
-def resources(pod: dict[str, Any]) -> dict[str, Any]:
-    """What the server asks for."""
-    return cast(dict[str, Any], pod["spec"]["containers"][0]["resources"])
-
+__all__ = ["kubeconfig"]
 
 WHOLE = {
     "limits": {"cpu": "8000m", "memory": str(64 << 30), GPU: "2"},
@@ -113,6 +49,36 @@ async def test_by_itself_it_satisfies_pod_security_restricted() -> None:
     assert server["capabilities"] == {"drop": ["ALL"]}
     assert server["runAsUser"] == 1000
     assert spec["automountServiceAccountToken"] is False
+
+
+async def test_ssh_is_in_the_servers_container_where_nothing_else_is_said() -> None:
+    assert not (await manifest(made()))["spec"].get("initContainers")
+
+
+@pytest.mark.parametrize("elsewhere", ["none", "environment"])
+async def test_as_a_sidecar_it_is_beside_the_server_whatever_profiles_and_hooks_say(elsewhere: str) -> None:
+    spawner = made({"ssh_mode": "sidecar", "ssh_image": "registry.example.org/ssh:1", "image_pull_policy": "Always"})
+    spawner.ssh_mode = elsewhere
+    (ssh,) = (await manifest(spawner))["spec"]["initContainers"]
+    assert (ssh["image"], ssh["imagePullPolicy"]) == ("registry.example.org/ssh:1", "Always")
+    assert "nvidia.com/gpu" not in ssh["resources"]["limits"]
+    assert {entry["name"]: entry.get("value") for entry in ssh["env"]}["MLMP_NODE"] == "gpu-2"
+
+
+async def test_what_a_profile_is_merged_into_is_nobody_elses_and_stays_as_it_is_configured() -> None:
+    override = {"ssh_resources": {"limits": {"memory": "9Ti"}}}
+    greedy = made({"ssh_mode": "sidecar", "profile_list": [{"display_name": "x", "kubespawner_override": override}]})
+    for spawner in (greedy, greedy, made({"ssh_mode": "sidecar"})):
+        (ssh,) = (await manifest(spawner))["spec"]["initContainers"]
+        assert ssh["resources"]["limits"]["memory"] == "1Gi"
+        assert spawner.ssh_resources["limits"]["memory"] == "1Gi"
+
+
+async def test_the_runtime_class_that_is_configured_wins_and_without_one_profiles_say_it() -> None:
+    override = {"extra_pod_config": {"runtimeClassName": "nvidia"}}
+    assert (await manifest(made(override)))["spec"]["runtimeClassName"] == "nvidia"
+    assert (await manifest(made(override | {"runtime_class": "gvisor"})))["spec"]["runtimeClassName"] == "gvisor"
+    assert "runtimeClassName" not in (await manifest(made()))["spec"]
 
 
 async def test_the_cluster_itself_ends_it_after_the_latest_end_that_the_limits_allow() -> None:
@@ -277,113 +243,6 @@ async def test_what_the_admin_configured_for_all_may_be_of_the_node() -> None:
     assert spec["volumes"][0]["hostPath"]["path"].startswith("/data/ann-x-org")
     assert spec["containers"][0]["volumeMounts"] == [{"name": "data", "mountPath": "/data"}]
     assert spec["priorityClassName"] == "users"
-
-
-class TestChoices:
-    PROFILES: tuple[dict[str, Any], ...] = (
-        {"display_name": "Plain", "slug": "plain"},
-        {
-            "display_name": "With options", "slug": "options",
-            "profile_options": {
-                "image": {
-                    "choices": {
-                        "new": {"kubespawner_override": {"image": "lab:2"}},
-                        "old": {"kubespawner_override": {"image": "lab:1"}},
-                    },
-                    "unlisted_choice": {"enabled": True, "kubespawner_override": {"image": "{value}"}},
-                },
-                "tools": {"choices": {"all": {}, "few": {}}},
-            },
-        },
-    )  # fmt: skip
-
-    async def image(self, **options: Any) -> str:
-        """The image that comes of a choice."""
-        spawner = made({"profile_list": list(self.PROFILES)})
-        spawner._choice, _ = choices.split(options)
-        return str((await manifest(spawner))["spec"]["containers"][0]["image"])
-
-    async def test_are_kubespawners_own(self) -> None:
-        assert await self.image(kube_profile="options") == "lab:2"
-        assert await self.image(kube_profile="options", kube_options={"image": "old"}) == "lab:1"
-        assert await self.image(kube_profile="options", kube_options={"image--unlisted-choice": "mine:3"}) == "mine:3"
-
-    async def test_do_not_mix_with_the_catalogs_profile(self) -> None:
-        spawner = made({"profile_list": list(self.PROFILES)})
-        spawner.user_options = {"profile": "gpu", "duration": "4h"}
-        await manifest(spawner)
-        assert spawner.user_options == {"profile": "gpu", "duration": "4h"}
-
-    @pytest.mark.parametrize(
-        ("options", "said"),
-        [
-            ({"kube_profile": "plian"}, "did you mean 'plain'"),
-            ({"kube_profile": 7}, "slug"),
-            ({"kube_profile": "plain", "kube_options": {"image": "old"}}, "there is no 'image'"),
-            ({"kube_profile": "options", "kube_options": {"image": "odl"}}, "did you mean 'old'"),
-            ({"kube_profile": "options", "kube_options": {"tools--unlisted-choice": "x"}}, "only what is listed"),
-            ({"kube_profile": "options", "kube_options": ["image"]}, "option"),
-            ({"kube_options": {"image": ["old"]}}, "option"),
-        ],
-    )
-    async def test_that_are_not_there_are_refused_with_those_that_are(
-        self, options: dict[str, Any], said: str
-    ) -> None:
-        known = await made({"profile_list": list(self.PROFILES)})._profiles()
-        with pytest.raises(Invalid, match=said):
-            choices.check(choices.split(options)[0], known)
-
-    def test_where_there_are_none_none_can_be_made(self) -> None:
-        choices.check(Choice(), [])
-        with pytest.raises(Invalid, match="no such choice"):
-            choices.check(Choice("plain"), [])
-
-    def test_come_out_of_the_form_with_the_options_of_the_chosen_profile_alone(self) -> None:
-        form = {
-            "kube_profile": ["options"], "kube_option:options:image": ["old"], "kube_option:plain:image": ["new"],
-            "kube_option:options:tools--unlisted-choice": [""], "duration:gpu": ["3600s"],
-        }  # fmt: skip
-        ours, rest = choices.from_form(form)
-        assert ours == {"kube_profile": "options", "kube_options": {"image": "old"}}
-        assert rest == {"duration:gpu": ["3600s"]}
-
-    async def test_are_part_of_our_form_not_instead_of_it(self) -> None:
-        spawner = made({"profile_list": list(self.PROFILES)})
-        form = {"kube_profile": ["plain"], "duration:gpu": ["3600s"], "_xsrf": ["x"]}
-        assert spawner.run_options_from_form(form) == {"profile": "gpu", "duration": "3600s", "kube_profile": "plain"}
-        assert spawner.options_form is not None
-        assert "KubeSpawner" not in str(spawner.options_form)
-
-    async def test_are_shown_in_the_form_without_trusting_what_they_are_called(self) -> None:
-        hostile = {"display_name": "<script>alert(1)</script>", "slug": "x"}
-        spawner = made({"profile_list": [hostile, *self.PROFILES]})
-        html = spawner._render("profile_list.html", profiles=await spawner._profiles(), chosen=Choice("plain"))
-        assert "<script>" not in html
-        assert '<option value="plain" selected>' in html
-        assert 'name="kube_option:options:image"' in html
-        assert 'name="kube_option:options:image--unlisted-choice"' in html
-
-    def test_what_they_try_beyond_is_listed_for_check(self) -> None:
-        found = choices.beyond(
-            [
-                {"display_name": "Fine", "kubespawner_override": {"image": "x", "environment": {"A": "1"}}},
-                {
-                    "display_name": "Big",
-                    "kubespawner_override": {"mem_limit": "1T", "extra_pod_config": {"hostPID": True}},
-                },
-                {
-                    "display_name": "More",
-                    "profile_options": {
-                        "gpu": {"choices": {"8": {"kubespawner_override": {"extra_resource_limits": {GPU: "8"}}}}}
-                    },
-                },
-            ]
-        )
-        assert [line.partition(" ")[0] for line in found] == ["Big:", "Big:", "More,"]
-        assert "mem_limit: memory comes from the booking" in found[0]
-        assert "hostPID" in found[1]
-        assert found[2].startswith("More, gpu: 8: extra_resource_limits")
-        assert choices.beyond([]) == []
 
 
 async def test_a_start_that_is_found_after_a_restart_of_the_hub_has_steps_too() -> None:

@@ -197,7 +197,7 @@ def test_a_server_is_stopped_in_time_and_leaves_nothing(site: Site) -> None:
     assert after.status_code == 201, after.text
 
 
-def test_a_restart_of_the_hub_ends_nobody(site: Site) -> None:
+def test_a_restart_of_the_hub_ends_nobody_and_a_servers_token_still_ends_with_its_server(site: Site) -> None:
     ann = site.person("patient")
     booking = ann.book(120, profile="cpu")
     assert ann.start().status_code == 201
@@ -209,8 +209,11 @@ def test_a_restart_of_the_hub_ends_nobody(site: Site) -> None:
     wait_for(lambda: ann.servers().get("", {}).get("ready"), 30)
     assert ann.environment()["MLMP_RESERVATION_ID"] == booking["id"]
     assert processes.identity(pid) is not None
+    token = {"Authorization": f"token {ann.environment()['MLMP_TOKEN']}"}
+    assert httpx.get(f"{site.url}hub/api/user", headers=token).status_code == 200
     assert ann.stop().status_code in (202, 204)
     wait_for(lambda: processes.identity(pid) is None)
+    wait_for(lambda: httpx.get(f"{site.url}hub/api/user", headers=token).status_code == 403, 20, "the token's end")
     ann.api.delete(f"{API}/reservations/{booking['id']}")
 
 

@@ -10,11 +10,68 @@
 {{- if and $v.users.createNamespace (not $v.users.namespace) }}
 {{- fail "users.createNamespace: users.namespace says which; it is empty" }}
 {{- end }}
+{{- if and $v.users.createNamespace (eq $v.users.namespace .Release.Namespace) }}
+{{- fail (printf "users.createNamespace: %s is the release's own namespace, which is there already. Choose another for users' pods, or leave users.namespace empty" .Release.Namespace) }}
+{{- end }}
+{{- if and (eq $v.ssh.mode "sidecar") (eq $v.users.storage.type "none") }}
+{{- fail "ssh.mode: sidecar shows people's files, and users.storage.type none keeps none. Choose another type, or ssh.mode: environment" }}
+{{- end }}
 {{- if and $v.database.url $v.database.existingSecret.name }}
 {{- fail "database: give url or existingSecret.name, not both" }}
 {{- end }}
+{{- if and $v.database.url $v.secrets.existingSecret }}
+{{- fail (printf "database.url: the Secret %s, of secrets.existingSecret, says which database by its key database-url. Write it there, or name a Secret in database.existingSecret" $v.secrets.existingSecret) }}
+{{- end }}
 {{- if and $v.users.storage.existingClaim (ne $v.users.storage.type "shared") }}
 {{- fail (printf "users.storage.existingClaim: is for type shared; the type is %s" $v.users.storage.type) }}
+{{- end }}
+{{- $storage := $v.users.storage }}
+{{- if and (eq $storage.type "nfs") (not (and $storage.nfs.server $storage.nfs.path)) }}
+{{- fail "users.storage.nfs: server and path say where the homes are, such as {server: 192.0.2.10, path: /exports/homes}" }}
+{{- end }}
+{{- if and $storage.nfs.server (ne $storage.type "nfs") }}
+{{- fail (printf "users.storage.nfs: is for type nfs; the type is %s" $storage.type) }}
+{{- end }}
+{{- if and $storage.shared.nfs.server (not $storage.shared.nfs.path) }}
+{{- fail "users.storage.shared.nfs: path says what of the server, such as /exports/shared" }}
+{{- end }}
+{{- if and $storage.shared.nfs.server $storage.shared.existingClaim }}
+{{- fail "users.storage.shared: give existingClaim or nfs, not both" }}
+{{- end }}
+{{- if and (include "mlmp.foldersBy" .) (eq $storage.shared.existingClaim (include "mlmp.homes" .)) (not $storage.shared.path) }}
+{{- fail (printf "users.storage.shared.path: %s is the claim of all homes, which everybody would read. Say which folder of it is for everybody" $storage.shared.existingClaim) }}
+{{- end }}
+{{- if and $storage.nfs.server (eq (lower $storage.nfs.server) (lower $storage.shared.nfs.server)) }}
+{{- $homes := printf "%s/" (clean $storage.nfs.path | trimSuffix "/") }}
+{{- $data := printf "%s/" (clean (printf "%s/%s" $storage.shared.nfs.path $storage.shared.path) | trimSuffix "/") }}
+{{- if or (hasPrefix $homes $data) (hasPrefix $data $homes) }}
+{{- fail (printf "users.storage.shared: %s and the homes, %s, are one within the other on %s: everybody would read all homes, or a user have the shared data as home. Keep them apart" $data $homes $storage.nfs.server) }}
+{{- end }}
+{{- end }}
+{{- if and (eq $storage.type "shared") $storage.scratch.size (eq $storage.scratch.type "claim") }}
+{{- fail "users.storage.scratch.type: claim has the kubelet give all volumes of a server to one group, the claim of all homes too. Choose node" }}
+{{- end }}
+{{- if and $storage.folders.systemClaim (ne $storage.type "shared") }}
+{{- fail (printf "users.storage.folders.systemClaim: is for type shared; the type is %s" $storage.type) }}
+{{- end }}
+{{- if and (eq $storage.type "shared") (eq (include "mlmp.foldersBy" .) "root") (ne (include "mlmp.users" .) .Release.Namespace) (not $storage.folders.systemClaim) }}
+{{- fail (printf "users.storage.folders.systemClaim: root makes the folders in the namespace %s; name a claim there for the same volume, or set users.storage.folders.by: user" .Release.Namespace) }}
+{{- end }}
+{{- if and $v.users.gidFrom (not $v.users.uidFrom) }}
+{{- fail "users.gidFrom: needs users.uidFrom" }}
+{{- end }}
+{{- range $where, $server := dict "nfs" $storage.nfs.server "shared.nfs" $storage.shared.nfs.server }}
+{{- with $server }}
+{{- if and (not (regexMatch "^[0-9.]+$" .)) $v.networkPolicies.enabled $v.networkPolicies.users.internet (not $v.networkPolicies.users.fileServers) }}
+{{- fail (printf "users.storage.%s.server: %s is a name; users' servers reach public addresses and must not reach that one. Write its address instead, or add it to networkPolicies.users.fileServers, such as [192.0.2.10/32]" $where .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and $v.ssh.gateway.enabled (not $v.ssh.gateway.address) }}
+{{- fail "ssh.gateway.address: how do people reach it? host:port, such as ssh.example.org:22" }}
+{{- end }}
+{{- if and $v.ssh.gateway.enabled (eq $v.ssh.mode "none") }}
+{{- fail "ssh.gateway.enabled: with ssh.mode none it would lead nowhere" }}
 {{- end }}
 {{- if and $v.catalog.existingConfigMap (or $v.catalog.nodes $v.catalog.images $v.catalog.profiles $v.catalog.limits) }}
 {{- fail "catalog: give existingConfigMap or nodes, images, profiles and limits, not both" }}

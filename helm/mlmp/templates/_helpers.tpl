@@ -46,16 +46,22 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{- if not (or .Values.database.url .Values.database.existingSecret.name) }}yes{{ end }}
 {{- end }}
 
+{{- /* Which database it is: what is read from a Secret at the start does not restart anything by itself. */}}
+{{- define "mlmp.database" -}}
+{{ list .Values.database.url .Values.database.existingSecret (include "mlmp.secret" .) | toJson }}
+{{- end }}
+
 {{- /* Whether the login is the one for trying out. */}}
 {{- define "mlmp.trial" -}}
 {{- if not (dig "JupyterHub" "authenticator_class" "" .Values.hub.config) }}yes{{ end }}
 {{- end }}
 
+{{- /* For the account with this number. */}}
 {{- define "mlmp.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
@@ -71,7 +77,7 @@ capabilities: {drop: [ALL]}
 {{- $root := index . 0 }}{{ $part := index . 2 -}}
 enableServiceLinks: false
 securityContext:
-  {{- include "mlmp.podSecurity" $root | nindent 2 }}
+  {{- include "mlmp.podSecurity" (ternary 999 1000 (eq (index . 1) "postgresql")) | nindent 2 }}
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}

@@ -1,0 +1,121 @@
+"""The pod that makes a user's folder in the volume of all homes, and what it says. Pure.
+
+It is the one pod of MLMP that may run as root, with the rights over files that this takes and no others. Users have no
+part in it: it sees the volume's root, they their own folders; its program is ours, and its name a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlmp_spawner.kube import make_home, pulls
+from mlmp_spawner.kube.labels import HOME, KIND
+from mlmp_spawner.kube.outcomes import Fails, Going, sentence
+from mlmp_spawner.kube.verdicts import said
+from mlmp_spawner.rules.storage import Folders
+from mlmp_spawner.units import MINUTE, from_iso
+
+Json = Mapping[str, Any]
+
+PROGRAM = Path(make_home.__file__).read_text(encoding="utf-8")
+RIGHTS = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
+"""What root keeps: to give a folder away, and to be its user where the file server lets root do nothing."""
+LEFT = 10 * MINUTE
+"""How long a pod that is over stays where nobody takes it away, as after a hub that was killed."""
+_ROOT = "/homes"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A folder, and the account that it shall belong to."""
+
+    folder: str
+    uid: int
+    gid: int
+
+
+def pod_name(home: Home, folders: Folders) -> str:
+    """The same for the same folder and account, so that two starts make one pod."""
+    told = f"{folders.claim}/{home.folder}:{home.uid}:{home.gid}"
+    return f"mlmp-home-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+def manifest(home: Home, folders: Folders, patience: float) -> dict[str, Any]:
+    """The pod. :param patience: seconds after which the cluster ends it."""
+    container = {
+        "name": "home",
+        "image": folders.image,
+        "imagePullPolicy": folders.pull_policy,
+        "command": ["python3", "-I", "-c", PROGRAM, _ROOT, home.folder, str(home.uid), str(home.gid)],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "128Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"], **({"add": RIGHTS} if folders.by == "root" else {})},
+        },
+        "volumeMounts": [{"name": "homes", "mountPath": _ROOT}],
+    }
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": max(1, round(patience)),
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _account(home, folders),
+        "nodeSelector": dict(folders.node_selector),
+        "tolerations": list(folders.tolerations),
+        "imagePullSecrets": [{"name": name} for name in folders.pull_secrets],
+        "containers": [container],
+        "volumes": [{"name": "homes", "persistentVolumeClaim": {"claimName": folders.claim}}],
+    }
+    metadata = {"name": pod_name(home, folders), "labels": {KIND: HOME}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def _account(home: Home, folders: Folders) -> dict[str, Any]:
+    made: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
+    if folders.fs_group is not None:
+        made |= {"fsGroup": folders.fs_group, "fsGroupChangePolicy": "OnRootMismatch"}
+    if folders.by == "root":
+        return {**made, "runAsUser": 0, "runAsGroup": 0}
+    return {**made, "runAsUser": home.uid, "runAsGroup": home.gid, "runAsNonRoot": True}
+
+
+def judge(pod: Json, image: str) -> Going | Fails | None:
+    """None: the folder is there. Else what it waits for, or why it can't be made."""
+    status = pod.get("status") or {}
+    if status.get("phase") == "Succeeded":
+        return None
+    container: Json = next(iter(status.get("containerStatuses") or ()), {})
+    state = container.get("state") or {}
+    if status.get("phase") == "Failed":
+        if status.get("reason") == "DeadlineExceeded":
+            return Fails("storage", "Making your folder took too long: the file server may be away.")
+        message = str((state.get("terminated") or {}).get("message") or status.get("message") or "")
+        return Fails("storage", f"Your folder can't be made.{said(message)}")
+    waiting = state.get("waiting") or {}
+    reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+    if reason in pulls.REASONS:
+        return pulls.failing(image, reason, message, ()) or Going(42, "Making your folder")
+    if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+        return Fails("storage", f"Your folder can't be made: {sentence(message)}.", patience=pulls.PATIENCE)
+    for one in status.get("conditions") or ():
+        if one.get("reason") == "Unschedulable":
+            return Going(42, f"Making your folder: {sentence(one.get('message'))}")
+    mounting = bool((pod.get("spec") or {}).get("nodeName")) and not container.get("containerID")
+    return Going(42, "Making your folder: waiting for the file server" if mounting else "Making your folder")
+
+
+def is_left_over(pod: Json, now: int) -> bool:
+    """Whether it has been over for long."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        ended = ((container.get("state") or {}).get("terminated") or {}).get("finishedAt")
+        with suppress(ValueError):
+            return ended is not None and from_iso(str(ended)) < now - LEFT
+    return False

@@ -1,0 +1,164 @@
+"""Pods that have their user's files: the folder is made before the first of them starts, and remembered."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from jupyterhub.utils import maybe_future
+from traitlets import Dict, Float, Unicode, validate
+
+from mlmp_spawner.errors import ConfigurationError, MLMPError, NotAllowed
+from mlmp_spawner.kube.client import Connection
+from mlmp_spawner.kube.files import Account, run_as, with_account, with_files
+from mlmp_spawner.kube.home_pods import Home
+from mlmp_spawner.kube.homes import Homes
+from mlmp_spawner.rules import storage as files
+from mlmp_spawner.rules.storage import Storage
+from mlmp_spawner.spawners.pods import WatchedPodSpawner
+
+_connection = Connection()
+
+
+class FilesPodSpawner(WatchedPodSpawner):
+    """A spawner of pods with home, shared data and scratch."""
+
+    storage = Dict(
+        help="""Users' files. ``claim``: a claim in the users' namespace with a folder for each user, mounted at
+        ``home`` (``/home/jovyan``); ``folders``: how these are made (``namespace``, ``claim``, ``image``, ``by`` with
+        ``root`` or ``user``); ``shared``: ``claim`` and ``path`` of data that everybody may read, at ``~/shared``;
+        ``scratch``: ``size`` of a place that goes with the server, at ``~/scratch``, of ``type`` ``node`` (its disk)
+        or ``claim`` (a volume for it). The chart sets it from ``users.storage``."""
+    ).tag(config=True)
+    home_timeout = Float(
+        300,
+        min=1,
+        help="""Seconds that making a user's folder may take, before their first server. A file server that is away is
+        waited for.""",
+    ).tag(config=True)
+    uid_from = Unicode(
+        help="""Where the login says as which uid a user's servers run: a path in ``auth_state``, as
+        ``oauth_user.uid_number``. Needs ``c.Authenticator.enable_auth_state``. Empty: ``uid`` for everybody."""
+    ).tag(config=True)
+    gid_from = Unicode(help="The same for the group; empty: ``gid``, or with ``uid_from`` the uid.").tag(config=True)
+
+    _home = ""
+    """The folder that was made, with claim and account; outlives servers and hubs."""
+    _account: Account | None = None
+    """As whom the server that starts runs; None: as profiles and hooks say."""
+
+    @validate("storage")
+    def _makes_sense(self, proposal: Any) -> dict[str, Any]:
+        files.parse(proposal["value"])
+        return copy.deepcopy(dict(proposal["value"]))
+
+    @property
+    def files(self) -> Storage:
+        """What is configured."""
+        return files.parse(self.storage)
+
+    @property
+    def folder(self) -> str:
+        """The user's, in the claim of all homes."""
+        return files.folder_of(self.files, self.user.name)
+
+    def with_their_files(self, pod: Mapping[str, Any]) -> dict[str, Any]:
+        """The pod, as plain JSON, with what is its user's; last of all, so that no profile and no hook changes it.
+
+        :raises RuntimeError: it is not known as whom it has to run.
+        """
+        known, account = self.files, self._account
+        made = with_files(pod, known, self.folder)
+        if account is None:
+            if self._has_an_account:
+                raise RuntimeError("no pod with somebody's files before it is known as whom it runs")
+            return made
+        made = run_as(made, account)
+        return with_account(made, account.uid, account.gid or account.uid, known.home) if account.of_login else made
+
+    @property
+    def _has_an_account(self) -> bool:
+        """Whether the account is the user's own, or that of their folder: no profile says another then."""
+        known = self.files
+        return bool(self.uid_from or (known.claim and known.folders))
+
+    async def start(self) -> str:
+        """Starts the server once its user's folder is there."""
+        try:
+            await self._run_as_their_account()
+            await self._make_home()
+        except MLMPError as error:
+            raise self.explain(error) from None
+        started = False
+        try:
+            address = await super().start()
+            started = True
+        finally:
+            if not started:
+                self._home = ""  # it may be for want of the folder: somebody removed it
+        return address
+
+    async def _run_as_their_account(self) -> None:
+        """Keeps as whom the server runs, before a profile can say another; by the login, where that knows it."""
+        self._account = None
+        if self.uid_from:
+            await self._ask_the_login()
+        if self._has_an_account:
+            self._account = await self._their_account()
+
+    async def _ask_the_login(self) -> None:
+        about = await self.user.get_auth_state()
+        if about is None:
+            raise NotAllowed(
+                f"The login keeps nothing about {self.user.name!r}: as which uid the server runs is not known.",
+                hint="Log out and in again; if that does not help, c.Authenticator.enable_auth_state is not set.",
+            )
+        self.uid = files.number_of(about, self.uid_from, user=self.user.name)
+        self.gid = files.number_of(about, self.gid_from, user=self.user.name) if self.gid_from else self.uid
+        if getattr(self, "fs_gid", None) is not None:
+            self.fs_gid = self.gid
+
+    async def _make_home(self) -> None:
+        known = self.files
+        if known.folders is None or not known.claim:
+            return
+        home = await self._their_home()
+        key = f"{known.claim}/{home.folder}:{home.uid}:{home.gid}"
+        if self._home == key:
+            return
+        self.say(42, "Making your folder")
+        await Homes(known.folders, _connection, self.home_timeout).make(home, self.say)
+        self._home = key
+
+    async def _their_home(self) -> Home:
+        """The folder, and the account as the pod will have it."""
+        account = self._account or await self._their_account()
+        return Home(self.folder, account.uid, account.gid or account.uid)
+
+    async def _their_account(self) -> Account:
+        """As it is configured, by the login, or by a hook before the start."""
+        uid, gid, fs_group = [await self._said(name) for name in ("uid", "gid", "fs_gid")]
+        if not isinstance(uid, int) or uid < 1:
+            raise ConfigurationError(
+                [f"c.KubeSpawner.uid is {uid!r}; homes need the number of an account, not root's"]
+            )
+        groups = set(await self._said("supplemental_gids") or ())
+        for context in (await self._said("pod_security_context"), self.extra_pod_config.get("securityContext")):
+            groups |= set((context or {}).get("supplementalGroups") or ())
+            fs_group = (context or {}).get("fsGroup", fs_group)
+        return Account(uid, gid, frozenset(groups), fs_group, of_login=bool(self.uid_from))
+
+    async def _said(self, trait: str) -> Any:
+        said = getattr(self, trait)
+        return await maybe_future(said(self)) if callable(said) else said
+
+    def get_state(self) -> dict[str, Any]:
+        """What outlives server and hub."""
+        state: dict[str, Any] = super().get_state()
+        return state | ({"home": self._home} if self._home else {})
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Comes back after a restart of the hub."""
+        super().load_state(state)
+        self._home = str(state.get("home", ""))
