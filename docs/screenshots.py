@@ -42,6 +42,7 @@ profiles:
   cpu: {title: CPU, description: "For editing, plotting and preparing data.", resource: mlmp.dev/slot}
 """
 MLMP = "services/mlmp/"
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFZ/NjApOsAaTTRQGQiFxbHjDryfYzQkpSQ/Ust23aVj"
 
 
 @contextmanager
@@ -132,14 +133,15 @@ def live_a_little(ann: Person, ben: Person) -> str:
     now = datetime.now(ZONE).replace(microsecond=0)
     hour = now.replace(minute=0, second=0)
     tomorrow = hour.replace(hour=8, minute=15) + timedelta(days=1)
+    night = hour.replace(hour=22) + timedelta(days=1 if hour.hour >= 18 else 0)
     running = ann.book(now, 1.2, units=2, title="Thesis: fine-tuning")
     ben.book(now, 3, units=1)
-    ben.book(hour + timedelta(hours=9), 6, units=4, title="night run")
+    ben.book(night, 6, units=4, title="night run")
     ben.book(tomorrow, 3, units=3)
     ann.book(tomorrow, 1.75, title="Deep Learning class")
-    ann.book(hour + timedelta(hours=26), 4, units=2)
+    ann.book(tomorrow + timedelta(hours=5), 4, units=2)
     for title in ("Ablation", ""):
-        gone = ann.book(hour + timedelta(hours=31), 2, title=title)
+        gone = ann.book(tomorrow + timedelta(days=2), 2, title=title)
         ann.page.evaluate(
             """async (id) => {
               const main = document.getElementById("mlmp");
@@ -215,6 +217,8 @@ def main(names: set[str]) -> None:
         take(ann, "refused", f"{MLMP}book?units=3&duration=4h", "#book")
         take(ann, "bookings", f"{MLMP}bookings")
         take(ann, "booking", f"{MLMP}bookings/{running}", "#change summary")
+        ann.ask("ssh-keys", key=PUBLIC_KEY, title="laptop")
+        take(ann, "ssh", f"{MLMP}ssh")
         take(ben, "spawn", "hub/spawn")
         take(admin, "machines", f"{MLMP}admin")
         machine_of = admin.page.locator("table a.btn").first

@@ -46,10 +46,11 @@ RECIPES = {
         Recipe("lab", "MLMP JupyterLab", (*_TOOLS, *_OURS, "requirements/lab.lock", "images/lab")),
         Recipe("lab-pytorch", "MLMP JupyterLab with PyTorch", (*_TOOLS, "images/lab-pytorch"), parent="lab"),
         Recipe("postgresql", "PostgreSQL for trying out MLMP", ("images/sbom.py", "images/postgresql")),
+        Recipe("ssh", "MLMP SSH beside a server", (*_TOOLS, *_OURS, "images/ssh")),
     )
 }  # fmt: skip
 #: What is built when nothing is named: lab-pytorch is several GB with CUDA, so it is built by name.
-USUAL = ("hub", "lab", "postgresql")
+USUAL = ("hub", "lab", "postgresql", "ssh")
 
 
 def files(recipe: Recipe, project: Path = PROJECT) -> Iterator[Path]:

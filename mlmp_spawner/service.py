@@ -39,13 +39,13 @@ from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.settings import MLMP, load_config
 from mlmp_spawner.store import schema
 from mlmp_spawner.store.engine import make_engine
+from mlmp_spawner.throttle import Throttle
 from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
 from mlmp_spawner.web.auth import HubAuthentication
 from mlmp_spawner.web.context import Context, State, WebSettings
 from mlmp_spawner.web.feed import Feed
 from mlmp_spawner.web.metrics import Metrics
 from mlmp_spawner.web.pages import routes as pages
-from mlmp_spawner.web.throttle import Throttle
 
 log = logging.getLogger("mlmp.service")
 

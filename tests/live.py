@@ -109,7 +109,7 @@ class Site:
         def ready() -> bool:
             assert self.process is not None
             assert self.process.poll() is None, self.output.read_text()
-            return "MLMP is ready" in self.output.read_text()[before:]
+            return "Ctrl-C ends it" in self.output.read_text()[before:]  # the last line of what it says
 
         wait_for(ready, 60, "mlmp up")
         return self

@@ -13,9 +13,9 @@ resolve() { # NAME, then uv's arguments
 
 resolve hub --extra hub "$@"
 # The same versions everywhere: what the others add is chosen to fit the hub.
-resolve kube --extra hub --extra kube --extra oauth --constraints requirements/hub.lock "$@"
+resolve kube --extra hub --extra kube --extra oauth --extra ldap --extra ssh --constraints requirements/hub.lock "$@"
 resolve lab --extra lab --constraints requirements/hub.lock "$@"
-resolve dev --extra hub --extra kube --extra dev --constraints requirements/kube.lock "$@"
+resolve dev --extra hub --extra kube --extra ssh --extra lab --extra dev --constraints requirements/kube.lock "$@"
 
 # What the images of images/ hold: for their Python alone, so that each line is one package that is there.
 image() { # OUTPUT, then uv's arguments
@@ -25,9 +25,10 @@ image() { # OUTPUT, then uv's arguments
         --output-file "$output" "$@"
 }
 
-image requirements/hub-image.lock --python-platform linux --extra hub --extra kube --extra oauth \
+image requirements/hub-image.lock --python-platform linux --extra hub --extra kube --extra oauth --extra ldap --extra ssh \
     --constraints requirements/kube.lock --overrides images/hub/without.txt "$@" setup.cfg
 image images/build.lock --python-platform linux "$@" images/build.in
+image images/ssh/ssh.lock --python-platform linux --constraints requirements/lab.lock "$@" images/ssh/ssh.in setup.cfg
 # PyTorch as on Windows, where PyPI has it without CUDA: which CUDA packages are needed, the chosen build itself says.
 image images/lab-pytorch/torch.lock --python-platform windows --constraints requirements/lab.lock "$@" \
     images/lab-pytorch/torch.in

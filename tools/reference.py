@@ -16,15 +16,20 @@ from traitlets import TraitType
 from traitlets.config import Configurable
 
 from mlmp_spawner.client.cli import INTERNAL, cli
+from mlmp_spawner.logins.ldap import LDAPLogin
+from mlmp_spawner.logins.watched import MLMPLogin
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.spawners.kube import MLMPKubeSpawner
 from mlmp_spawner.spawners.local import MLMPLocalSpawner
 from mlmp_spawner.spawners.system_users import SystemUserSpawner
+from mlmp_spawner.ssh.settings import MLMPSSHGateway
 from tools import chart, schemas
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 WIDTH = 88
-CLASSES: tuple[type[Configurable], ...] = (MLMP, MLMPLocalSpawner, SystemUserSpawner, MLMPKubeSpawner)
+CLASSES: tuple[type[Configurable], ...] = (
+    MLMP, MLMPLocalSpawner, SystemUserSpawner, MLMPKubeSpawner, MLMPSSHGateway, MLMPLogin, LDAPLogin,
+)  # fmt: skip
 
 
 def commands() -> str:

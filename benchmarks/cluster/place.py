@@ -17,6 +17,8 @@ from tests.cluster.hub_here import Hub, wait_for
 from tests.cluster.rig.cluster import Cluster
 
 GPU = "nvidia.com/gpu"
+FITS = "c.MLMPKubeSpawner.requested_share = 0.05\n"
+"""So that servers which may use a core each find room on a small node."""
 TOLERATED = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
 
 
@@ -36,7 +38,7 @@ class Place:
         folder.mkdir()
         made = Hub(
             folder, self.core, self.namespace, kubeconfig=self.cluster.kubeconfig, image=image, resource=GPU,
-            nodes={self.cluster.nodes[0]: 2}, settings=settings,
+            nodes={self.cluster.nodes[0]: 2}, settings=FITS + settings, cpus=1, memory="1GiB",
         )  # fmt: skip
         try:
             yield made.start()

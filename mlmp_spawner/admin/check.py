@@ -20,6 +20,7 @@ from mlmp_spawner.admin import accounts, check_system_users
 from mlmp_spawner.admin.node import find_node, installed_proxy
 from mlmp_spawner.client import show
 from mlmp_spawner.client.session import Session, command
+from mlmp_spawner.lab import sshd
 from mlmp_spawner.operations import check as rules
 from mlmp_spawner.operations.check import Finding, ToCheck
 from mlmp_spawner.settings import MLMP, load_config, shared_file
@@ -88,7 +89,7 @@ def check(
             simulate=simulate,
         )
     )
-    found += _remarks(data, runs)
+    found += _remarks(data, runs, ssh=bool(_said(config or own, "MLMP", "ssh", default=True)))
     if auth == "pam":
         found += check_system_users.findings(data, catalog, account, _pam_service(config or own))
         found.sort(key=lambda finding: not finding.wrong)
@@ -128,11 +129,15 @@ def of_cluster(catalog: Path | None, config: Path | None, namespace: str | None)
 
 def _pam_service(config: Path) -> str:
     """The name of the PAM service, by the admin's configuration."""
+    return str(_said(config, "PAMAuthenticator", "service", default=PAMAuthenticator.service.default_value))
+
+
+def _said(config: Path, name: str, trait: str, *, default: object) -> object:
+    """What the admin's configuration says of one setting."""
     try:
-        said = load_config(config).get("PAMAuthenticator", Config()).get("service") if config.exists() else None
+        return load_config(config).get(name, Config()).get(trait, default) if config.exists() else default
     except (Exception, SystemExit):  # noqa: BLE001 -- what is wrong with it is told elsewhere
-        said = None
-    return str(said or PAMAuthenticator.service.default_value)
+        return default
 
 
 def up_runs(data: Path) -> bool:
@@ -145,13 +150,16 @@ def up_runs(data: Path) -> bool:
     return False
 
 
-def _remarks(data: Path, runs: bool) -> list[Finding]:
+def _remarks(data: Path, runs: bool, *, ssh: bool) -> list[Finding]:
     found = []
     if runs:
         found.append(Finding("address", f"mlmp up runs with {data}", wrong=False))
     if installed_proxy(data) is None:
         message = "configurable-http-proxy is not installed; `mlmp up` gets it with npm at its first start"
         found.append(Finding("programs", message, wrong=False))
+    if ssh and sshd.find() is None:
+        message = "sshd is not installed, so nobody reaches their server by SSH; JupyterLab is not touched by that"
+        found.append(Finding("programs", message, f"{sshd.INSTALL}; or set c.MLMP.ssh = False", wrong=False))
     return found
 
 

@@ -13,6 +13,7 @@ from mlmp_spawner.errors import ConfigurationError, NoAccess
 from mlmp_spawner.kube.plain import quantity
 from mlmp_spawner.operations.check import Finding, overbooked
 from mlmp_spawner.rules import cluster_compare as compare
+from mlmp_spawner.rules import storage
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.rules.catalog_yaml import load_catalog
 from mlmp_spawner.rules.cluster_compare import Difference
@@ -61,6 +62,7 @@ def findings(cluster: Cluster, config: Config, catalog: Path, namespace: str) ->
         lambda: _namespace(cluster, namespace),
         lambda: _priority_class(cluster, _of_spawner(config, "priority_class_name")),
         lambda: _claims(cluster, namespace, _of_spawner(config, "volumes")),
+        lambda: _files(cluster, namespace, _of_spawner(config, "storage")),
         lambda: _profile_list(config),
     ]
     if known is not None:
@@ -157,6 +159,30 @@ def _claims(cluster: Cluster, namespace: str, volumes: object) -> Iterator[Findi
         if isinstance(claim, str) and "{" not in claim and not cluster.has_claim(namespace, claim):
             message = f"there is no PersistentVolumeClaim {claim} in {namespace}, which users' pods mount"
             yield Finding("volumes", message, "make it, or name another in users.storage of the chart")
+
+
+def _files(cluster: Cluster, namespace: str, said: object) -> Iterator[Finding]:
+    """Whether users' files can be mounted, and their folders made."""
+    try:
+        known = storage.parse(said if isinstance(said, Mapping) else {})
+    except ConfigurationError as error:
+        yield from (Finding("volumes", problem) for problem in error.problems)
+        return
+    for claim in known.claims:
+        if not cluster.has_claim(namespace, claim):
+            message = f"there is no PersistentVolumeClaim {claim} in {namespace}, which users' pods mount"
+            yield Finding("volumes", message, "make it, or name another in users.storage of the chart")
+    folders = known.folders
+    if folders is None:
+        return
+    if folders.namespace != namespace and not cluster.has_claim(folders.namespace, folders.claim):
+        message = f"there is no PersistentVolumeClaim {folders.claim} in {folders.namespace}, where folders are made"
+        yield Finding("volumes", message, "make it for the same volume as the users' claim")
+    if folders.by == "root" and (cluster.namespace(folders.namespace) or {}).get(ENFORCED) == "restricted":
+        message = f"{folders.namespace}: Pod Security restricted keeps root from making users' folders there"
+        label = f"kubectl label --overwrite namespace {folders.namespace} {ENFORCED}=baseline"
+        hint = f"users.storage.folders.by: user; or {label}"
+        yield Finding("namespace", message, hint)
 
 
 def _profile_list(config: Config) -> Iterator[Finding]:

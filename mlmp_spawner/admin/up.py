@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import ipaddress
+import http.client
+import importlib.util
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -14,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +24,23 @@ import click
 from platformdirs import user_data_path
 from rich.console import Console
 
-from mlmp_spawner import cgroups, processes
+from mlmp_spawner import cgroups, private_files, processes
 from mlmp_spawner.admin import accounts, db, ports
 from mlmp_spawner.admin import node as nodes
 from mlmp_spawner.admin.accounts import Account
+from mlmp_spawner.admin.greeting import greet, is_loopback
 from mlmp_spawner.admin.node import Node
 from mlmp_spawner.admin.supervisor import Child, Supervisor
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.operations.catalog_files import changed_at
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.settings import load_config, private_directory, shared_file
-from mlmp_spawner.spawners.hub import OneMachine, database_file, environment_of_service
+from mlmp_spawner.spawners.hub import EVERYWHERE, OneMachine, database_file, environment_of_service
 
 READY_WITHIN = 60.0
 STOP_WITHIN = 120.0
 """Seconds that the users' servers may take to end with ``--stop-servers``."""
 OLD_LOGS = 14 * 86_400
-
-ISOLATES_NOBODY = (
-    "Everybody's server runs as the account that started this, with that account's rights: it isolates nobody. "
-    "For trying out, or among people who trust each other."
-)
 
 
 @click.command()
@@ -69,18 +68,26 @@ ISOLATES_NOBODY = (
     "--allowed-group", "allowed_groups", multiple=True, metavar="GROUP",
     help="With pam: only its members may log in; may be repeated.  [default: all users of this machine]",
 )  # fmt: skip
+@click.option(
+    "--ssh-port", type=click.IntRange(0, 65535), metavar="PORT",
+    help="Run the SSH gateway there, for `ssh -J`; 0: any free port.  [default: no gateway; `mlmp ssh` needs none]",
+)  # fmt: skip
+@click.option("--ssh-host", metavar="ADDRESS", help="Where the SSH gateway listens.  [default: as --host]")
 @click.option("--simulate", is_flag=True, help="Four simulated GPUs, bookings from a minute, no limits.")
 @click.option("--force", is_flag=True, help="Listen at an address that others reach, although nobody is isolated.")
 @click.option("--stop-servers", is_flag=True, help="At the end, end the users' servers too.")
 def up(
     port: int, host: str, data: Path | None, catalog: Path | None, auth: str, account: str,
-    admin_groups: Sequence[str], allowed_groups: Sequence[str], simulate: bool, force: bool, stop_servers: bool,
+    admin_groups: Sequence[str], allowed_groups: Sequence[str], ssh_port: int | None, ssh_host: str | None,
+    simulate: bool, force: bool, stop_servers: bool,
 ) -> None:  # fmt: skip
     """Run MLMP on this machine: hub, proxy and service, until Ctrl-C."""
     console = Console(highlight=False, soft_wrap=True)
     try:
         where = str((catalog or shared_file("profiles")).absolute())
         chosen: dict[str, Any] = {"host": host, "port": port, "auth": auth, "simulate": simulate, "catalog": where}
+        chosen |= {"ssh_port": ssh_port, "ssh_host": ssh_host or host}
+        _check_gateway(ssh_port)
         chosen["not_enforced"] = dict.fromkeys(cgroups.KINDS, "all servers run as the same account")
         own: Account | None = None
         if auth == "pam":
@@ -90,7 +97,9 @@ def up(
             _check_same_kind(root, auth)
             accounts.prepare(root, own)
         else:
-            _check_reach(host, force)
+            _check_reach("host", host, force)
+            if ssh_port is not None:
+                _check_reach("ssh-host", ssh_host or host, force)
             root = (data or user_data_path("mlmp", appauthor=False)).absolute()
             _check_same_kind(root, auth)
             private_directory(root)
@@ -118,12 +127,17 @@ def _system_users(account: str, admin_groups: Sequence[str], allowed_groups: Seq
     }
 
 
-def _check_reach(host: str, force: bool) -> None:
-    if not _is_loopback(host) and not force:
+def _check_reach(option: str, host: str, force: bool) -> None:
+    if not is_loopback(host) and not force:
         raise ConfigurationError(
-            [f"--host {host} can be reached by others, and in this mode nobody is isolated from anybody: whoever "
+            [f"--{option} {host} can be reached by others, and in this mode nobody is isolated from anybody: whoever "
              "logs in can read and change all that your account can. Listen at 127.0.0.1, or add --force."]
         )  # fmt: skip
+
+
+def _check_gateway(port: int | None) -> None:
+    if port is not None and importlib.util.find_spec("asyncssh") is None:
+        raise ConfigurationError(["--ssh-port: the SSH gateway needs asyncssh: pip install 'mlmp-spawner[ssh]'"])
 
 
 def _check_same_kind(root: Path, auth: str) -> None:
@@ -133,13 +147,6 @@ def _check_same_kind(root: Path, auth: str) -> None:
         if (kept == "pam") != (auth == "pam"):
             raise ConfigurationError([f"{root} was made with --auth {kept}, and its servers run as others than with "
                                       f"--auth {auth}; choose another --data"])  # fmt: skip
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _lock:
@@ -176,23 +183,34 @@ def _machine(root: Path, chosen: dict[str, object], console: Console) -> tuple[O
             if port:
                 console.print(f"Port {port} is taken by something else; servers that run on from before will not "
                               "reach the hub until they are started again.", style="yellow")  # fmt: skip
-    given["port"] = _public_port(int(str(chosen["port"])), str(chosen["host"]), kept, [*given.values()])
-    given |= {"data": str(root)}
+    host, before = str(chosen["host"]), kept.port if kept.catalog else 0
+    given["port"] = _public_port("port", int(str(chosen["port"])), host, before, [*given.values()])
+    if chosen["ssh_port"] is not None:
+        where = str(chosen["ssh_host"])
+        port = _public_port("ssh-port", int(str(chosen["ssh_port"])), where, kept.ssh_port or 0, [*given.values()])
+        given["ssh_port"] = port
     values = {**{name: getattr(kept, name) for name in kept.__dataclass_fields__}, **chosen, **given}
+    values["data"] = str(root)
     machine = OneMachine(**values)
     machine.save()
     return machine, first
 
 
-def _public_port(port: int, host: str, kept: OneMachine, taken: Sequence[int]) -> int:
+def _public_port(option: str, port: int, host: str, before: int, taken: Sequence[int]) -> int:
+    """``port``, or where that is 0 the one of ``before``, or any.
+
+    :raises ConfigurationError: nobody can listen there.
+    """
     if port == 0:
-        return kept.port if kept.catalog and ports.is_free(kept.port, patience=3.0) else ports.choose(taken)
+        return before if before and ports.is_free(before, patience=3.0) else ports.choose(taken)
     try:
         free = ports.is_free(port, host, patience=1.0)
     except (OSError, socket.gaierror) as error:
         raise ConfigurationError([f"--host {host}: {error}"]) from None
     if not free:
-        raise ConfigurationError([f"port {port} is taken by another program; choose one: mlmp up --port {port + 1}"])
+        raise ConfigurationError(
+            [f"port {port} is taken by another program; choose one: mlmp up --{option} {port + 1}"]
+        )
     return port
 
 
@@ -229,7 +247,7 @@ def _run(machine: OneMachine, own: Account | None, first: bool, console: Console
         supervisor.start()
         _wait_until_ready(machine, supervisor, console)
         if not supervisor.stopping:
-            _greet(machine, first, console)
+            greet(machine, first, console)
         _watch(machine, supervisor, console)
     finally:
         _end(root, supervisor, console, stop_servers=stop_servers)
@@ -242,11 +260,13 @@ def _children(machine: OneMachine, own: Account | None, config: Path, node: Node
     hub_url = f"http://127.0.0.1:{machine.hub_port}"
     # Users' servers get the hub's PATH: our own python, jupyter and mlmp come first.
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    # What is remembered of logins elsewhere is kept encrypted; only the hub has the key.
+    path["JUPYTERHUB_CRYPT_KEY"] = os.environ.get("JUPYTERHUB_CRYPT_KEY") or _crypt_key(root)
     proxy_command = [
         node.node, str(proxy), "--ip", machine.host, "--port", str(machine.port), "--api-ip", "127.0.0.1",
         "--api-port", str(machine.proxy_api_port), "--error-target", f"{hub_url}/hub/error",
     ]  # fmt: skip
-    return [
+    children = [
         Child(
             "proxy", proxy_command, logs / "proxy.log", {"CONFIGPROXY_AUTH_TOKEN": machine.proxy_token} | of_account,
             root, runs_as,
@@ -257,18 +277,35 @@ def _children(machine: OneMachine, own: Account | None, config: Path, node: Node
             environment_of_service(machine) | of_account, root, runs_as,
         ),
     ]  # fmt: skip
+    if machine.ssh_port is not None:
+        command = [
+            sys.executable, "-m", "mlmp_spawner.ssh", "--config", str(config), "--hub", machine.local_url,
+            "--host", machine.ssh_host, "--port", str(machine.ssh_port),
+        ]  # fmt: skip
+        children.append(Child("SSH gateway", command, logs / "ssh.log", of_account, root, runs_as))
+    return children
+
+
+def _crypt_key(root: Path) -> str:
+    """The key that is kept in the data directory, made at the first start."""
+    path = root / "crypt_key"
+    if not path.exists():
+        private_files.write(path, secrets.token_hex(32).encode())
+    return path.read_text()
 
 
 def _wait_until_ready(machine: OneMachine, supervisor: Supervisor, console: Console) -> None:
     """Waits until hub and service answer, each by itself and then through the proxy."""
     paths = {"hub": ("hub/health", machine.hub_port), "service": ("services/mlmp/api/v1/health", machine.service_port)}
-    waiting = [(name, f"http://127.0.0.1:{port}/{path}") for name, (path, port) in paths.items()]
-    waiting += [("proxy", f"{machine.local_url}{path}") for path, _ in paths.values()]
+    waiting = [(name, partial(_answers, f"http://127.0.0.1:{port}/{path}")) for name, (path, port) in paths.items()]
+    waiting += [("proxy", partial(_answers, f"{machine.local_url}{path}")) for path, _ in paths.values()]
+    if machine.ssh_port is not None:
+        waiting.append(("ssh", partial(_listens, machine)))
     limit = time.monotonic() + READY_WITHIN
     with console.status("Starting …"):
         while waiting and not supervisor.stopping and time.monotonic() < limit:
             supervisor.look()
-            if _answers(waiting[0][1]):
+            if waiting[0][1]():
                 waiting.pop(0)
             else:
                 time.sleep(0.1)
@@ -281,37 +318,18 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 -- our own address
             return bool(answer.status == 200)
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # another program there speaks otherwise
         return False
 
 
-def _greet(machine: OneMachine, first: bool, console: Console) -> None:
-    console.print(f"\nMLMP is ready: [bold]{machine.local_url}[/]\n")
-    if machine.auth == "pam":
-        _greet_system_users(machine, console)
-        return
-    if machine.auth == "dummy":
-        console.print(f"Log in with any name and any password; [bold]{machine.admin}[/] is the admin.")
-    elif first:
-        console.print(f"Admin: [bold]{machine.admin}[/]  password: [bold]{machine.admin_password}[/]")
-        console.print(f"All others: any name  password: [bold]{machine.user_password}[/]")
-        console.print("They are shown this once, and kept in [bold]up.json[/] there:", machine.data)
-    else:
-        console.print("The passwords are as they were; they are kept in", f"{machine.data}/up.json")
-    console.print(f"\n{ISOLATES_NOBODY}", style="yellow")
-    console.print("Ctrl-C ends it; users' servers run on until their bookings end.\n")
-
-
-def _greet_system_users(machine: OneMachine, console: Console) -> None:
-    who = f"members of {', '.join(machine.allowed_groups)}" if machine.allowed_groups else "all users of this machine"
-    admins = ", ".join(machine.admin_groups) or "none: name one with --admin-group"
-    console.print(f"Log in: {who}, with their passwords. Admins: the members of [bold]{admins}[/].")
-    console.print("Servers run as their users; proxy and service as", machine.account)
-    for kind, why in machine.not_enforced.items():
-        console.print(f"Not enforced: {kind}: {why}.", style="yellow")
-    if not _is_loopback(machine.host):
-        console.print("Passwords cross the network as they are: put TLS before it (nginx).", style="yellow")
-    console.print("Ctrl-C ends it; users' servers run on until their bookings end.\n")
+def _listens(machine: OneMachine) -> bool:
+    """Whether the SSH gateway does."""
+    host = EVERYWHERE.get(machine.ssh_host, machine.ssh_host)
+    try:
+        with socket.create_connection((host, machine.ssh_port or 0), timeout=2):
+            return True
+    except OSError:
+        return False
 
 
 def _watch(machine: OneMachine, supervisor: Supervisor, console: Console) -> None:

@@ -20,6 +20,7 @@ from mlmp_spawner.rules.due import is_live
 from mlmp_spawner.rules.placement import Wanted, longest_from
 from mlmp_spawner.rules.reservations import Interval, Reservation, chain_end
 from mlmp_spawner.store import reservations as store
+from mlmp_spawner.store import ssh_ways
 from mlmp_spawner.store.tables import unit_in_use
 from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
 from mlmp_spawner.units import MINUTE, SECOND, format_duration
@@ -211,6 +212,15 @@ def gone(site: Site, server_id: str, *, now: int) -> None:
             history.record(connection, "stopped", actor="clock", at=now, reservation=reservation)
         holders = {server_id, *(reservation.id for reservation in live)}
         connection.execute(delete(unit_in_use).where(unit_in_use.c.holder.in_(holders)))
+        ssh_ways.remove(connection, holders)
+
+
+def keep_way(site: Site, server_id: str, *, token: str, now: int) -> None:
+    """Lets the SSH gateway enter the server that is started under ``server_id``, by that server's own token."""
+    if not site.ssh.enabled:
+        return
+    with transaction(site.engine) as connection:
+        ssh_ways.keep(connection, server_id, token, at=now)
 
 
 def deadline_of(connection: Connection, site: Site, reservation: Reservation) -> Deadline:

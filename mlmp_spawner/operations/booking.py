@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -128,7 +129,7 @@ def write(
     now: int,
     *,
     grace: int | None,
-    **told: object,
+    **told: Any,
 ) -> Reservation:
     """Writes what was drafted and planned; without a plan, on the waitlist.
 

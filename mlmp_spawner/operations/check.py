@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -25,8 +26,10 @@ from traitlets.config import Config, Configurable
 from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError
 from mlmp_spawner.operations import limits
+from mlmp_spawner.operations import ssh_authority as authority
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.operations.outages import NO_END
+from mlmp_spawner.operations.site import authority_file
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.rules.nodes import is_automatic
 from mlmp_spawner.rules.values import choices, quoted
@@ -83,8 +86,8 @@ class ToCheck:
 def check(what: ToCheck) -> list[Finding]:
     """All findings, those that are wrong first."""
     parts: tuple[Callable[[ToCheck], Iterator[Finding]], ...] = (
-        packages, python, programs, configuration, data_directory, database, lost_places, away, set_limits, address,
-        catalog,
+        packages, python, programs, configuration, data_directory, ssh_authority, database, lost_places, away,
+        set_limits, address, catalog,
     )  # fmt: skip
     return wrong_first(finding for part in parts for finding in part(what))
 
@@ -197,6 +200,28 @@ def data_directory(what: ToCheck) -> Iterator[Finding]:
     free = psutil.disk_usage(str(there)).free
     if free < GIB:
         yield Finding("data", f"{there} has {format_size(free)} free", wrong=False)
+
+
+def ssh_authority(what: ToCheck) -> Iterator[Finding]:
+    """Whether the SSH CA's private key, where there is one, can be used, and by the service's account alone."""
+    said = Config()
+    with suppress(Exception, SystemExit):  # told elsewhere
+        said = load_config(what.config).get("MLMP", Config()) if what.config else said
+    if not said.get("ssh", True):
+        return
+    file = Path(said.get("ssh_ca_file") or authority_file(what.data))
+    try:
+        found = authority.look(file)
+        mode = stat.S_IMODE(file.stat().st_mode) if found else 0
+    except ConfigurationError as error:
+        yield Finding("ssh", "; ".join(error.problems))
+        return
+    if said.get("ssh_ca_file") and not found and not os.access(file.parent, os.W_OK | os.X_OK):
+        yield Finding("ssh", f"the SSH CA, {file}: there is none, and this account can't make it there",
+                      authority.WHERE_MOUNTED)  # fmt: skip
+    if mode & 0o077:
+        yield Finding("ssh", f"{file} has mode {mode:04o}; whoever can read it can pass for every server",
+                      f"chmod 600 {file}")  # fmt: skip
 
 
 def _file_system(path: Path) -> str:

@@ -6,6 +6,8 @@ the booking is compared as it is written. So of two clocks one claims, and neith
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection
 
 from mlmp_spawner.errors import Changed
@@ -91,7 +93,7 @@ def _carry_out(connection: Connection, site: Site, action: Action, now: int) -> 
     return True
 
 
-def _record(connection: Connection, action: str, row: Reservation, now: int, **details: object) -> None:
+def _record(connection: Connection, action: str, row: Reservation, now: int, **details: Any) -> None:
     history.record(connection, action, actor=CLOCK.name, at=now, reservation=row, **details)
 
 

@@ -29,9 +29,19 @@ class Entry:
 
 
 def record(
-    connection: Connection, action: str, *, actor: str, at: int, reservation: Reservation | None = None, **details: Any
+    connection: Connection,
+    action: str,
+    *,
+    actor: str,
+    at: int,
+    reservation: Reservation | None = None,
+    owner: str | None = None,
+    **details: Any,
 ) -> None:
-    """Writes one line, and what its owner is told of it, in the transaction of the change itself."""
+    """Writes one line, and what its owner is told of it, in the transaction of the change itself.
+
+    :param owner: whom it concerns, where it is about no booking.
+    """
     connection.execute(
         insert(history).values(
             at=at,
@@ -39,7 +49,7 @@ def record(
             action=action,
             details=details,
             reservation=reservation.id if reservation else None,
-            owner=reservation.owner if reservation else None,
+            owner=reservation.owner if reservation else owner,
         )
     )
     if reservation is not None:

@@ -44,7 +44,7 @@ class Preloading(Protocol):
         :raises NotFound, Invalid, Unavailable: nothing was asked for.
         """
 
-    async def cancel(self, image: str, nodes: Sequence[str] | None) -> Look:
+    async def cancel(self, image: str, nodes: Sequence[str] | None, *, asked_by: str) -> Look:
         """Ends the pulls of an image on these nodes (None: on all).
 
         :raises NotFound, Invalid, Unavailable: nothing was ended.

@@ -18,6 +18,7 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.kube.preload_pods import PullSettings
 from mlmp_spawner.kube.preloading import Refused
+from mlmp_spawner.operations import history
 from mlmp_spawner.operations.image_states import Look, image_named, nodes_named, offered
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import preload as rules
@@ -26,7 +27,7 @@ from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import reservation as table
-from mlmp_spawner.store.transaction import read
+from mlmp_spawner.store.transaction import read, transaction
 from mlmp_spawner.units import MINUTE
 
 log = logging.getLogger(__name__)
@@ -103,23 +104,30 @@ class Preloads:
             for pull in (Pull(node, reference) for node in wanted):
                 if pull.node not in there or pull.key[1] not in there[pull.node].images:
                     await self._ask(pull, known.get(pull.key), asked_by)
+        await asyncio.to_thread(self._record, "image_asked", asked_by, image, wanted)
         self._due.set()
         return await self.look()
 
-    async def cancel(self, image: str, nodes: Sequence[str] | None) -> Look:
+    async def cancel(self, image: str, nodes: Sequence[str] | None, *, asked_by: str) -> Look:
         """Ends the pulls of an image on these nodes; None: on all. What a booking needs soon is pulled all the same.
 
         :raises NotFound, Invalid, Unavailable: nothing, or not all of it, was ended.
         """
         catalog = self.site().catalog
         reference = rules.normal(image_named(catalog, image).reference)
-        meant = {(node, reference) for node in nodes_named(catalog, nodes, tuple(catalog.nodes))}
+        wanted = nodes_named(catalog, nodes, tuple(catalog.nodes))
+        meant = {(node, reference) for node in wanted}
         async with self._looking:
             for pod in await self.calls.pods():
                 if pod.key in meant and pod.state != "pulled" and not pod.leaves:
                     await self.calls.delete(pod)
             self._refused = {key: said for key, said in self._refused.items() if key not in meant}
+        await asyncio.to_thread(self._record, "image_called_off", asked_by, image, wanted)
         return await self.look()
+
+    def _record(self, action: str, actor: str, image: str, nodes: Sequence[str]) -> None:
+        with transaction(self.site().engine) as connection:
+            history.record(connection, action, actor=actor, at=units.now(), image=image, nodes=list(nodes))
 
     async def _ask(self, pull: Pull, pod: PullPod | None, asked_by: str) -> None:
         if pod is not None and pod.state in ("queued", "pulling"):

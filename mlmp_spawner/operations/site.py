@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -13,6 +16,22 @@ from mlmp_spawner.rules.catalog import Catalog, Image, Profile
 from mlmp_spawner.rules.due import ANNOUNCE_BEFORE, IDLE_AFTER, OFFER_BEFORE, WARN_BEFORE
 from mlmp_spawner.rules.reservations import DEFAULT_STOP_LEAD
 from mlmp_spawner.settings import MLMP
+from mlmp_spawner.ssh_settings import gateway
+
+
+@dataclass(frozen=True, slots=True)
+class SSH:
+    """How SSH is at this site. ``login``: the account inside servers, ``{username}`` stands for people's own;
+    ``gateway``: host and port, None: there is none; ``ca_file``: the private key of the CA."""
+
+    enabled: bool = True
+    login: str = "jovyan"
+    gateway: tuple[str, int] | None = None
+    ca_file: str = ""
+
+    def login_of(self, user: str) -> str:
+        """The account in this user's servers."""
+        return self.login.replace("{username}", user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +55,7 @@ class Site:
     images: bool = False
     cluster: bool = False
     """Whether the units are those of a Kubernetes cluster, which may have fewer than the catalog lists."""
+    ssh: SSH = SSH()
 
     def choice_of_images(self, profile: Profile) -> tuple[Image, ...]:
         """The images to choose from, the usual one first; none where there is no choice."""
@@ -57,7 +77,29 @@ def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
         not_enforced=_not_enforced(settings),
         images=settings.backend == "kubernetes",
         cluster=settings.backend == "kubernetes",
+        ssh=ssh_of(settings),
     )
+
+
+def authority_file(data: Path) -> Path:
+    """Where the SSH CA's private key is in a data directory: in what of it the service's account may write."""
+    own = data / "db"  # where root's hub shares the data directory with that account
+    return (own if own.is_dir() else data) / "ssh_ca"
+
+
+def ssh_of(settings: MLMP) -> SSH:
+    """What the settings say of SSH."""
+    default = authority_file(Path(settings.data)) if settings.data else ""
+    login = settings.ssh_login or ("jovyan" if settings.backend == "kubernetes" else account_of(os.getuid()))
+    return SSH(settings.ssh, login, gateway(settings.ssh_gateway), settings.ssh_ca_file or str(default))
+
+
+def account_of(uid: int) -> str:
+    """The name of an account, whatever LOGNAME says; "" where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
 
 
 def _not_enforced(settings: MLMP) -> dict[str, str]:

@@ -213,6 +213,33 @@ person = Table(
     Column("calendar_token_at", BigInteger),
 )
 
+ssh_key = Table(
+    "mlmp_ssh_key",
+    metadata,
+    # Of the hub's id of a person and gone with it, as what they chose; the name is for people who read the table.
+    Column("id", String(30), primary_key=True),
+    Column("user_id", Integer, nullable=False),  # users.id ON DELETE CASCADE, by the migration
+    Column("owner", String(255), nullable=False),
+    Column("algorithm", String(60), nullable=False),
+    Column("key", Text, nullable=False),  # base64
+    Column("fingerprint", String(60), nullable=False),
+    Column("title", String(255), nullable=False, server_default=""),
+    Column("added_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    # Unique per person only: anyone may register anyone's public key.
+    Index("mlmp_ssh_key_user", "user_id", "fingerprint", unique=True),
+    Index("mlmp_ssh_key_fingerprint", "fingerprint"),
+)
+
+ssh_way = Table(
+    "mlmp_ssh_way",
+    metadata,
+    # The reservation that the server was started under, and the server's own token, which opens no other server.
+    Column("server", String(30), ForeignKey("mlmp_reservation.id", ondelete="CASCADE"), primary_key=True),
+    Column("token", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
 _UNREAD = text("read_at IS NULL")
 _UNPLANNED = text("planned_at IS NULL")
 

@@ -14,7 +14,7 @@ from mlmp_spawner.operations.people import Ways
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity
 from mlmp_spawner.rules.reservations import Reservation
-from mlmp_spawner.web.throttle import Throttle
+from mlmp_spawner.throttle import Throttle
 
 if TYPE_CHECKING:
     from tornado.web import RequestHandler

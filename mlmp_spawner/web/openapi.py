@@ -108,7 +108,10 @@ def _responses(row: Route, refs: dict[Any, str]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": row.summary, "content": {media: {"schema": schema}}}
     if row.answer is None and row.media_type == "application/json":
         answer["content"] = {media: {"schema": {"type": "object"}}}
-    answer["content"] |= {also: {"schema": {"type": "string"}} for also in row.also}
+    if row.status == 204:
+        del answer["content"]
+    else:
+        answer["content"] |= {also: {"schema": {"type": "string"}} for also in row.also}
     responses: dict[str, Any] = {str(row.status): answer}
     for status, words in row.statuses.items():
         if status < 300:

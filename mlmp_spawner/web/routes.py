@@ -126,6 +126,9 @@ class ApiHandler(Handler):
         if answer.etag and self.request.method not in ("GET", "HEAD"):
             # Of a GET tornado takes it from compute_etag, and answers 304 by it.
             self.set_header("ETag", answer.etag)
+        if answer.status == 204:
+            self.finish()
+            return
         self.set_header("Content-Type", answer.media_type)
         self.finish(answer.text if answer.body is None else answer.body.model_dump_json())
 

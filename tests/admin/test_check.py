@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 
 from mlmp_spawner.admin.check import up_runs
 from mlmp_spawner.client.cli import cli
+from mlmp_spawner.lab import sshd
+from mlmp_spawner.operations import ssh_authority
 
 
 @pytest.fixture
@@ -75,3 +77,36 @@ def test_the_example_of_a_cluster_is_not_for_one_machine(data: Path) -> None:
     example = Path(__file__).parents[2] / "profiles/examples/cluster"
     result = check(data, "--catalog", str(example))
     assert "this is one machine, but 'nodes' lists 3" in result.stdout
+
+
+def test_without_sshd_it_says_how_people_get_in_by_ssh(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sshd, "PLACES", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = "sshd is not installed"
+    result = check(data)
+    assert said in result.stdout
+    assert "apt-get install openssh-server" in result.stdout
+    (data / "jupyterhub_config.py").write_text("c.MLMP.ssh = False\n")
+    assert said not in check(data).stdout
+
+
+def test_an_ssh_authority_that_can_t_be_used_is_named(data: Path) -> None:
+    assert not (data / "ssh_ca").exists() and check(data).exit_code == 0
+    assert not (data / "ssh_ca").exists()  # looking makes none
+    (data / "ssh_ca").write_text("hello")
+    result = check(data)
+    assert result.exit_code == 2 and f"the SSH CA, {data}/ssh_ca" in result.stdout
+    (data / "jupyterhub_config.py").write_text("c.MLMP.ssh = False\n")
+    assert check(data).exit_code == 0
+    (data / "jupyterhub_config.py").write_text("c.MLMP.ssh_ca_file = '/nonexistent/ssh_ca'\n")
+    assert "can't make it there" in check(data).stdout
+
+
+def test_an_ssh_authority_that_others_can_read_is_wrong(data: Path) -> None:
+    ssh_authority.load(data / "ssh_ca")
+    assert check(data).exit_code == 0
+    (data / "ssh_ca").chmod(0o644)
+    result = check(data)
+    assert result.exit_code == 2 and f"-> chmod 600 {data}/ssh_ca" in result.stdout

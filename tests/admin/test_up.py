@@ -95,6 +95,14 @@ def test_a_taken_port_is_named(site: Site, tmp_path: Path) -> None:
     assert f"port {port} is taken" in result.stderr
 
 
+def test_a_taken_port_of_the_ssh_gateway_is_named_too(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = up("--data", str(tmp_path / "d"), "--simulate", "--port", "0", "--ssh-port", str(port))
+    assert result.returncode == 2
+    assert f"port {port} is taken by another program; choose one: mlmp up --ssh-port {port + 1}" in result.stderr
+
+
 @pytest.mark.parametrize("part", ["hub", "service", "proxy"])
 def test_starts_again_what_dies_and_says_so(site: Site, part: str) -> None:
     before = site.pid_of(part)
@@ -169,6 +177,7 @@ def test_ends_servers_too_where_asked(site: Site) -> None:
     [
         (("--host", "0.0.0.0"), "--force"),
         (("--host", "example.org"), "--force"),
+        (("--ssh-port", "0", "--ssh-host", "0.0.0.0"), "--ssh-host 0.0.0.0 can be reached by others"),
     ],
 )
 def test_refuses_what_it_should_not_do(tmp_path: Path, options: tuple[str, ...], told: str) -> None:
@@ -187,6 +196,20 @@ def test_tells_every_mistake_in_the_catalog_before_anything_starts(tmp_path: Pat
     assert "unitz" in result.stderr
     assert "resource" in result.stderr
     assert not (tmp_path / "d" / "logs" / "hub.log").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "gateway"),
+    [
+        ("127.0.0.1", None, ""),
+        ("127.0.0.1", 2222, "127.0.0.1:2222"),
+        ("::1", 22, "[::1]:22"),
+        ("ssh.example.org", 22, "ssh.example.org:22"),
+        ("SSH.Example.org", 22, "ssh.example.org:22"),  # OpenSSH looks for small letters
+    ],
+)
+def test_the_ssh_gateway_is_where_it_was_told_to_listen(host: str, port: int | None, gateway: str) -> None:
+    assert OneMachine("", "", ssh_host=host, ssh_port=port).ssh_gateway == gateway
 
 
 def test_hub_and_commands_mean_the_same_database(tmp_path: Path) -> None:

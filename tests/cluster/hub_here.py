@@ -70,11 +70,12 @@ class Hub:
     """A hub that can be killed at will; its proxy runs on.
 
     :param resource: what a unit is; each node has ``count`` of it. :param image: of the profile ``gpu``.
+    :param cpus: cores that a server may use, and ``memory``.
     """
 
     def __init__(
         self, root: Path, core: client.CoreV1Api, namespace: str, *, kubeconfig: Path, image: str, resource: str,
-        nodes: Mapping[str, int], settings: str = "",
+        nodes: Mapping[str, int], settings: str = "", cpus: float = 0.05, memory: str = "200MiB",
     ) -> None:  # fmt: skip
         self.root, self.core, self.namespace, self.kubeconfig = root, core, namespace, kubeconfig
         self.node = next(iter(nodes))
@@ -84,7 +85,7 @@ class Hub:
         self.proxy: subprocess.Popen[bytes] | None = None
         catalog = root / "catalog"
         catalog.mkdir()
-        (catalog / "catalog.yaml").write_text(_catalog(nodes, resource, image))
+        (catalog / "catalog.yaml").write_text(_catalog(nodes, resource, image, cpus, memory))
         (root / "jupyterhub_config.py").write_text(_config(self, address_towards(core), catalog, settings))
         prepare(self.db_url)
         catalog_sync.sync(Site(make_engine(self.db_url), load_catalog(catalog)), now=units.now())
@@ -192,7 +193,7 @@ class Hub:
         return list(self.core.list_namespaced_pod(self.namespace, label_selector="mlmp.dev/kind=server").items)
 
 
-def _catalog(nodes: Mapping[str, int], resource: str, image: str) -> str:
+def _catalog(nodes: Mapping[str, int], resource: str, image: str, cpus: float, memory: str) -> str:
     share = "cpus: 2, memory: 2GiB"
     units = "".join(
         f"  {name}: {{{share}, accelerators: [{{resource: {resource}, count: {count}}}]}}\n"
@@ -201,7 +202,8 @@ def _catalog(nodes: Mapping[str, int], resource: str, image: str) -> str:
     return (
         f"nodes:\n{units}images:\n  lab: {{reference: '{image}'}}\n"
         "profiles:\n"
-        f"  gpu: {{title: GPU, resource: {resource}, images: [lab], cpus: 0.05, memory: 200MiB, min_duration: 5s}}\n"
+        f"  gpu: {{title: GPU, resource: {resource}, images: [lab], cpus: {cpus}, memory: {memory},\n"
+        "    min_duration: 5s}\n"
     )
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from kubernetes import client
@@ -25,7 +26,11 @@ CHART = Path(__file__).parents[2] / "helm" / "mlmp"
 RESOURCE = os.environ.get("MLMP_TEST_RESOURCE", "nvidia.com/gpu")
 SLOT = "mlmp.dev/slot"
 """Only counted in bookings: the cluster knows nothing of it."""
+GATEWAY = "ssh.mlmp.test:22"
+"""As people would reach the SSH gateway, if this name were known."""
 API = "/services/mlmp/api/v1/reservations"
+PAGES = {"hub": "/hub/login", "service": "/services/mlmp/api/v1/health"}
+"""What parts answer to everybody."""
 TIMEOUT = 240
 
 
@@ -50,10 +55,13 @@ class Release:
         return done.stdout + done.stderr
 
     def install(self, chart: Path = CHART) -> str:
-        """Installs it, or upgrades it to ``chart`` and the values as they are now; returns when all of it is ready."""
-        return self.helm(
+        """Installs it, or upgrades it to ``chart`` and the values as they are now; returns when all is reached."""
+        said = self.helm(
             "upgrade", "--install", self.name, str(chart), "--wait", f"--timeout={TIMEOUT}s", values=self.values
         )
+        for part in PAGES:
+            self.wait_reached(part)
+        return said
 
     def uninstall(self) -> str:
         """Uninstalls it; returns when its own pods are gone."""
@@ -67,7 +75,7 @@ class Release:
             self.wait_ready(part, replicas)
 
     def wait_ready(self, part: str, replicas: int = 1, seconds: float = 120) -> None:
-        """Waits until so many pods of a part are ready, and no other is left."""
+        """Waits until so many pods of a part are ready, no other is left, and people reach what they should."""
 
         def settled() -> bool:
             pods = self.pods_of(part)
@@ -80,6 +88,20 @@ class Release:
             return len(ready) == len(pods) == replicas
 
         wait_for(settled, seconds, f"{replicas} of {part}")
+        if replicas and part in PAGES:
+            self.wait_reached(part)
+
+    def wait_reached(self, part: str, seconds: float = 60) -> None:
+        """Waits until a part answers through the proxy: nodes learn of a pod only after it was ready."""
+        with httpx.Client(base_url=self.url, timeout=10) as browser:
+
+            def answers() -> bool:
+                try:
+                    return browser.get(PAGES[part]).status_code == 200
+                except httpx.TransportError:  # nodes learn of the proxy as late
+                    return False
+
+            wait_for(answers, seconds, f"an answer from {self.url} at {PAGES[part]}")
 
     def pods_of(self, part: str) -> list[V1Pod]:
         """The pods of a part of MLMP."""
@@ -143,13 +165,21 @@ class Release:
         return self.api(user).book(seconds, **asked)
 
     def start(self, reservation: Mapping[str, Any], *, seconds: float = 120, wait: bool = True) -> dict[str, Any]:
-        """Starts the server of a booking through the service; the reservation as it is once the server runs."""
+        """Starts the server of a booking through the service; the reservation as it is once the server runs.
+
+        As a person would, it asks again while the last server still stops.
+        """
         person = self.api(reservation["owner"])
-        answer = person.api.post(f"{API}/{reservation['id']}/start")
-        assert answer.status_code < 300, answer.text
-        if not wait:
+
+        def taken() -> dict[str, Any] | None:
+            answer = person.api.post(f"{API}/{reservation['id']}/start")
+            if answer.status_code == 409 and "pending stop" in answer.json()["detail"]:
+                return None
+            assert answer.status_code < 300, f"{answer.status_code}: {answer.text}"
             return answer.json()
-        return self.wait_for_state(reservation, "running", seconds)
+
+        started = wait_for(taken, 60, f"the start of {reservation['id']}")
+        return self.wait_for_state(reservation, "running", seconds) if wait else started
 
     def units(self, node: str) -> int:
         """How many GPUs can be booked on a node."""
@@ -194,6 +224,7 @@ def values_for(cluster: Cluster, **changed: Any) -> dict[str, Any]:
         # Servers may use a core each, and ask for so little that many find room on a small machine.
         "hub": {"config": {"MLMP": {"stop_lead": 5.0, "tick": 1.0}, "MLMPKubeSpawner": {"requested_share": 0.05}}},
         "service": {"seeAllPods": True},
+        "ssh": {"gateway": {"enabled": True, "address": GATEWAY}},
         **changed,
     }
 

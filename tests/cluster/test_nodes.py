@@ -261,6 +261,8 @@ def test_everything_that_is_wrong_is_said_at_once(
     config.write_text(
         "c.KubeSpawner.priority_class_name = 'nobody-made-it'\n"
         "c.KubeSpawner.volumes = [{'name': 'h', 'persistentVolumeClaim': {'claimName': 'homes'}}]\n"
+        "folders = {'namespace': 'no-such-namespace', 'claim': 'system', 'image': 'hub'}\n"
+        "c.MLMPKubeSpawner.storage = {'claim': 'all', 'folders': folders}\n"
         "c.MLMP.see_all_pod = True\n"
     )
     try:
@@ -282,6 +284,8 @@ def test_everything_that_is_wrong_is_said_at_once(
         ("priority class", "there is no PriorityClass nobody-made-it, which users' pods ask for"),
         ("quota", "quota 'small' lets profile 'gpu' never start"),
         ("volumes", f"there is no PersistentVolumeClaim homes in {name}, which users' pods mount"),
+        ("volumes", f"there is no PersistentVolumeClaim all in {name}, which users' pods mount"),
+        ("volumes", "there is no PersistentVolumeClaim system in no-such-namespace, where folders are made"),
     }
 
 

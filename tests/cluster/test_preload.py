@@ -215,7 +215,7 @@ async def test_an_image_that_there_is_not_fails_with_the_reason_and_that_is_kept
     (pod,) = look.pods
     assert images["missing"] in pod.problem
     assert pod.over_at is not None
-    await watched.preloads.cancel("missing", None)
+    await watched.preloads.cancel("missing", None, asked_by="root")
     assert watched.pods() == []
 
 

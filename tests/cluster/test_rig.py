@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
+from tests.cluster import nfs_claims
 from tests.cluster.rig.cluster import Cluster
 
 GPU = "nvidia.com/gpu"
@@ -127,3 +132,84 @@ def test_the_api_server_stops_and_comes_back_with_all_it_knew(
         core.list_namespace(_request_timeout=2)
     cluster.api_server.start()
     assert core.read_namespace(namespace).metadata.name == namespace
+
+
+class TestTheNfsServer:
+    @pytest.fixture
+    def run(self, cluster: Cluster, core: client.CoreV1Api, namespace: str) -> Iterator[Callable[..., str]]:
+        """Runs a shell command in a pod that sees a folder of an export below /nfs; what it wrote."""
+        with ExitStack() as volumes:
+            claims: dict[str, str] = {}
+
+            def begin(command: str, *, node: str, uid: int = 1000, path: str) -> str:
+                if path not in claims:
+                    name = f"claim-{uuid.uuid4().hex[:6]}"
+                    claims[path] = volumes.enter_context(nfs_claims.claim(cluster, namespace, name, path))
+                body = pod(f"nfs-{uuid.uuid4().hex[:6]}", cluster.debian, ["sh", "-c", command], node=node)
+                body["spec"]["containers"][0]["volumeMounts"] = [{"name": "nfs", "mountPath": "/nfs"}]
+                body["spec"]["volumes"] = [{"name": "nfs", "persistentVolumeClaim": {"claimName": claims[path]}}]
+                body["spec"]["securityContext"] = {"runAsUser": uid, "runAsGroup": uid}
+                core.create_namespaced_pod(namespace, body)
+                return str(body["metadata"]["name"])
+
+            yield begin
+
+    @pytest.fixture
+    def said(
+        self, core: client.CoreV1Api, namespace: str, phase: Callable[[str], str], run: Callable[..., str]
+    ) -> Callable[..., str]:
+        """The same, once it is over."""
+
+        def said(*command: str, **where: Any) -> str:
+            name = run(*command, **where)
+            eventually(lambda: phase(name) in {"Succeeded", "Failed"})
+            return str(core.read_namespaced_pod_log(name, namespace))
+
+        return said
+
+    def test_shows_the_same_files_on_both_nodes_and_to_their_owner_only(
+        self, cluster: Cluster, said: Callable[..., str]
+    ) -> None:
+        folder = nfs_claims.folder(cluster, "/homes", f"rig-{uuid.uuid4().hex[:6]}")
+        shutil.chown(mkdir(folder / "ann", 0o700), 1000, 1000)
+        first, second = cluster.nodes[:2]
+        path = f"/homes/{folder.name}"
+        assert said("umask 0; echo kept > /nfs/ann/f && ls -l /nfs/ann/f", node=first, path=path).startswith(
+            "-rw-rw-rw-"
+        )
+        assert said("cat /nfs/ann/f", node=second, path=path) == "kept\n"
+        assert "Permission denied" in said("cat /nfs/ann/f 2>&1", uid=1001, node=second, path=path)
+        assert (folder / "ann" / "f").stat().st_uid == 1000
+
+    def test_lets_root_write_where_it_is_not_squashed_and_nobody_where_all_is_read_only(
+        self, cluster: Cluster, said: Callable[..., str]
+    ) -> None:
+        node = cluster.nodes[0]
+        make = "touch /nfs/f-$$ 2>&1; mkdir -m 700 /nfs/d-$$ 2>&1; stat -c %u /nfs/d-$$; rm -r /nfs/?-$$"
+        assert said(make, uid=0, node=node, path="/homes").splitlines()[0] == "0"
+        assert said(make, uid=0, node=node, path="/squashed").splitlines()[0] == "65534"
+        assert "Read-only" in said("touch /nfs/f 2>&1", uid=0, node=node, path="/shared")
+
+    def test_is_waited_for_while_it_is_away(
+        self, cluster: Cluster, run: Callable[..., str], phase: Callable[[str], str]
+    ) -> None:
+        folder = nfs_claims.folder(cluster, "/homes", f"rig-{uuid.uuid4().hex[:6]}", 0o777)
+        file = folder / "log"
+        every = "for i in $(seq 30); do echo $i >> /nfs/log; sleep 0.1; done"
+        name = run(every, node=cluster.nodes[0], path=f"/homes/{folder.name}")
+        eventually(lambda: file.exists() and file.read_text())
+        cluster.nfs.stop()
+        written = file.read_text()
+        time.sleep(4)  # longer than the rest of it would take
+        assert phase(name) == "Running"
+        assert file.read_text() == written
+        cluster.nfs.start()
+        eventually(lambda: phase(name) == "Succeeded")
+        assert file.read_text().split() == [str(number) for number in range(1, 31)]
+
+
+def mkdir(path: Path, mode: int) -> Path:
+    """A folder with just this mode."""
+    path.mkdir()
+    path.chmod(mode)
+    return path

@@ -5,16 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from jupyterhub.app import JupyterHub
-from traitlets.config import Configurable, PyFileConfigLoader
+from traitlets.config import Config, Configurable, PyFileConfigLoader
 from traitlets.config.loader import LazyConfigValue
 
 from mlmp_spawner.settings import MLMP, load_config, shared_file
+from mlmp_spawner.spawners.cluster_hub import SECRETS as CLUSTER_SECRETS
+from mlmp_spawner.spawners.cluster_hub import configure
 from mlmp_spawner.spawners.hub import OneMachine
 from mlmp_spawner.spawners.local import MLMPLocalSpawner
+from tests.spawners.test_cluster_hub import VALUES
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "hub_config" / "examples").glob("*.py"))
-SECRETS = ("GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+CHART = sorted((Path(__file__).parents[2] / "helm" / "examples").glob("*.yaml"))
+SECRETS = (
+    "GITHUB_CLIENT_ID",
+    "GITHUB_CLIENT_SECRET",
+    "OIDC_CLIENT_ID",
+    "OIDC_CLIENT_SECRET",
+    "LDAP_PASSWORD",
+    "OAUTH_CLIENT_ID",
+    "OAUTH_CLIENT_SECRET",
+)
 
 
 def loaded(path: Path, monkeypatch: pytest.MonkeyPatch) -> JupyterHub:
@@ -47,22 +60,17 @@ def test_an_authenticator_of_an_example_is_made_with_its_values(path: Path, monk
                 assert getattr(authenticator, name) == value, name
 
 
-def test_teams_of_github_become_groups_that_limits_can_name(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_teams_of_github_become_groups_that_limits_can_name(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = loaded(next(path for path in EXAMPLES if path.stem == "github"), monkeypatch)
     authenticator = hub.authenticator_class(config=hub.config)
     team = {"slug": "students", "organization": {"login": "our-lab"}}
-    assert authenticator.auth_state_groups_key({"teams": [team]}) == {"our-lab:students"}
+    assert await authenticator.get_user_groups({"teams": [team]}) == {"our-lab:students"}
 
 
-async def test_groups_of_an_oidc_provider_let_in_and_make_admins(monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = loaded(next(path for path in EXAMPLES if path.stem == "oidc"), monkeypatch)
-    authenticator = hub.authenticator_class(config=hub.config)
-    user = {"preferred_username": "ada", "groups": ["gpu-users", "gpu-admins"]}
-    state = {authenticator.user_auth_state_key: user}
-    assert authenticator.user_info_to_username(user) == "ada"
-    assert await authenticator.get_user_groups(state) == {"gpu-users", "gpu-admins"}
-    assert authenticator.allowed_groups == {"gpu-users"}
-    assert authenticator.admin_groups == {"gpu-admins"}
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_members_of_a_group_run_courses_in_every_example(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = loaded(path, monkeypatch).load_roles
+    assert [role["scopes"] for role in roles if role["groups"]] == [["custom:mlmp:courses"]]
 
 
 def one_machine(data: Path, own: str, monkeypatch: pytest.MonkeyPatch) -> JupyterHub:
@@ -91,6 +99,7 @@ def test_another_login_lets_in_and_makes_admins_only_as_it_says(
         ("", True, {"admin"}),
         ("c.Authenticator.allow_all = False\nc.Authenticator.admin_users = {'ada'}", False, {"ada"}),
         ("c.Authenticator.admin_users.add('ada')", True, {"admin", "ada"}),
+        ("c.Authenticator.allowed_users = {'ada'}", False, {"admin"}),
         ("c.JupyterHub.authenticator_class = 'github'", False, set()),
         ("c.JupyterHub.authenticator_class = 'github'\nc.Authenticator.allow_all = True", True, set()),
     ],
@@ -101,3 +110,22 @@ def test_who_is_let_in_is_what_the_admin_says(
     hub = one_machine(tmp_path, own, monkeypatch)
     authenticator = hub.authenticator_class(config=hub.config)
     assert (authenticator.allow_all, authenticator.admin_users) == (everybody, admins)
+
+
+@pytest.mark.parametrize("path", CHART, ids=lambda path: path.stem)
+def test_an_example_for_the_chart_says_what_the_one_for_one_machine_says(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its settings exists, and hub and secrets are as there."""
+    here = loaded(next(one for one in EXAMPLES if path.stem == f"login-{one.stem}"), monkeypatch)
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(VALUES | {"config": values["hub"]["config"]}))
+    c = Config()
+    configure(c, dict.fromkeys(CLUSTER_SECRETS, "x") | {"MLMP_VALUES": str(tmp_path / "values.yaml")})
+    hub = JupyterHub(config=c)
+    assert hub.authenticator_class is here.authenticator_class
+    authenticator, same = hub.authenticator_class(config=hub.config), here.authenticator_class(config=here.config)
+    section = here.authenticator_class.__name__
+    for name in {*c[section], *here.config[section]} - {"client_id", "client_secret"}:
+        assert getattr(authenticator, name) == getattr(same, name), name
+    assert authenticator.allow_all is False

@@ -51,8 +51,8 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
 
 
 def test_examples_of_configuration_are_shown_whole(site: Path) -> None:
-    text = (site / "how-to" / "login-with-github-or-oidc.html").read_text(encoding="utf-8")
-    plain = html.unescape(re.sub(r"<[^>]+>", "", text))
-    for example in ("github", "oidc"):
+    for example, page in {"github": "github-or-oidc", "oidc": "github-or-oidc", "ldap": "ldap"}.items():
+        text = (site / "how-to" / f"login-with-{page}.html").read_text(encoding="utf-8")
+        plain = html.unescape(re.sub(r"<[^>]+>", "", text))
         last = (ROOT / f"hub_config/examples/{example}.py").read_text(encoding="utf-8").splitlines()[-1]
         assert last in plain

@@ -59,7 +59,7 @@ def test_a_line_for_each_image_on_stdout_and_what_goes_on_on_stderr(engine, caps
 def test_without_names_the_usual_images_are_built_with_the_version_as_tag(engine, capsys):
     assert build.main([]) == 0
     assert capsys.readouterr().out.split()[1::2] == [
-        f"localhost/mlmp/{name}:{recipe.version()}" for name in ("hub", "lab", "postgresql")
+        f"localhost/mlmp/{name}:{recipe.version()}" for name in ("hub", "lab", "postgresql", "ssh")
     ]
 
 
@@ -119,7 +119,7 @@ def test_a_failure_says_which_image_shows_the_end_of_the_log_and_stops(engine, c
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["hubb"], "no image is called hubb; there are hub, lab, lab-pytorch, postgresql"),
+        (["hubb"], "no image is called hubb; there are hub, lab, lab-pytorch, postgresql, ssh"),
         (["--torch", "gpu"], "'gpu' is none of cpu, debian or a CUDA version such as cu126"),
     ],
 )

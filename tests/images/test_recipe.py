@@ -40,13 +40,14 @@ def changed(project, before) -> set[str]:
 @pytest.mark.parametrize(
     ("file", "images"),
     [
-        ("mlmp_spawner/inside", {"hub", "lab", "lab-pytorch"}),
+        ("mlmp_spawner/inside", {"hub", "lab", "lab-pytorch", "ssh"}),
         ("requirements/hub-image.lock", {"hub"}),
         ("requirements/lab.lock", {"lab", "lab-pytorch"}),
         ("images/hub/Containerfile", {"hub"}),
+        ("images/ssh/ssh.lock", {"ssh"}),
         ("images/lab-pytorch/Containerfile", {"lab-pytorch"}),
         ("images/postgresql/Containerfile", {"postgresql"}),
-        ("images/sbom.py", {"hub", "lab", "lab-pytorch", "postgresql"}),
+        ("images/sbom.py", {"hub", "lab", "lab-pytorch", "postgresql", "ssh"}),
     ],
 )
 def test_a_change_of_a_file_changes_the_images_made_from_it_and_those_standing_on_them(project, file, images):
@@ -107,7 +108,7 @@ def test_every_image_ends_as_a_numeric_user_that_is_not_root(name):
 
 def test_locks_name_one_exact_version_of_each_package():
     for lock in ("requirements/hub-image.lock", "requirements/lab.lock", "images/build.lock",
-                 "images/lab-pytorch/torch.lock"):  # fmt: skip
+                 "images/lab-pytorch/torch.lock", "images/ssh/ssh.lock"):  # fmt: skip
         for line in (PROJECT / lock).read_text().splitlines():
             if line.strip() and not line.lstrip().startswith("#"):
                 assert re.match(r"[\w.-]+==[\w.]+( ;|$)", line), f"{lock}: {line}"

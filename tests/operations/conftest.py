@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import Engine, insert
 
 from mlmp_spawner.operations import catalog_sync
-from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.operations.site import SSH, Actor, Site
 from mlmp_spawner.rules.catalog import Accelerator, Catalog, Node, Profile
 from mlmp_spawner.store.tables import users
 from mlmp_spawner.store.transaction import transaction
@@ -30,10 +32,10 @@ def catalog(**counts: int) -> Catalog:
 
 
 @pytest.fixture
-def site(engine: Engine) -> Site:
+def site(engine: Engine, tmp_path: Path) -> Site:
     with transaction(engine) as connection:
         connection.execute(insert(users), [{"id": n, "name": name} for n, name in enumerate(("ann", "ben", "eve"), 1)])
-    made = Site(engine, catalog(gpu_a=4, gpu_b=2))
+    made = Site(engine, catalog(gpu_a=4, gpu_b=2), ssh=SSH(ca_file=str(tmp_path / "ssh_ca")))
     catalog_sync.sync(made, now=NOW)
     return made
 

@@ -10,7 +10,7 @@ from traitlets.config import Config
 
 from mlmp_spawner.errors import Invalid, NotFound, Unavailable
 from mlmp_spawner.kube.preloading import Refused
-from mlmp_spawner.operations import admission, changes
+from mlmp_spawner.operations import admission, changes, history
 from mlmp_spawner.operations.admission import StartOptions
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import Changes
@@ -268,10 +268,21 @@ async def test_one_that_failed_can_be_asked_for_again_and_is_tried_at_once(
 async def test_it_can_be_called_off_on_one_node_or_on_all(preloads: Preloads, cluster: PlayedCluster):
     await preloads.ask("lab", None, asked_by="root")
     await preloads.ask("torch", None, asked_by="root")
-    await preloads.cancel("lab", ["gpu-b"])
+    await preloads.cancel("lab", ["gpu-b"], asked_by="root")
     assert cluster.shown == [("gpu-a", LAB, "pulling"), ("gpu-a", TORCH, "pulling"), ("gpu-b", TORCH, "pulling")]
-    await preloads.cancel("lab", None)
+    await preloads.cancel("lab", None, asked_by="root")
     assert {reference for _, reference, _ in cluster.shown} == {TORCH}
+
+
+async def test_who_asked_and_who_called_off_is_in_the_audit_log(pods: Site, preloads: Preloads):
+    await preloads.ask("lab", ["gpu-b"], asked_by="root")
+    await preloads.cancel("lab", ["gpu-b"], asked_by="ben")
+    lines, _ = history.audit(pods.engine, history.Filter())
+    mine = [line for line in lines if line.action.startswith("image_")]
+    assert [(line.actor, line.action, line.details) for line in mine] == [
+        ("ben", "image_called_off", {"image": "lab", "nodes": ["gpu-b"]}),
+        ("root", "image_asked", {"image": "lab", "nodes": ["gpu-b"]}),
+    ]
 
 
 async def test_names_that_there_are_not_are_refused_with_the_valid_ones(preloads: Preloads, cluster: PlayedCluster):
@@ -282,7 +293,7 @@ async def test_names_that_there_are_not_are_refused_with_the_valid_ones(preloads
         await preloads.ask("lab", ["gpu-a", "gpu-z"], asked_by="root")
     assert "valid: gpu-a, gpu-b" in str(elsewhere.value.data["errors"])
     with pytest.raises(Invalid):
-        await preloads.cancel("lab", ["gpu-z"])
+        await preloads.cancel("lab", ["gpu-z"], asked_by="root")
     assert cluster.created == 0
 
 

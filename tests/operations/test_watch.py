@@ -73,7 +73,7 @@ def watch(site: Site, data: Path, gpus: Gpus, **chosen: object) -> Watch:
 def told(site: Site) -> list[tuple[str, dict[str, object]]]:
     with site.engine.connect() as connection:
         rows = connection.execute(select(history).where(history.c.action.like("intruder%")).order_by(history.c.id))
-        return [(row.action, row.details) for row in rows]
+        return [(row.action, {"owner": row.owner, **row.details}) for row in rows]
 
 
 def test_a_server_on_its_own_unit_is_counted_and_accused_of_nothing(

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, func, insert, inspect, select, text
 from mlmp_spawner.errors import ConfigurationError, Unavailable
 from mlmp_spawner.store import schema
 from mlmp_spawner.store.engine import make_engine
-from mlmp_spawner.store.tables import delivery, metadata, notice, person
+from mlmp_spawner.store.tables import delivery, metadata, notice, person, ssh_key
 from tests.store.rows import book, node
 
 
@@ -84,7 +84,7 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
     engine.dispose()
     # The foreign keys to the hub's table are the one thing that our metadata does not have.
     assert {(kind, key.parent.name, key.referred_table.name) for kind, key, *_ in differences} == {
-        ("remove_fk", name, "users") for name in ("mlmp_reservation", "mlmp_person", "mlmp_notice")
+        ("remove_fk", name, "users") for name in ("mlmp_reservation", "mlmp_person", "mlmp_notice", "mlmp_ssh_key")
     }, differences
     assert checks == {
         "mlmp_allocation": 2,
@@ -96,6 +96,8 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
         "mlmp_notice": 0,
         "mlmp_person": 0,
         "mlmp_series": 1,
+        "mlmp_ssh_key": 0,
+        "mlmp_ssh_way": 0,
         "mlmp_use": 0,
         "mlmp_outage": 1,
         "mlmp_reservation": 3,
@@ -127,12 +129,14 @@ def test_what_a_deleted_user_was_told_and_chose_goes_with_them(url: str) -> None
         connection.execute(insert(person).values(user_id=7, choices={}, mail="ada@example.org"))
         connection.execute(insert(notice).values(id=1, user_id=7, kind="moved", at=0, details={}))
         connection.execute(insert(delivery).values(notice=1, channel="mail", address="ada@example.org", due_at=0))
+        connection.execute(insert(ssh_key).values(id="key", user_id=7, owner="ada", algorithm="ssh-ed25519", key="A",
+                                                  fingerprint="SHA256:A", added_at=0))  # fmt: skip
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM users"))
         left = [connection.execute(select(func.count()).select_from(table)).scalar()
-                for table in (person, notice, delivery)]  # fmt: skip
+                for table in (person, notice, delivery, ssh_key)]  # fmt: skip
     engine.dispose()
-    assert left == [0, 0, 0]
+    assert left == [0, 0, 0, 0]
 
 
 def test_without_the_hub_s_tables_nothing_is_made(empty_db_url: str) -> None:

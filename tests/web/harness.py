@@ -16,13 +16,13 @@ from mlmp_spawner.errors import MLMPError, NotFound
 from mlmp_spawner.hub import HubClient, HubServer, HubUser
 from mlmp_spawner.operations.image_states import Look, Preloading
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.throttle import Throttle
 from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
 from mlmp_spawner.web.auth import HubAuthentication
 from mlmp_spawner.web.context import Context, WebSettings
 from mlmp_spawner.web.feed import Feed
 from mlmp_spawner.web.metrics import Metrics
 from mlmp_spawner.web.pages import routes as pages
-from mlmp_spawner.web.throttle import Throttle
 
 T = TypeVar("T")
 
@@ -117,8 +117,8 @@ class PlayedImages(Preloading):
     async def ask(self, image: str, nodes: Sequence[str] | None, *, asked_by: str) -> Look:
         return self._done("ask", image, nodes, asked_by)
 
-    async def cancel(self, image: str, nodes: Sequence[str] | None) -> Look:
-        return self._done("cancel", image, nodes, "")
+    async def cancel(self, image: str, nodes: Sequence[str] | None, *, asked_by: str) -> Look:
+        return self._done("cancel", image, nodes, asked_by)
 
     def _done(self, what: str, image: str, nodes: Sequence[str] | None, by: str) -> Look:
         if self.refusal:

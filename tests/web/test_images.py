@@ -43,8 +43,8 @@ def test_an_image_is_asked_for_and_called_off(images: PlayedImages, admin: httpx
     assert images.asked == [
         ("ask", "lab", None, "root"),
         ("ask", "lab", ["gpu-b"], "root"),
-        ("cancel", "lab", None, ""),
-        ("cancel", "lab", ["gpu-b"], ""),
+        ("cancel", "lab", None, "root"),
+        ("cancel", "lab", ["gpu-b"], "root"),
     ]
 
 

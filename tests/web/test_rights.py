@@ -8,11 +8,15 @@ import httpx
 import pytest
 from tornado.web import RequestHandler
 
+from mlmp_spawner.operations import ssh_keys
+from mlmp_spawner.operations.site import Actor
 from mlmp_spawner.units import HOUR, to_iso
 from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW
 from tests.web.harness import PREFIX, TOKENS, PlayedImages, RunningApp
+
+PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFZ/NjApOsAaTTRQGQiFxbHjDryfYzQkpSQ/Ust23aVj"
 
 #: What a caller gets on a booking of ann's: `in` (answered), or the status of the refusal.
 CALLERS = {
@@ -38,6 +42,7 @@ ADMINS = dict.fromkeys(LET_IN, 403) | {"nobody": 401, "unknown token": 401, "adm
 TEACHERS = ADMINS | {"instructor": "in"}
 SEERS = LET_IN | {"other": 403, "instructor": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 THEMSELVES = BOOKERS | {"owner's server": 403}  # what would outlive the server's token
+ITS_OWNER = THEMSELVES | dict.fromkeys(("other", "instructor", "admin", "hub admin"), 404)  # others see none of it
 
 EXPECTED = {
     "GET me": LET_IN,
@@ -77,6 +82,12 @@ EXPECTED = {
     "POST calendar-token": THEMSELVES,
     "DELETE calendar-token": THEMSELVES,
     "GET calendar.ics": dict.fromkeys(CALLERS, 404),  # the token of the address is the right
+    "GET ssh": BOOKERS,
+    "GET ssh-keys": BOOKERS,
+    "POST ssh-keys": THEMSELVES,
+    "DELETE ssh-keys/{id}": ITS_OWNER,
+    "POST ssh-certificates": BOOKERS,
+    "POST ssh-host-certificates": BOOKERS,
     "GET health": ANYBODY,
     "GET metrics": ANYBODY,
     "GET openapi.json": ANYBODY,
@@ -92,6 +103,9 @@ BODIES = {
     "PATCH reservations/{id}": {"title": "changed"},
     "POST reservations/{id}/extend": {"duration": "10m"},
     "POST me/notices/read": {"up_to": 1},
+    "POST ssh-keys": {"key": PUBLIC_KEY},
+    "POST ssh-certificates": {"public_key": PUBLIC_KEY},
+    "POST ssh-host-certificates": {"public_key": PUBLIC_KEY},
     "PUT me/preferences": {},
 }
 
@@ -112,6 +126,8 @@ PAGES = {
     "GET usage": VISITORS,
     "GET images": TEACHING_VISITORS,
     "POST images": TEACHERS,
+    "GET ssh": OF_BOOKINGS,
+    "POST ssh": THEMSELVES,
     "GET notices": VISITORS,
     "POST notices": LET_IN,
     "GET preferences": VISITORS,
@@ -136,6 +152,7 @@ PAGES = {
     r"GET admin/audit\.csv": ADMIN_VISITORS,
 }
 FORMS = {
+    "POST ssh": {"step": "add", "key": PUBLIC_KEY},
     "POST book": {"profile": "gpu", "duration": "1h"},
     "POST start": {"duration:gpu": "1h"},
     "POST images": {"step": "preload", "image": "lab"},
@@ -161,6 +178,8 @@ def _address(path: str, booked: str, ann: httpx.Client) -> str:
         again = {"rrule": "FREQ=DAILY;COUNT=2", "zone": "UTC"}
         body = {"profile": "gpu", "start": to_iso(NOW + 30 * HOUR), "duration": "1h", "recurrence": again}
         booked = ann.post("reservations", json=body).json()["series"]
+    if path.startswith("ssh-keys/"):
+        booked = ann.get("ssh-keys").json()["items"][0]["id"]
     return NAMES.get(path, path).replace("{id}", booked)
 
 
@@ -222,6 +241,8 @@ def test_who_runs_no_course_finds_no_way_to_the_images(app: RunningApp, booked: 
 @pytest.mark.parametrize("call", EXPECTED)
 def test_who_may(call: str, app: RunningApp, booked: str, ann: httpx.Client):
     method, path = call.split(" ")
+    for name in ("ann", "ben", "root"):  # something to sign, for whoever may
+        ssh_keys.add(app.site, name, PUBLIC_KEY, actor=Actor(name), now=NOW)
     address = _address(path, booked, ann)
     for caller, token in CALLERS.items():
         with app.client(token) as client:

@@ -51,6 +51,10 @@ class Events:
             if name == kind:
                 return data
 
+    def anything(self, within: float = 5) -> tuple[str, dict]:
+        """The next event, of whatever kind."""
+        return self._found.get(timeout=within)
+
 
 @contextmanager
 def following(app: RunningApp, token: str) -> Iterator[Events]:

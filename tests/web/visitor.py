@@ -22,7 +22,9 @@ from tests.operations.conftest import NOW, ann
 from tests.web.harness import PREFIX, PlayedImages, RunningApp
 
 LAB, TORCH = "example.org/lab:1", "example.org/torch:1"
-HOSTILE = "<script>alert(1)</script>'\"&{{7*7}}"
+HOSTILE = "<script>alert(1)</script>'\"&{{7919*7907}}"
+EVALUATED = str(7919 * 7907)
+"""What a template would make of it: too long to be in anybody's id by chance."""
 
 
 class Forms(HTMLParser):

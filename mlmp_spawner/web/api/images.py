@@ -96,7 +96,8 @@ async def cancel(call: Call) -> Answer:
     """Ends the pulls of an image."""
     query: NodeQuery = call.query
     nodes = None if query.node is None else [query.node]
-    return _answer(call, await preloading(call.handler.context).cancel(call.path["name"], nodes))
+    call_off = preloading(call.handler.context).cancel
+    return _answer(call, await call_off(call.path["name"], nodes, asked_by=call.handler.me.name))
 
 
 def _answer(call: Call, look: Look, *, status: int = 200) -> Answer:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tornado.iostream import StreamClosedError
 
-from mlmp_spawner.operations import notices, people
+from mlmp_spawner.operations import history, notices, people
 from mlmp_spawner.operations.history import Entry
 from mlmp_spawner.operations.notices import Notice
 from mlmp_spawner.rules.notices import kind_of
@@ -29,7 +29,7 @@ from mlmp_spawner.web.times import ZONE_COOKIE, find_zone, said
 SLOW_READER = 30.0
 QUIET = {
     "announced", "warned", "offered", "idle_warned", "maintenance", "starting", "started", "stopping", "stopped",
-    "continued", "limits", "intruder", "intruder_stopped",
+    "continued", "limits", "intruder", "intruder_stopped", "ssh_key_added", "ssh_key_removed",
 }  # fmt: skip
 """Actions that change nothing of what is free."""
 
@@ -52,7 +52,8 @@ class StreamHandler(Handler):
             self.set_header("Content-Type", "text/event-stream; charset=utf-8")
             self.set_header("X-Accel-Buffering", "no")
             until = time.monotonic() + settings.stream_age
-            await self._send("retry: 2000\nevent: hello\ndata: {}\n\n")
+            latest = await self.context.run(history.latest, self.site.engine)
+            await self._send(f"retry: 2000\nevent: hello\ndata: {json.dumps({'latest': latest})}\n\n")
             while (left := until - time.monotonic()) > 0:
                 try:
                     change = await asyncio.wait_for(queue.get(), min(left, settings.heartbeat))

@@ -21,6 +21,7 @@ from mlmp_spawner.web.api import (
     outages,
     own,
     series,
+    ssh,
     stream,
     timeline,
     usage,
@@ -29,7 +30,8 @@ from mlmp_spawner.web.routes import Route, handlers
 
 TABLE: tuple[Route, ...] = (
     *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *cluster.TABLE, *images.TABLE,
-    *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE, *own.TABLE,
+    *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE,
+    *ssh.TABLE, *own.TABLE,
 )  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from functools import cached_property, partial
 from typing import Any, cast, get_args
 from urllib.parse import urlencode
 
+from sqlalchemy import Engine
+
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed, NotFound
 from mlmp_spawner.operations import availability, changes, history, notices
@@ -20,6 +22,7 @@ from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import from_iso
 from mlmp_spawner.web import models, views
 from mlmp_spawner.web.api import common
+from mlmp_spawner.web.auth import Caller
 from mlmp_spawner.web.base import PageHandler
 from mlmp_spawner.web.routes import check_text
 from mlmp_spawner.web.times import ZONE_COOKIE, find_zone, said
@@ -36,17 +39,24 @@ _ID = re.compile(models.ID)
 _starting: set[asyncio.Task[None]] = set()
 
 
+def _news(engine: Engine, caller: Caller) -> tuple[int, int]:
+    """The last line of the history, and how much a person has not read."""
+    return history.latest(engine), notices.unread(engine, caller.name) if caller.kind == "user" else 0
+
+
 class Page(PageHandler):
     """What the pages share. ``here`` is the entry of the navigation that is marked."""
 
     here = ""
     unread = 0
+    latest = 0
+    """The last line of the history that this page can know of: what comes later, its stream tells."""
 
     async def prepare(self) -> None:
         """Also counts what the caller has not read, for the bell of every page."""
         await super().prepare()
-        if self.caller is not None and self.caller.kind == "user" and not self._finished:
-            self.unread = await self.context.run(notices.unread, self.site.engine, self.caller.name)
+        if self.caller is not None and not self._finished:
+            self.latest, self.unread = await self.context.run(_news, self.site.engine, self.caller)
 
     @property
     def person(self) -> str:
@@ -55,7 +65,7 @@ class Page(PageHandler):
         :raises NotAllowed: it is a service.
         """
         if self.me.kind != "user":
-            raise NotAllowed("Notices and calendars are for people who are users of the hub.")
+            raise NotAllowed("This page is for people who are users of the hub.")
         return self.me.name
 
     @property
@@ -93,9 +103,12 @@ class Page(PageHandler):
             "can_book": self.caller is not None and self.me.can_book,
             "is_admin": self.caller is not None and self.me.is_admin,
             "sees_images": self.context.images is not None and self.caller is not None and self.me.can_teach,
+            "has_ssh": self.site.ssh.enabled and self.caller is not None and self.me.can_book,
+            "without_ssh": {name for name, profile in catalog.profiles.items() if not profile.ssh},
             "key": secrets.token_urlsafe(12),
             "problem": None,
             "unread": self.unread,
+            "latest": self.latest,
             "did": None,
         }
 

@@ -33,7 +33,7 @@ class Images(Page):
             if step == "preload":
                 await images.ask(image, nodes, asked_by=self.me.name)
             elif step == "cancel":
-                await images.cancel(image, nodes)
+                await images.cancel(image, nodes, asked_by=self.me.name)
             else:
                 raise Invalid.field("step", "valid: preload, cancel")
         except MLMPError as error:

@@ -15,6 +15,7 @@ from mlmp_spawner.web.pages.home import Home, StartNow
 from mlmp_spawner.web.pages.images import Images
 from mlmp_spawner.web.pages.notices import Notices
 from mlmp_spawner.web.pages.preferences import Preferences, PreferencesAction
+from mlmp_spawner.web.pages.ssh import SSH
 from mlmp_spawner.web.pages.timeline import Timeline
 from mlmp_spawner.web.pages.usage import Usage
 
@@ -27,6 +28,7 @@ def routes() -> list[tuple[Any, ...]]:
         (r"book", Book),
         (r"timeline", Timeline),
         (r"usage", Usage),
+        (r"ssh", SSH),
         (r"images", Images),
         (r"admin", Machines),
         (r"admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)", Machine),

@@ -28,10 +28,9 @@ function open() {
   if (source) return;
   const root = document.getElementById("mlmp");
   source = new EventSource(`${root.dataset.api}stream?_xsrf=${encodeURIComponent(root.dataset.xsrf)}`);
-  let first = true;
-  source.addEventListener("hello", () => {
-    if (!first) refreshSoon(); // what happened while we were not listening
-    first = false;
+  source.addEventListener("hello", (event) => {
+    // What happened while nobody listened, between the page and its connection too.
+    if (JSON.parse(event.data).latest !== Number(document.getElementById("live").dataset.latest)) refreshSoon();
     root.dataset.live = "yes";
   });
   source.addEventListener("reservation", told);

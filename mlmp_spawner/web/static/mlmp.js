@@ -1,6 +1,7 @@
 // What the pages do beyond showing themselves. Without it they still work.
 
 import { book } from "./book.js";
+import { copying } from "./copy.js";
 import { keepRight, refreshSoon } from "./live.js";
 import { preferences } from "./notices.js";
 import { listen } from "./swap.js";
@@ -19,6 +20,7 @@ if (root) {
     book();
     keepRight();
     preferences();
+    copying();
     moveAlong();
     if (root.dataset.zoneKnown !== zone) refreshSoon(0); // the server says times in our zone from now on
   }
@@ -40,7 +42,7 @@ if (root) {
 function settleAddress() {
   const url = new URL(location.href);
   if (root.dataset.self && url.pathname !== root.dataset.self) url.pathname = root.dataset.self;
-  for (const name of ["did", "id", "done"]) url.searchParams.delete(name);
+  for (const name of ["did", "id", "done", "added"]) url.searchParams.delete(name);
   if (url.href !== location.href) history.replaceState(null, "", url);
 }
 

@@ -1,4 +1,7 @@
-"""The Go programs of the cluster, built at the versions that go/*/go.mod pin, kept by what they are built from."""
+"""The programs of the cluster, built from Go modules at the versions that go/*/go.mod pin and from C files of ours.
+
+Each is kept by what it is built from.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .console import RigError, run, step
-from .places import CACHE
+from .places import CACHE, FILES
 
 SOURCES = Path(__file__).parent / "go"
 KUBERNETES = "v1.36.3"
@@ -27,11 +30,20 @@ class Build:
     static: bool = False
 
 
+@dataclass(frozen=True)
+class CBuild:
+    """One C file of ours, the program's name, and the libraries as pkg-config calls them."""
+
+    source: str
+    program: str
+    libraries: tuple[str, ...]
+
+
 def _kubernetes(*programs: str) -> tuple[str, ...]:
     return tuple(f"k8s.io/kubernetes/cmd/{program}" for program in programs)
 
 
-BUILDS = {
+BUILDS: dict[str, Build | CBuild] = {
     "kubernetes": Build(
         _kubernetes("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"),
         (
@@ -54,18 +66,25 @@ BUILDS = {
     ),
     # Decides from NetworkPolicies alone who may reach whom: the CNI plugins here enforce none.
     "cyclonus": Build(("github.com/mattfenwick/cyclonus/cmd/cyclonus",)),
+    "nfs-client": CBuild("nfs_client.c", "mount.nfs.mlmp", ("fuse3", "libnfs")),
     "kwok": Build(("sigs.k8s.io/kwok/cmd/kwok",)),
 }
-CLUSTER = ("kubernetes", "etcd", "coredns", "helm", "cyclonus")
+CLUSTER = ("kubernetes", "etcd", "coredns", "helm", "cyclonus", "nfs-client")
 # Go names a program after its package.
 RENAMED = {"server": "etcd"}
 
 
 def key(name: str) -> str:
-    """The hash of what decides the result: our module's files, the packages, the flags, the compiler."""
+    """The hash of what decides the result: our files, the packages or libraries, the flags, the compiler."""
     build = BUILDS[name]
-    digest = hashlib.sha256(repr((build, run("go", "env", "GOVERSION", "GOARCH"))).encode())
-    for file in sorted((SOURCES / name).iterdir()):
+    if isinstance(build, CBuild):
+        compiler = run("gcc", "-dumpfullversion", "-dumpmachine") + run("pkg-config", "--modversion", *build.libraries)
+        files = [FILES / build.source]
+    else:
+        compiler = run("go", "env", "GOVERSION", "GOARCH")
+        files = sorted((SOURCES / name).iterdir())
+    digest = hashlib.sha256(repr((build, compiler)).encode())
+    for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -114,14 +133,26 @@ def _build(name: str, place: Path) -> None:
     unfinished = place.with_name(f".{place.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    env = {**os.environ, "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false", "GOWORK": "off",
-           "GOCACHE": str(_objects()), **({"CGO_ENABLED": "0"} if build.static else {})}  # fmt: skip
-    flags = " ".join(["-s", "-w", *(f"-X {variable}" for variable in build.variables)])
-    run("go", "build", "-ldflags", flags, "-o", f"{unfinished}/", *build.packages, env=env, folder=SOURCES / name)
-    for made, wanted in RENAMED.items():
-        if (unfinished / made).exists():
-            (unfinished / made).rename(unfinished / wanted)
+    if isinstance(build, CBuild):
+        _build_c(build, unfinished)
+    else:
+        _build_go(name, build, unfinished)
     for old in (*place.parent.glob(f"{name}-*"), *place.parent.glob(f".{name}-*")):
         if old != unfinished:
             shutil.rmtree(old)
     unfinished.rename(place)
+
+
+def _build_c(build: CBuild, into: Path) -> None:
+    flags = run("pkg-config", "--cflags", "--libs", *build.libraries).split()
+    run("gcc", "-O2", "-Wall", "-Wextra", FILES / build.source, "-o", into / build.program, *flags)
+
+
+def _build_go(name: str, build: Build, into: Path) -> None:
+    env = {**os.environ, "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false", "GOWORK": "off",
+           "GOCACHE": str(_objects()), **({"CGO_ENABLED": "0"} if build.static else {})}  # fmt: skip
+    flags = " ".join(["-s", "-w", *(f"-X {variable}" for variable in build.variables)])
+    run("go", "build", "-ldflags", flags, "-o", f"{into}/", *build.packages, env=env, folder=SOURCES / name)
+    for made, wanted in RENAMED.items():
+        if (into / made).exists():
+            (into / made).rename(into / wanted)

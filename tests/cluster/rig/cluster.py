@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kubernetes import client, config
 
-from . import control_plane, hardware, lifecycle
+from . import control_plane, hardware, lifecycle, nfs
 from .nodes import Node
 from .places import ADMIN, BIN, NODES
 from .processes import Process, frozen
@@ -60,6 +60,12 @@ class Cluster:
         self.must_be_ours()
         return control_plane.scheduler
 
+    @property
+    def nfs(self) -> nfs.NfsServer:
+        """The NFS server: where it is, and ``stop()``, ``start()``, ``freeze()``, ``thaw()``."""
+        self.must_be_ours()
+        return nfs.server
+
     def node(self, name: str) -> Node:
         """``stop()`` is a power cut; ``kubelet`` has ``kill()``, ``stop()``, ``start()``, ``freeze()``, ``thaw()``."""
         self.must_be_ours()
@@ -73,13 +79,13 @@ class Cluster:
     def whole(self) -> bool:
         """Whether all of our programs run, and none is frozen."""
         programs = (control_plane.etcd, control_plane.api_server, control_plane.controller_manager,
-                    control_plane.scheduler, *(Node(place).kubelet for place in NODES))  # fmt: skip
+                    control_plane.scheduler, nfs.server, *(Node(place).kubelet for place in NODES))  # fmt: skip
         return all(program.pids and not frozen(program.pids) for program in programs)
 
     def heal(self) -> None:
         """Starts and thaws whatever a test left stopped, and gives the nodes their GPUs back."""
         self.must_be_ours()
-        for process in (control_plane.etcd, control_plane.api_server, control_plane.controller_manager,
+        for process in (nfs.server, control_plane.etcd, control_plane.api_server, control_plane.controller_manager,
                         control_plane.scheduler):  # fmt: skip
             process.thaw()
             process.start()
@@ -90,6 +96,17 @@ class Cluster:
             node.start()
             node.kubelet.start()
         hardware.install()
+
+    def catch_up(self) -> None:
+        """After the API server was away: lets its clients look anew now. By themselves they take up to a minute each,
+        and an EndpointSlice that changed meanwhile may stay as it was for ever."""
+        self.must_be_ours()
+        for process in (control_plane.controller_manager, control_plane.scheduler):
+            process.stop()
+            process.start()
+        for place in NODES:
+            Node(place).restart_programs()
+        control_plane.api_server.was_away = False
 
     def kubectl(self) -> list[str]:
         """The beginning of a command that asks it."""
@@ -141,5 +158,5 @@ def other(kubeconfig: Path) -> Cluster:
         registry=registry,
         push_to=os.environ.get("MLMP_TEST_PUSH_TO", registry),
         nodes=sorted(node.metadata.name for node in core.list_node().items),
-        images={name: f"{registry}/mlmp/{name}:{tag}" for name in ("hub", "lab", "postgresql")},
+        images={name: f"{registry}/mlmp/{name}:{tag}" for name in ("hub", "lab", "postgresql", "ssh")},
     )

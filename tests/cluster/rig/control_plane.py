@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 
 import httpx
@@ -15,7 +16,20 @@ PEER = f"http://{LOOPBACK}:2380"
 
 
 class ApiServer(Process):
-    """It counts as started when it says that it is ready."""
+    """It counts as started when it says that it is ready.
+
+    ``was_away``: whether it was stopped or frozen since its clients last caught up (``Cluster.catch_up``).
+    """
+
+    was_away = False
+
+    def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
+        self.was_away = True
+        super().stop(number)
+
+    def freeze(self) -> None:
+        self.was_away = True
+        super().freeze()
 
     def start(self) -> None:
         """Raises RigError when it is not ready within 60 s."""

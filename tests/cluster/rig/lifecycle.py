@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 
-from . import binaries, certificates, control_plane, hardware, images, network, nodes, registry, volumes
+from . import binaries, certificates, control_plane, hardware, images, network, nfs, nodes, registry, volumes
 from .console import RigError, run, say, step, wait_until
 from .places import ADMIN, BIN, DNS_SERVICE, FILES, NODES, PUSH_TO, REGISTRY, RUN, STATE
 from .processes import kill_everything, marked
@@ -58,16 +58,18 @@ def is_kept() -> bool:
 
 
 def up(*, kept: bool, programs: Sequence[str] = ()) -> None:
-    """Two Ready nodes, DNS, storage and a registry. ``programs``: builds beyond those of every cluster, ``kwok``.
+    """Two Ready nodes, DNS, storage (claims and NFS) and a registry.
 
-    Raises RigError; what is then there is for ``down`` to remove.
+    ``programs``: builds beyond those of every cluster, ``kwok``. Raises RigError; what is then there
+    is for ``down`` to remove.
     """
     folders = binaries.ensure((*binaries.CLUSTER, *programs))
     binaries.link(folders, BIN)
-    with step("control plane, network, registry"):
+    with step("control plane, network, registry, NFS server"):
         certificates.make()
         network.up()
         registry.up()
+        nfs.up()
         control_plane.up()
     pause, coredns = images.pause(), images.coredns()
     with step(f"nodes {', '.join(node.name for node in NODES)}"):
@@ -85,6 +87,19 @@ def up(*, kept: bool, programs: Sequence[str] = ()) -> None:
     images.debian()
     describe(kept=kept, images_there={})
     say(f"up: KUBECONFIG={ADMIN}")
+
+
+def build_images() -> None:
+    """All images into the registry, with nothing else running."""
+    down()
+    try:
+        RUN.mkdir(parents=True)
+        network.up()
+        registry.up()
+        for make in (images.pause, images.coredns, images.debian, images.project):
+            make()
+    finally:
+        down()
 
 
 def describe(*, kept: bool, images_there: dict[str, str]) -> None:

@@ -89,6 +89,17 @@ class Node(Process):
         cgroups.make(self.place)
         super().start()
 
+    def restart_programs(self) -> None:
+        """Kills kubelet and kube-proxy, which come back by themselves; containers and connections go on."""
+        for program in ("kubelet", "kube-proxy"):
+            before = marked(self.name, program)
+            signal_all(before, signal.SIGKILL)
+            wait_until(
+                lambda program=program, before=before: bool(set(marked(self.name, program)) - set(before)),
+                f"{self.name}'s new {program}",
+                seconds=10,
+            )
+
     def run(self, *command: str) -> str:
         """What the command prints inside the node: ``run("ctr", "-n", "k8s.io", "images", "list")``."""
         inside = next(pid for pid in marked(self.name, "bash") if _is_first(pid))

@@ -61,7 +61,17 @@ class NodePlace:
         return f"mlmp-{self.name}"
 
 
+@dataclass(frozen=True)
+class NfsPlace:
+    """Where the NFS server is: beside the nodes, as a storage system is."""
+
+    address: str
+    netns: str
+    interface: str
+
+
 NODES = (
     NodePlace("node-a", "192.168.78.11", "10.245.11.0/24"),
     NodePlace("node-b", "192.168.78.12", "10.245.12.0/24"),
 )
+NFS = NfsPlace("192.168.78.20", "mlmp-nfs", "mlmp-nfs")

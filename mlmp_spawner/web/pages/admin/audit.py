@@ -21,6 +21,7 @@ ACTIONS = (
     "booked", "waitlisted", "promoted", "changed", "moved", "cancelled", "released", "no_show", "idle", "preempted",
     "capacity_lost", "maintenance", "starting", "started", "stopping", "stopped", "continued", "announced", "warned",
     "offered", "idle_warned", "outage", "limits", "capacity", "intruder", "intruder_stopped",
+    "image_asked", "image_called_off",
 )  # fmt: skip
 """What the history knows of."""
 

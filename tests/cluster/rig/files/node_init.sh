@@ -19,6 +19,9 @@ put cni-state /var/lib/cni
 put pod-logs /var/log/pods
 put container-logs /var/log/containers
 mount --make-rshared /var/lib/kubelet
+# A kernel without an NFS client: ours takes the place of nfs-common's mount.nfs.
+modprobe --quiet nfsv3 2>/dev/null || true
+grep -qw nfs /proc/filesystems || mount --bind "$(command -v mount.nfs.mlmp)" "$(realpath /sbin/mount.nfs)"
 mount --bind "$node/resolv.conf" "$(realpath /etc/resolv.conf)"
 
 containerd --config "$node/containerd.toml" >>"$logs/containerd-$name.log" 2>&1 &
@@ -26,7 +29,10 @@ for _ in $(seq 300); do
     ctr --address /run/containerd/containerd.sock version >/dev/null 2>&1 && break
     sleep 0.1
 done
-kube-proxy --config "$node/kube-proxy.json" >>"$logs/kube-proxy-$name.log" 2>&1 &
+while :; do
+    kube-proxy --config "$node/kube-proxy.json" >>"$logs/kube-proxy-$name.log" 2>&1 || true
+    sleep 0.2
+done &
 
 # The file no-kubelet keeps it down; otherwise it is started again, as systemd would.
 while :; do
