@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PYTEST_ARGS ?=
-# CI machines are shared and slow: what fails and then passes is told as RERUN, with its traceback, and is no failure.
-UNSTEADY := $(if $(CI),--reruns 1 --rerun-show-tracebacks)
+# Each suite remembers for itself what failed: `make test PYTEST_ARGS=--last-failed` runs that again.
+REMEMBER = -o cache_dir=.pytest_cache/$@
 PACKAGING := setup.cfg pyproject.toml mlmp_spawner/__init__.py
 
 .DELETE_ON_ERROR:
@@ -20,15 +20,15 @@ up: $(VENV)/.hub node_modules/.production ## hub, proxy and service on this mach
 test: $(VENV)/.dev node_modules/.all ## the fast suite
 	tests/install.sh
 	$(MAKE) --no-print-directory lint types contracts
-	$(BIN)/pytest -m "not faults and not cluster" -n 2 --dist loadfile $(UNSTEADY) $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not faults and not cluster" -n 2 --dist loadfile $(REMEMBER) $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.dev node_modules/.all ## kills, races, fuzz, long property runs (FAULT_ROUNDS=100 for more)
 	tests/install.sh
-	$(BIN)/pytest -m "faults and not cluster" -n 2 --dist loadfile $(UNSTEADY) $(PYTEST_ARGS)
+	$(BIN)/pytest -m "faults and not cluster" -n 2 --dist loadfile $(REMEMBER) $(PYTEST_ARGS)
 
 test-cluster: $(VENV)/.dev node_modules/.all ## on a real Kubernetes: the one KUBECONFIG names, else one made for it
 	@[ -n "$$KUBECONFIG" ] || tests/install.sh cluster
-	@$(BIN)/python -m tests.cluster.rig run $(BIN)/pytest -m cluster $(UNSTEADY) $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.cluster.rig run $(BIN)/pytest -m cluster $(REMEMBER) $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev node_modules/.all ## benchmarks: JSON lines on stdout, a table on stderr
 	@tests/install.sh >&2

@@ -209,6 +209,12 @@ class Person:
         path = f"/services/mlmp/api/v1/reservations/{reservation}/extend"
         return self.api.post(path, json={"duration": f"{seconds}s"})
 
+    def end_in(self, booking: dict[str, Any], seconds: float) -> None:
+        """Shortens a booking: however long its server took to start, this much is left."""
+        body = {"end": units.to_iso(units.now() + round(seconds * 1000))}
+        answer = self.api.patch(f"/services/mlmp/api/v1/reservations/{booking['id']}", json=body)
+        assert answer.status_code == 200, answer.text
+
     def start(self, server: str = "", **options: Any) -> httpx.Response:
         """Asks the hub's API for a server."""
         return self.api.post(self.server_path(server), json={"user_options": options})

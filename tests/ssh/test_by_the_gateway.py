@@ -54,9 +54,10 @@ def test_a_removed_key_ends_its_sessions_within_a_second(
 
 def test_the_end_of_the_booking_ends_the_sessions_and_the_next_one_is_told(site: Site, tmp_path: Path) -> None:
     gus = configured(Computer(site.person("gus"), tmp_path / "gus"), "--gateway")
-    booked = with_server(gus.person, 60)
+    booked = with_server(gus.person, 3600)
     with gus.open("gus", "echo in; cat") as session:
         is_in(session)
+        gus.person.end_in(booked, 30)
         assert session.wait(90) == 255
     assert f"opened user='gus' server={booked['server']!r} reservation={booked['id']}" in log(site)
     late = gus.ssh("gus", "true")

@@ -108,7 +108,7 @@ def test_at_the_end_of_the_booking_sessions_are_told_and_cut_with_all_that_runs_
     site: Site, tmp_path: Path
 ) -> None:
     dora = Computer(site.person("dora"), tmp_path / "dora")
-    with_server(dora.person, 75)
+    booked = with_server(dora.person, 3600)
     marks = site.data / "homes" / "dora"
     assert dora.mlmp("ssh-config").returncode == 0
     with (
@@ -117,6 +117,7 @@ def test_at_the_end_of_the_booking_sessions_are_told_and_cut_with_all_that_runs_
     ):
         assert session.stdout is not None and session.stdout.readline() == "in\n"
         pid = int(wait_for(lambda: (marks / "pid").exists() and (marks / "pid").read_text(), 20))
+        dora.person.end_in(booked, 45)
         wait_for(lambda: tty.sees_within("Your booking ends in"), 30, "a word on the end")
         assert session.wait(90) == 255
         wait_for(lambda: not Path(f"/proc/{pid}").exists(), 20, "the end of what the session left behind")
