@@ -3,11 +3,15 @@
 import json
 import os
 import sys
+import time
 import urllib.request
 
 from sqlalchemy import text
 
 from mlmp_spawner.store.engine import make_engine
+
+PATIENCE = 60
+"""Seconds within which a service that was just started has seen the hub."""
 
 
 def get(url):
@@ -23,9 +27,11 @@ def hub():
 
 def service():
     """The service, through the proxy, as people reach it; the hub and the database as it sees them."""
-    health = get(os.environ["PROXY"] + "services/mlmp/api/v1/health")
-    if health["status"] != "ok":
-        raise RuntimeError(f"it says of itself: {health}")
+    limit = time.monotonic() + PATIENCE
+    while (health := get(os.environ["PROXY"] + "services/mlmp/api/v1/health"))["status"] != "ok":
+        if time.monotonic() > limit:
+            raise RuntimeError(f"it says of itself: {health}")
+        time.sleep(1)
     return f"MLMP {health['version']}, {health['status']}"
 
 
