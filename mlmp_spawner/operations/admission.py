@@ -153,7 +153,7 @@ def _claim(site: Site, actor: Actor, seen: Reservation, now: int) -> Admission:
         if reservation.stopping_at is not None:
             raise TooLate("The booking's server is being stopped, since its end is near.")
         node = reservation.nodes[0]
-        units = _take_units(connection, site, reservation, node, now)
+        units = take_units(connection, site, reservation, node, now)
         store.update_reservation(
             connection, reservation, starting_at=now, started_at=None, stopped_at=None, continues=None,
             idle_since=None, idle_warned_at=None,
@@ -164,8 +164,11 @@ def _claim(site: Site, actor: Actor, seen: Reservation, now: int) -> Admission:
         return Admission(admitted, node, units, deadline_of(connection, site, admitted))
 
 
-def _take_units(connection: Connection, site: Site, reservation: Reservation, node: str, now: int) -> tuple[str, ...]:
-    """Reserves physical units; what this booking already holds is taken again."""
+def take_units(connection: Connection, site: Site, reservation: Reservation, node: str, now: int) -> tuple[str, ...]:
+    """Reserves physical units; what this booking already holds is taken again.
+
+    :raises WaitingForUnits: too few are free, since former ones are still seen on them.
+    """
     table = unit_in_use.c
     here = (table.node == node, table.resource == reservation.resource)
     rows = connection.execute(select(unit_in_use).where(*here)).all()
