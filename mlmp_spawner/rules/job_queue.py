@@ -10,7 +10,6 @@ Nothing that is held by bookings, outages or running jobs is ever given to a job
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -178,7 +177,7 @@ class _Look:
         # Room only ever gets less within a decision, so what failed once need not be tried again.
         self.not_before: dict[Shape, int] = {}
         self.not_now: dict[Shape, int] = {}
-        self.nowhere: dict[Shape, Why | None] = {}
+        self.nowhere: dict[tuple[str, frozenset[str], int, int], Why | None] = {}
         self.starts: list[Start] = []
         self.outlook: dict[str, Outlook] = {}
 
@@ -197,12 +196,13 @@ class _Look:
 
     def _never(self, one: Waiting) -> Why | None:
         """Why it can't start, however long it waits."""
-        if one.shape not in self.nowhere:
-            self.nowhere[one.shape] = self._nowhere(one.shape)
+        size = one.shape.resource, one.shape.nodes, one.shape.units, one.shape.workers
+        if size not in self.nowhere:
+            self.nowhere[size] = self._nowhere(one.shape)
         quota = self.quotas.get(one.owner)
         if quota is not None and quota < one.units:
-            return self.nowhere[one.shape] or Why("over_quota", quota=quota)
-        return self.nowhere[one.shape]
+            return self.nowhere[size] or Why("over_quota", quota=quota)
+        return self.nowhere[size]
 
     def _nowhere(self, shape: Shape) -> Why | None:
         room = self.rooms.get(shape.resource)
@@ -247,11 +247,9 @@ class _Look:
         """The earliest start and place for it; there is one, since in the end all is free."""
         room, line = self.rooms[one.shape.resource], self.lines.get(one.owner)
         since = self.not_before.get(one.shape, self.now)
+        others = [] if line is None else [instant for instant in line.rises() if instant > since]
         first = True
-        for start in heapq.merge(room.starts(since), () if line is None else line.starts(since)):
-            fit = room.fit(one.shape, start)
-            if fit is None:
-                continue
+        for start, fit in room.fits(one.shape, since, others):
             if first:
                 self.not_before[one.shape], first = start, False
             if self._allowed(one, start, fit.until):

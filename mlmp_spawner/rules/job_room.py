@@ -7,9 +7,12 @@ no job is started to be sent away for another job.
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from mlmp_spawner.rules.placement import Board
@@ -93,10 +96,9 @@ class Line:
             self.free.insert(n, self.free[n - 1])
         return n
 
-    def starts(self, since: int) -> list[int]:
-        """The instants from ``since`` on, which is one, at which more becomes free."""
-        rises = (n for n in range(bisect_right(self.at, since), len(self.at)) if self.free[n] > self.free[n - 1])
-        return [since, *(self.at[n] for n in rises)]
+    def rises(self) -> list[int]:
+        """The instants at which more becomes free."""
+        return [self.at[n] for n in range(1, len(self.at)) if self.free[n] > self.free[n - 1]]
 
     def free_at(self, instant: int, *, planned: bool = True) -> int:
         """What is free at an instant. :param planned: whether what is planned counts as taken."""
@@ -121,30 +123,50 @@ class Room:
         boards = list(boards)
         self.capacity = {board.node: board.capacity for board in boards}
         self.lines = {board.node: _line(board, now) for board in boards}
-        self._ends = sorted({instant for line in self.lines.values() for instant in line.starts(now)})
-        self._known: dict[frozenset[str], list[tuple[str, Line]]] = {}
+        # When more becomes free, and where: nothing can fit on a node later that did not before, but after these.
+        self._rises = sorted((instant, node) for node, line in self.lines.items() for instant in line.rises())
+        self._known: dict[frozenset[str], list[str]] = {}
 
     def ever(self, shape: Shape) -> bool:
         """Whether its nodes, with nothing else on them, could take it."""
-        counts = (self.capacity[node] // shape.units for node in shape.nodes if node in self.capacity)
+        counts = (self.capacity[node] // shape.units for node in self._nodes(shape))
         return sum(counts) >= shape.workers
-
-    def starts(self, since: int) -> list[int]:
-        """The instants from ``since`` on, which is one, at which there may be more free than before."""
-        return [since, *self._ends[bisect_right(self._ends, since) :]]
 
     def take(self, fit: Fit, start: int, units: int, *, planned: bool) -> None:
         """Gives every worker of a fit its ``units`` from ``start`` on."""
         for node in set(fit.nodes):
             self.lines[node].take(start, fit.until, units * fit.nodes.count(node), planned=planned)
-        n = bisect_left(self._ends, fit.until)
-        if n == len(self._ends) or self._ends[n] != fit.until:
-            insort(self._ends, fit.until)
+            insort(self._rises, (fit.until, node))
 
     def enough(self, shape: Shape, instant: int) -> bool:
         """Whether as many units are free at an instant as it wants, however long; what is planned does not count."""
-        counts = (max(0, line.free_at(instant, planned=False)) // shape.units for _, line in self._of(shape))
-        return sum(counts) >= shape.workers
+        levels = (self.lines[node].free_at(instant, planned=False) for node in self._nodes(shape))
+        return sum(max(0, level) // shape.units for level in levels) >= shape.workers
+
+    def fits(self, shape: Shape, since: int, others: Iterable[int] = ()) -> Iterator[tuple[int, Fit]]:
+        """Each start from ``since`` on at which it may begin to fit, the earliest first, and the place.
+
+        :param others: instants, sorted and after ``since``, that are looked at as well.
+        """
+        nodes = self._nodes(shape)
+        most = {node: self._most(shape, node, since) for node in nodes}
+        if sum(most.values()) >= shape.workers and (fit := self.fit(shape, since)) is not None:
+            yield since, fit
+        rises = self._rises[bisect_left(self._rises, (since + 1, "")) :]
+        for instant, group in groupby(heapq.merge(rises, ((one, "") for one in others)), key=itemgetter(0)):
+            for _, node in group:
+                if node in most:
+                    most[node] = self._most(shape, node, instant)
+            if sum(most.values()) < shape.workers:
+                continue
+            if (fit := self.fit(shape, instant)) is not None:
+                yield instant, fit
+            else:
+                most = {node: self._most(shape, node, instant) for node in nodes}
+
+    def _most(self, shape: Shape, node: str, start: int) -> int:
+        """How many of its workers fit on a node; later there are no more, until the node's next rise."""
+        return max((workers for _, workers, _ in self._offers(shape, node, start)), default=0)
 
     def fit(self, shape: Shape, start: int, *, planned: bool = True) -> Fit | None:
         """The best place for a job that starts at ``start``: where it can run longest, at most its whole time; of
@@ -152,33 +174,31 @@ class Room:
 
         :param planned: whether what is planned is in its way.
         """
-        offers = sorted(self._offers(shape, start, planned), reverse=True)
+        offers = [one for node in self._nodes(shape) for one in self._offers(shape, node, start, planned)]
         most: dict[str, int] = {}
-        found = 0
-        for n, (until, workers, node) in enumerate(offers):
-            found += max(0, workers - most.get(node, 0))
-            most[node] = max(workers, most.get(node, 0))
-            more = n + 1 < len(offers) and offers[n + 1][0] == until
-            if found >= shape.workers and not more:
+        for until, group in groupby(sorted(offers, reverse=True), key=itemgetter(0)):
+            for _, workers, node in group:
+                most[node] = max(workers, most.get(node, 0))
+            if sum(most.values()) >= shape.workers:
                 rooms = {node: self.lines[node].lowest(start, until) for node in most}
                 return Fit(_packed(most, rooms, shape.workers), until)
         return None
 
-    def _offers(self, shape: Shape, start: int, planned: bool) -> Iterator[tuple[int, int, str]]:
-        """Of each node: till when how many workers may have their units."""
-        end, least = start + shape.whole, start + shape.least
-        for node, line in self._of(shape):
-            for workers in range(1, min(shape.workers, line.free_at(start, planned=planned) // shape.units) + 1):
-                units = workers * shape.units
-                until = line.held_until(start, end, units)
-                if until < least:
-                    break
-                if not planned or line.lowest(start, until) >= units:
-                    yield until, workers, node
+    def _offers(self, shape: Shape, node: str, start: int, planned: bool = True) -> list[tuple[int, int, str]]:
+        """Till when how many of its workers may have their units on a node."""
+        line, offers = self.lines[node], []
+        for workers in range(1, min(shape.workers, line.free_at(start, planned=planned) // shape.units) + 1):
+            units = workers * shape.units
+            until = line.held_until(start, start + shape.whole, units)
+            if until < start + shape.least:
+                break
+            if not planned or line.lowest(start, until) >= units:
+                offers.append((until, workers, node))
+        return offers
 
-    def _of(self, shape: Shape) -> list[tuple[str, Line]]:
+    def _nodes(self, shape: Shape) -> list[str]:
         if shape.nodes not in self._known:
-            self._known[shape.nodes] = [(n, line) for n, line in sorted(self.lines.items()) if n in shape.nodes]
+            self._known[shape.nodes] = [node for node in sorted(self.lines) if node in shape.nodes]
         return self._known[shape.nodes]
 
 
