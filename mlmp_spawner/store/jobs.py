@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from mlmp_spawner.errors import Changed
 from mlmp_spawner.rules.jobs import Attempt, Job
@@ -50,9 +50,21 @@ def find(connection: Connection, job_id: str) -> Job | None:
     return found[0] if found else None
 
 
+def lock(connection: Connection, job_id: str) -> Job | None:
+    """One job, with its row locked until the end of the transaction, so that its attempts stay as they are read."""
+    connection.execute(select(job.c.id).where(job.c.id == job_id).with_for_update())
+    return find(connection, job_id)
+
+
 def open_jobs(connection: Connection) -> list[Job]:
     """Those that have not ended, by the partial index."""
     return select_where(connection, job.c.ended_at.is_(None))
+
+
+def count_open(connection: Connection, owner: str) -> int:
+    """How many jobs of one owner have not ended."""
+    query = select(func.count()).select_from(job).where(job.c.owner == owner, job.c.ended_at.is_(None))
+    return connection.execute(query).scalar() or 0
 
 
 def secrets_of(connection: Connection, job_id: str) -> dict[str, str]:
@@ -100,3 +112,36 @@ def update_attempt(connection: Connection, old: Attempt, *where: ColumnElement[b
     """Changes an attempt that has not ended, where all of ``where`` hold as well; whether it did."""
     mine = (job_attempt.c.job == old.job, job_attempt.c.number == old.number, job_attempt.c.ended_at.is_(None))
     return connection.execute(update(job_attempt).where(*mine, *where).values(**changes)).rowcount == 1
+
+
+def live_attempts(connection: Connection) -> list[Attempt]:
+    """The attempts under way, by the partial index."""
+    query = select(job_attempt).where(job_attempt.c.ended_at.is_(None)).order_by(job_attempt.c.job)
+    return [_attempt(row) for row in connection.execute(query)]
+
+
+def units_inside(connection: Connection, booking: str, node: str) -> set[str]:
+    """The physical units on a node that attempts under way inside a booking use."""
+    query = select(job_attempt.c.places).join(job, job.c.id == job_attempt.c.job)
+    query = query.where(job.c.inside == booking, job_attempt.c.ended_at.is_(None))
+    return {
+        unit
+        for places in connection.execute(query).scalars()
+        for place in places
+        if place["node"] == node
+        for unit in place["units"]
+    }
+
+
+def live_jobs(connection: Connection) -> list[Job]:
+    """The jobs with an attempt under way."""
+    live = select(job_attempt.c.job).where(job_attempt.c.ended_at.is_(None))
+    return select_where(connection, job.c.id.in_(live))
+
+
+def queued_briefly(connection: Connection) -> list[Job]:
+    """Those that wait, without manifests and former attempts: there may be many thousands."""
+    names = [name for name in _COLUMNS if name != "manifest"]
+    live = select(job_attempt.c.job).where(job_attempt.c.ended_at.is_(None))
+    query = select(*(job.c[name] for name in names)).where(job.c.ended_at.is_(None), job.c.id.not_in(live))
+    return [Job(**row._mapping, manifest={}) for row in connection.execute(query.order_by(job.c.queued_at))]

@@ -1,0 +1,86 @@
+"""The snapshots of code that jobs run from: kept once for each owner, dropped when no job needs them any more.
+
+Row and file are changed under the lock of the owner, and the file within the transaction of the row, so that a
+snapshot that is being dropped is not taken for kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from mlmp_spawner.errors import Conflict
+from mlmp_spawner.jobs.files import JobFiles
+from mlmp_spawner.operations import limits
+from mlmp_spawner.operations.jobs import quotas
+from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.store import job_code as store
+from mlmp_spawner.store.transaction import lock_owner, read, transaction
+
+
+def kept(site: Site, files: JobFiles, owner: str, sha256: str) -> int | None:
+    """Bytes of a snapshot, None where it is not kept."""
+    with read(site.engine) as connection:
+        size = store.size(connection, owner, sha256)
+    return size if size is not None and files.code_path(owner, sha256).is_file() else None
+
+
+def use(connection: Connection, files: JobFiles, owner: str, sha256: str, *, now: int) -> None:
+    """A job runs from it: it stays as long as the job is open. Who calls this holds the lock of the owner.
+
+    :raises Conflict: it is not kept.
+    """
+    if not store.use(connection, owner, sha256, now=now) or not files.code_path(owner, sha256).is_file():
+        raise Conflict(
+            f"The code {sha256[:12]}… is not kept here.", hint="Send it again (PUT jobs/code/SHA256), then submit."
+        )
+
+
+def keep(site: Site, files: JobFiles, sha256: str, sent: Path, *, owner: Actor, now: int) -> None:
+    """Keeps what was sent, in place of what no open job needs where that is too much.
+
+    :param sent: the file, beside those that are kept; its hash was checked.
+    :raises OverLimit: the code of the owner's open jobs leaves no room for it.
+    """
+    asked = sent.stat().st_size
+    with transaction(site.engine) as connection:
+        lock_owner(connection, owner.name)
+        if store.size(connection, owner.name, sha256) is None:
+            _make_room(connection, site, files, owner, asked)
+        store.keep(connection, owner.name, sha256, asked, now=now)
+        place = files.code_path(owner.name, sha256)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sent.replace(place)
+
+
+def _make_room(connection: Connection, site: Site, files: JobFiles, owner: Actor, asked: int) -> None:
+    allowed = limits.rules(connection, site).of(owner.name, owner.groups).job_logs
+    if allowed is None:
+        return
+    used = store.total(connection, owner.name)
+    for _, sha256, size in store.unused(connection, owner=owner.name):
+        if used + asked <= allowed:
+            return
+        drop(connection, files, owner.name, sha256)
+        used -= size
+    if used + asked > allowed:
+        raise quotas.too_much_kept(allowed, used, asked)
+
+
+def drop(connection: Connection, files: JobFiles, owner: str, sha256: str) -> None:
+    """Keeps it no longer. Who calls this holds the lock of the owner."""
+    store.drop(connection, owner, sha256)
+    files.code_path(owner, sha256).unlink(missing_ok=True)
+
+
+def drop_old(site: Site, files: JobFiles, *, before: int) -> int:
+    """Drops what was last submitted before then (ms UTC) and no open job needs; how many."""
+    with read(site.engine) as connection:
+        found = store.unused(connection, before=before)
+    for owner, sha256, _ in found:
+        with transaction(site.engine) as connection:
+            lock_owner(connection, owner)
+            if any(one[1] == sha256 for one in store.unused(connection, owner=owner, before=before)):
+                drop(connection, files, owner, sha256)
+    return len(found)
