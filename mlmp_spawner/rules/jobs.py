@@ -163,3 +163,22 @@ def after(job: Job, reason: Reason) -> Ended | Again:
     if reason in ("exit_status", "signal", "out_of_memory") and job.failures < job.retries:
         return Again(front=False, failure=True)
     return Ended("failed", reason)
+
+
+def why_stopped(job: Job, attempt: Attempt) -> Reason:
+    """Why an attempt has to end at its ``stop_at``: as was said, or its hours are over, or it had less than those from
+    its start on, since a booking follows it."""
+    if attempt.stop_reason is not None:
+        return attempt.stop_reason
+    return "preempted" if attempt.stop_at - attempt.starting_at < job.length else "time_limit"
+
+
+def why_ended(job: Job, attempt: Attempt, seen: Reason | None, ended_at: int) -> Reason:
+    """Why an attempt ended, from what its back-end saw.
+
+    What ended after it was told to did so for that reason, whatever its exit status: a program that writes its
+    checkpoint upon SIGTERM and ends with 0 has not done its work.
+    """
+    if ended_at >= attempt.stop_at and seen not in ("image", "start"):
+        return why_stopped(job, attempt)
+    return seen or "vanished"
