@@ -303,7 +303,7 @@ def _move_end(
             longest_end=to_iso(longest),
             alternatives=[{"kind": "shorter", "request": {"end": to_iso(longest)}}] if longest > old.end else [],
         )
-    planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
+    planning.make_room(connection, plan, actor=actor.name, now=now)
     store.extend_allocations(connection, old, new.end)
     return new
 
@@ -331,7 +331,7 @@ def _replaced(
         )  # fmt: skip
         raise no_capacity(site, view, drafted, request, now, change=True)
     store.delete_allocations(connection, old.id)
-    planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
+    planning.make_room(connection, plan, actor=actor.name, now=now)
     store.insert_allocations(connection, planning.allocations(new, plan.nodes))
     return replace(new, allocations=planning.allocations(new, plan.nodes))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, or_
 
 from mlmp_spawner.operations import history
+from mlmp_spawner.operations.jobs import yielding
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.placement import Board, Move, Plan, Taken, Wanted, place
 from mlmp_spawner.rules.reservations import Allocation, Interval, Reservation, continues
@@ -40,16 +41,17 @@ def nodes_for_waiting(site: Site, row: Reservation) -> frozenset[str]:
 def view(
     connection: Connection, resource: str, nodes: Collection[str], window: Interval, *, without: Collection[str] = ()
 ) -> View:
-    """The boards of ``nodes`` over ``window``.
+    """The boards of ``nodes`` over ``window``, preemptible jobs on them marked as what yields.
 
     :param without: ids of reservations that are left out, as if they had been given back.
     """
     capacity = store.capacities(connection, resource)
     known = sorted(node for node in nodes if node in capacity)
     taken: dict[str, list[Taken]] = {node: [] for node in known}
+    preemptible = yielding.preemptible(connection)
     for reservation, node, units, start, end in store.taken(connection, resource, known, window):
         if reservation not in without:
-            taken[node].append(Taken(reservation, units, Interval(start, end)))
+            taken[node].append(Taken(reservation, units, Interval(start, end), yields=reservation in preemptible))
     away: dict[str, list[Interval]] = {node: [] for node in known}
     for outage in store.outages(connection, window, known):
         away[outage.node].append(Interval(outage.start, outage.end))
@@ -67,7 +69,7 @@ def plan(
     *,
     without: Collection[str] = (),
 ) -> Plan | None:
-    """The best fit; where nothing fits as it is, with bookings moved that have not begun.
+    """The best fit; where nothing fits as it is, preemptible jobs yield, then bookings are moved that have not begun.
 
     :param without: what was left out of ``boards``.
     """
@@ -99,7 +101,7 @@ def _with_movable(
     result = []
     for board, wide in zip(boards, wider, strict=True):
         taken = tuple(
-            Taken(t.reservation, t.units, t.interval, movable.get(t.reservation, frozenset()))
+            replace(t, may_use=movable.get(t.reservation, frozenset()))
             for t in dict.fromkeys((*board.taken, *wide.taken))
         )
         # The movable may all lie on one side of an outage that the caller's window reaches into.
@@ -145,7 +147,14 @@ def from_now(row: Allocation, start: int) -> Allocation:
     return replace(row, start=max(row.start, start))
 
 
-def carry_out_moves(connection: Connection, moves: Sequence[Move], *, actor: str, now: int) -> None:
+def make_room(connection: Connection, plan: Plan, *, actor: str, now: int) -> None:
+    """Does what a plan needs before its own rows are written: jobs yield, bookings move to other nodes."""
+    for one in plan.yields:
+        yielding.cut(connection, [one.reservation], one.at, now)
+    _carry_out_moves(connection, plan.moves, actor=actor, now=now)
+
+
+def _carry_out_moves(connection: Connection, moves: Sequence[Move], *, actor: str, now: int) -> None:
     """Moves bookings to other nodes: all their rows go first, so that they never stand in each other's way."""
     rows = {row.id: row for row in _load(connection, {move.reservation for move in moves})}
     for move in moves:
