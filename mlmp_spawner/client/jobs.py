@@ -222,6 +222,8 @@ def _work(
     manifest: Mapping[str, Any],
 ) -> Work:
     folder = None if code is None else Path(code)
+    if secrets:
+        manifest = {**manifest, "secrets": list(secrets)}
     if script is None:
         return Work(dict(manifest), folder, secrets)
     runs, folder = job_submit.program(script, arguments, code=folder)
