@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from mlmp_spawner.client.models import Json, instant
 
@@ -67,6 +66,7 @@ class JobRecord:
     why: str = ""
     attempts: tuple[Attempt, ...] = ()
     etag: str | None = None
+    mine: bool = True
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -103,10 +103,7 @@ class JobRecord:
             why=str(body.get("why") or ""),
             attempts=tuple(Attempt.parse(one) for one in body.get("attempts") or ()),
             etag=body.get("etag"),
+            mine=bool(body.get("mine", True)),
             raw=body,
             **{name: instant(body.get(name)) for name in times},
         )
-
-
-Points = dict[str, dict[str, list[Any]]]
-"""Of each name ``steps``, ``values`` and ``at``."""

@@ -103,7 +103,7 @@ class Job:
         return dict(self._api.metrics(self.id, attempt)["usage"])
 
     def last(self, metric: str) -> float:
-        """The last finite value of a metric. :raises Invalid: it has none of that name; those that it has are named."""
+        """The last finite value of a metric. :raises Invalid: it has none of that name; it says which it has."""
         series = self.metrics()
         values = [value for value in series.get(metric, {}).get("values", ()) if value is not None]
         if not values:

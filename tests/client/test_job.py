@@ -106,8 +106,9 @@ def test_run_sends_the_folder_and_what_the_options_say(mlmp: CommandLine, servic
     ran = mlmp("job", "run", "train.py", "--lr", "0.1", "--profile", "gpu", "-x", "--hours", "1.5", "--units", "2",
                "--workers", "2", "--name", "t", "--env", "A=b=c", "--env", "SHOWN", "--secret", "KEY",
                "--retries", "3", "--checkpoint", "ck", "--outputs", "out/{id}", "--grace", "2m", "--priority", "high",
-               "--no-preempt", "--inside", ID, "--group", "lab", "--image", "torch", "--metric", "tensorboard=runs", "--metric",
-               "pattern=loss=(?P<loss>\\S+)", "--metric", "json-lines=m.jsonl", "--", "--name", "theirs")  # fmt: skip
+               "--no-preempt", "--inside", ID, "--group", "lab", "--image", "torch", "--metric", "tensorboard=runs",
+               "--metric", "pattern=loss=(?P<loss>\\S+)", "--metric", "json-lines=m.jsonl",
+               "--", "--name", "theirs")  # fmt: skip
     assert ran.status == 0, ran.err
     body = submitted(service)
     assert body["manifest"] == {

@@ -81,7 +81,9 @@ def show(session: Session, id: str) -> None:
     from mlmp_spawner.client import job_show
 
     clock = session.clock()
-    session.say(f"{found.id}  {job_show.what(found)}" + (f", of {found.owner}" if found.owner else ""))
+    session.say(
+        f"{found.id}  {job_show.what(found)}" + (f", of {found.owner}" if found.owner and not found.mine else "")
+    )
     said = (job_show.state(found), job_show.when(found, clock))
     session.say(f"  {', '.join(filter(None, said))} ({clock.zone_name})")
     for text in filter(None, (found.why, *found.message.splitlines())):
