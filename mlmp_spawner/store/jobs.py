@@ -144,4 +144,12 @@ def queued_briefly(connection: Connection) -> list[Job]:
     names = [name for name in _COLUMNS if name != "manifest"]
     live = select(job_attempt.c.job).where(job_attempt.c.ended_at.is_(None))
     query = select(*(job.c[name] for name in names)).where(job.c.ended_at.is_(None), job.c.id.not_in(live))
-    return [Job(**row._mapping, manifest={}) for row in connection.execute(query.order_by(job.c.queued_at))]
+    rows = connection.execute(query.order_by(job.c.queued_at))
+    return [Job(**dict(zip(names, row, strict=True)), manifest={}) for row in rows]
+
+
+def versions_of_open(connection: Connection) -> tuple[int, ...]:
+    """Numbers that differ once a job came, ended or was changed."""
+    c = job.c
+    query = select(func.count(), func.sum(c.version), func.sum(c.created_at)).where(c.ended_at.is_(None))
+    return tuple(int(number or 0) for number in connection.execute(query).one())

@@ -5,8 +5,9 @@ Jobs inside a booking of their owner stand in no queue: they start as soon as th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from sqlalchemy import Connection
 
@@ -22,28 +23,44 @@ from mlmp_spawner.rules.reservations import Interval
 from mlmp_spawner.store import jobs as store
 from mlmp_spawner.store import reservations
 from mlmp_spawner.store.transaction import read
-from mlmp_spawner.units import DAY
+from mlmp_spawner.units import DAY, MINUTE
 
 HORIZON = 14 * DAY
 """How far ahead the calendar is read beyond the longest job's time, for the estimates."""
 
+FRESH = MINUTE
+"""After so long it is decided anew in any case: limits may have changed, and the shares of what runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """Who starts now and where, in this order; the outlook of the others; whose booking is over."""
+    """Who starts now and where, in this order; the outlook of the others; whose booking is over; who belongs to
+    nobody any more.
 
+    ``seen``: what of the database it rests on; ``until``: the instant (ms UTC) at which time alone makes it stale.
+    """
+
+    seen: tuple[object, ...]
+    until: int
     starts: tuple[tuple[Job, Where], ...] = ()
     outlook: Mapping[str, Outlook] = field(default_factory=dict)
     too_late: tuple[Job, ...] = ()
+    nobodys: tuple[Job, ...] = ()
 
 
-def decide(site: Site, half_life: int, now: int) -> Decided:
-    """Reads what waits and what is taken, and decides. Nothing is written."""
+def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None) -> Decided | None:
+    """Reads what waits and what is taken, and decides. Nothing is written.
+
+    :param last: what was decided last, if all of that was done; None is returned where it still holds.
+    """
     with read(site.engine) as connection:
+        seen = (store.versions_of_open(connection), reservations.versions_of_all(connection), id(site.catalog))
+        if last is not None and last.seen == seen and now < last.until:
+            return None
         queued = [job for job in store.queued_briefly(connection) if job.cancel_asked_at is None]
-        if not queued:
-            return Decided()
-        within, over = inside.starts(connection, [job for job in queued if job.inside is not None], now)
+        nobodys = tuple(job for job in queued if job.owner_id is None)
+        queued = [job for job in queued if job.owner_id is not None]
+        within, over, turn = inside.starts(connection, [job for job in queued if job.inside is not None], now)
         outside = [job for job in queued if job.inside is None]
         live = [(job, job.live) for job in store.live_jobs(connection) if job.live is not None]
         shares = usage.shares(connection, live, now, half_life)
@@ -54,7 +71,15 @@ def decide(site: Site, half_life: int, now: int) -> Decided:
     )  # fmt: skip
     known = {job.id: job for job in outside}
     starts = [(known[one.job], Where(one.nodes, one.stop_at, one.kill_at)) for one in decision.starts]
-    return Decided((*within, *starts), decision.outlook, tuple(over))
+    until = min([now + FRESH, *turn, *_instants(boards, now)])
+    return Decided(seen, until, (*within, *starts), decision.outlook, tuple(over), nobodys)
+
+
+def _instants(boards: Mapping[str, Sequence[Board]], now: int) -> Iterator[int]:
+    """When something begins or ends on the nodes."""
+    for board in chain.from_iterable(boards.values()):
+        for interval in (*(taken.interval for taken in board.taken), *board.outages):
+            yield from (instant for instant in (interval.start, interval.end) if instant > now)
 
 
 def _waiting(site: Site, queued: Iterable[Job]) -> list[Waiting]:

@@ -16,20 +16,26 @@ from mlmp_spawner.store import reservations
 from mlmp_spawner.store.tables import allocation
 
 
-def starts(connection: Connection, queued: Iterable[Job], now: int) -> tuple[list[tuple[Job, Where]], list[Job]]:
-    """Which of these jobs start now and where, and those whose booking is over: they never will."""
+def starts(
+    connection: Connection, queued: Iterable[Job], now: int
+) -> tuple[list[tuple[Job, Where]], list[Job], list[int]]:
+    """Which of these jobs start now and where; those whose booking is over: they never will; and the instants
+    (ms UTC) at which time alone changes that."""
     by_booking: dict[str, list[Job]] = {}
     for job in queued:
         by_booking.setdefault(job.inside or "", []).append(job)
     found: list[tuple[Job, Where]] = []
     over: list[Job] = []
+    turns: list[int] = []
     for booking_id, jobs in sorted(by_booking.items()):
         booking = reservations.find(connection, booking_id)
         if booking is None or booking.state(now) == "ended":
             over += jobs
-        elif booking.state(now) == "active" and booking.allocations:
+            continue
+        turns += [instant for instant in (booking.start, booking.end) if instant > now]
+        if booking.state(now) == "active" and booking.allocations:
             found += _within(connection, booking, jobs, now)
-    return found, over
+    return found, over, turns
 
 
 def _within(connection: Connection, booking: Reservation, jobs: Iterable[Job], now: int) -> list[tuple[Job, Where]]:

@@ -17,7 +17,8 @@ from typing import TypeVar
 from mlmp_spawner.errors import Changed, Conflict, MLMPError, NotFound, TooLate, Unavailable
 from mlmp_spawner.jobs.base import Backend, Order, Seen
 from mlmp_spawner.operations.jobs import deciding, ending, orders, starting
-from mlmp_spawner.operations.site import Site
+from mlmp_spawner.operations.jobs.cancel import cancel
+from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.job_queue import Outlook
 from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.store import jobs as store
@@ -65,6 +66,7 @@ class Queue:
         self.failures = 0
         self.last_tick: int | None = None
         self._outlook: Mapping[str, Outlook] = {}
+        self._done: deciding.Decided | None = None
         self._told: dict[str, tuple[int, int]] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
 
@@ -108,6 +110,8 @@ class Queue:
         if seen.phase == "running" and attempt.started_at is None:
             at = min(now, max(attempt.starting_at, seen.started_at or now))
             await asyncio.to_thread(ending.started, site, attempt, at)
+        if job.owner_id is None and job.cancel_asked_at is None:
+            await asyncio.to_thread(_give_up, site, job, now)
         await self._tell(site, job, attempt, now)
 
     async def _unseen(self, site: Site, job: Job, attempt: Attempt, now: int) -> None:
@@ -165,15 +169,21 @@ class Queue:
 
     async def _start(self, site: Site, now: int) -> None:
         """Decides who starts, and starts them one after the other, in that order."""
-        decided = await asyncio.to_thread(deciding.decide, site, self.half_life, now)
-        self._outlook = decided.outlook
+        decided = await asyncio.to_thread(deciding.decide, site, self.half_life, now, last=self._done)
+        if decided is None:
+            return
+        self._outlook, self._done = decided.outlook, None
+        await self._each(decided.nobodys, lambda job: asyncio.to_thread(_give_up, site, job, now))
         await self._each(decided.too_late, lambda job: asyncio.to_thread(ending.too_late, site, job, now=now))
         begun: list[tuple[Job, Attempt]] = []
+        refused = False
         for job, where in decided.starts:
             try:
                 begun.append((job, await asyncio.to_thread(starting.start, site, job, where, now=now)))
             except (Refused, Busy, Changed, Conflict) as error:
                 log.debug("%s does not start now: %s", job.id, error)
+                refused = True
+        self._done = None if refused else decided
         await self._each(begun, lambda one: self._submit(site, *one))
 
     # -- helpers -----------------------------------------------------------------------------------------------
@@ -203,6 +213,11 @@ class Queue:
 def _live(site: Site) -> list[tuple[Job, Attempt]]:
     with read(site.engine) as connection:
         return [(job, job.live) for job in store.live_jobs(connection) if job.live is not None]
+
+
+def _give_up(site: Site, job: Job, now: int) -> None:
+    """Ends a job whose owner the hub has deleted: a namesake must not run it."""
+    cancel(site, job.id, actor=CLOCK, now=now, message="The account of its owner is gone.")
 
 
 def _order(site: Site, attempt_id: str, log_limit: int) -> Order:

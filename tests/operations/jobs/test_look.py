@@ -10,14 +10,15 @@ from sqlalchemy import select
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.operations import history
 from mlmp_spawner.operations.booking import book
+from mlmp_spawner.operations.jobs.cancel import cancel
 from mlmp_spawner.operations.jobs.look import START_PATIENCE
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.jobs import FREE_TRIES, GRACE
-from mlmp_spawner.store.tables import unit_in_use
-from mlmp_spawner.units import HOUR, MINUTE, SECOND
+from mlmp_spawner.store.tables import outage, unit_in_use, users
+from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND
 from tests.invariant import violations
-from tests.operations.conftest import GPU, NOW, ann
+from tests.operations.conftest import GPU, NOW, ann, eve
 from tests.operations.jobs.queueing import Shop, submitted
 
 
@@ -225,4 +226,74 @@ async def test_a_job_waits_for_units_on_which_a_former_server_is_still_seen(site
     with site.engine.begin() as connection:
         connection.execute(unit_in_use.delete())
     await shop.tick()
+    assert shop.job(job).state() == "starting"
+
+
+async def test_an_outage_that_is_called_off_lets_jobs_start_at_the_next_look(site: Site):
+    shop = Shop(site)
+    with site.engine.begin() as connection:
+        rows = [
+            {"id": node, "node": node, "start": NOW, "end": NOW + DAY, "reason": ""} for node in ("gpu-a", "gpu-b")
+        ]
+        connection.execute(outage.insert(), rows)
+    job = submitted(site)
+    await shop.tick()
+    await shop.tick()
+    assert shop.job(job).state() == "queued"
+    with site.engine.begin() as connection:
+        connection.execute(outage.delete())
+    await shop.tick()
+    assert shop.job(job).state() == "starting"
+
+
+async def test_a_job_of_a_deleted_user_never_runs_as_a_namesake(site: Site):
+    shop = Shop(site)
+    runs = await shop.run("ann")
+    waits = submitted(site, "ann", units=4, workers=2)
+    with site.engine.begin() as connection:
+        connection.execute(users.delete().where(users.c.name == "ann"))
+        connection.execute(users.insert().values(id=99, name="ann"))
+    await shop.tick()
+    assert (shop.job(waits).outcome, shop.job(waits).attempts) == ("cancelled", ())
+    assert shop.job(runs).cancel_asked_at == NOW
+    await shop.tick()
+    await shop.tick()
+    assert shop.job(runs).outcome == "cancelled" and shop.backend.running() == {}
+
+
+async def test_exit_status_0_after_sigterm_is_no_success(site: Site):
+    shop = Shop(site)
+    shop.backend.polite = False
+    job = await shop.run(length=HOUR, retries=3)
+    shop.backend.now = NOW + HOUR
+    shop.backend.end(shop.attempt(job).id, "succeeded", 0)
+    await shop.tick(NOW + HOUR)
+    assert (shop.job(job).outcome, shop.job(job).reason) == ("failed", "time_limit")
+
+
+async def test_a_cancelled_job_gets_its_grace_and_ends_cancelled(site: Site):
+    shop = Shop(site)
+    shop.backend.polite = False
+    job = await shop.run()
+    cancel(site, job.id, actor=eve, now=NOW + MINUTE)
+    await shop.tick(NOW + MINUTE)
+    assert shop.job(job).state() == "stopping"
+    assert shop.backend.times[shop.attempt(job).id] == (NOW + MINUTE, NOW + MINUTE + GRACE)
+    await shop.tick(NOW + MINUTE + GRACE)
+    assert (shop.job(job).outcome, shop.job(job).reason) == ("cancelled", "cancelled")
+
+
+async def test_a_booking_takes_the_units_of_a_job_which_goes_on_afterwards(site: Site):
+    shop = Shop(site)
+    job = await shop.run(units=2, workers=3, length=8 * HOUR)
+    taken = book(site, BookingRequest("gpu", start=NOW + HOUR, duration=HOUR, units=4), actor=ann, now=NOW + MINUTE)
+    attempt = shop.attempt(job)
+    assert (attempt.kill_at, attempt.stop_reason) == (taken.start, "preempted")
+    await shop.tick(NOW + MINUTE)
+    assert shop.backend.times[attempt.id] == (taken.start - GRACE, taken.start)
+    await shop.tick(taken.start)
+    again = shop.job(job)
+    assert (again.state(), again.front, again.faults, again.failures) == ("queued", True, 0, 0)
+    assert units_held(site) == {} and violations(site.engine) == []
+    await shop.tick(taken.end)
     assert shop.job(job).state() == "starting"
