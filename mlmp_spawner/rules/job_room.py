@@ -109,10 +109,10 @@ class Line:
         return min(self.free[bisect_right(self.at, start) - 1 : bisect_left(self.at, end)])
 
     def held_until(self, start: int, end: int, units: int) -> int:
-        """Till when ``units`` are free of what is held, from ``start`` on and till ``end`` at most."""
+        """Till when ``units`` are free of what is held, where they are free at ``start``; till ``end`` at most."""
         for n in range(bisect_right(self.at, start) - 1, bisect_left(self.at, end)):
             if self.held[n] < units:
-                return max(start, self.at[n])
+                return self.at[n]
         return end
 
 

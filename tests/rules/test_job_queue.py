@@ -110,8 +110,9 @@ def test_workers_stay_together_where_they_can():
 
 
 def test_workers_are_spread_over_as_few_nodes_as_can_be():
-    boards = [board("a", 2), board("b", 3), board("c", 4)]
-    assert look([job("j", workers=6)], boards).starts[0].nodes == ("a", "a", "c", "c", "c", "c")
+    boards = [board("a", 1), board("b", 2), board("c", 4)]
+    assert look([job("j", workers=6)], boards).starts[0].nodes == ("b", "b", "c", "c", "c", "c")
+    assert look([job("j", workers=3)], [board("a", 2), board("b", 2)]).starts[0].nodes == ("a", "a", "b")
 
 
 def test_workers_start_together_or_not_at_all():
@@ -146,7 +147,8 @@ def test_within_an_owner_who_was_sent_away_goes_first_then_priority_then_the_old
 
 
 def test_what_starts_counts_at_once_so_that_three_groups_share_evenly():
-    waiting = [job(f"{group}{n}", group, group=group, queued_at=n) for group in "xyz" for n in range(9)]
+    # Who asked first has all of them first in line, which gets nobody more.
+    waiting = [job(f"{group}{n}", group, group=group, queued_at=ord(group)) for group in "xyz" for n in range(9)]
     names = started(look(waiting, [board("a", 6)]))
     assert sorted(name[0] for name in names) == ["x", "x", "y", "y", "z", "z"]
 
@@ -177,6 +179,27 @@ def test_nobody_is_started_to_be_sent_away_for_another_job():
     assert started(decision) == []
 
 
+def test_who_waits_for_what_has_just_started_is_told_that_it_is_in_use():
+    decision = look([job("j", queued_at=1), job("k", queued_at=2)], [board("a", 1)])
+    assert decision.outlook == {"k": Outlook(NOW + 2 * HOUR + MINUTE, Why("in_use"))}
+
+
+def test_jobs_that_are_alike_are_planned_together_where_there_is_room():
+    waiting = [job(name, queued_at=n) for n, name in enumerate("jkl")]
+    decision = look(waiting, [board("a", 2, (2, 0, 1))])
+    assert [one.start for one in decision.outlook.values()] == [NOW + HOUR, NOW + HOUR, NOW + 3 * HOUR + MINUTE]
+
+
+def test_a_shorter_job_starts_where_a_longer_one_does_not_fit():
+    waiting = [
+        job("long", preemptible=False, queued_at=1),
+        job("short", preemptible=False, length=HOUR // 2, queued_at=2),
+    ]
+    shares = Shares()
+    for depth in (0, 9):
+        assert started(look(waiting, [board("a", 1, (1, 1, 4))], shares=shares, depth=depth)) == ["short"]
+
+
 def test_those_far_behind_start_where_they_can_and_are_told_how_many_go_first():
     waiting = [job(f"w{n}", "ann", units=2, queued_at=n) for n in range(5)]
     waiting += [job("k", "bob", units=2, queued_at=7), job("short", "bob", length=30 * MINUTE, queued_at=8)]
@@ -200,6 +223,15 @@ def test_a_quota_holds_over_what_runs_and_what_starts():
 def test_a_quota_of_one_person_is_in_nobody_elses_way():
     waiting = [job("j", queued_at=1), job("k", queued_at=2), job("m", "bob", queued_at=3)]
     assert started(look(waiting, [board("a", 2)], quotas={"ann": 1})) == ["j", "m"]
+
+
+def test_who_waits_for_a_quota_longer_than_for_room_keeps_nobody_who_is_alike_from_the_room():
+    waiting = [job("j", queued_at=1), job("k", "bob", queued_at=2)]
+    running = [Running("ann", "", 1, NOW + 5 * HOUR)]
+    decision = look(
+        waiting, [board("a", 1, (1, 0, 1))], running=running, quotas={"ann": 1}, shares=Shares(users={"bob": 1e9})
+    )
+    assert [one.start for one in decision.outlook.values()] == [NOW + 5 * HOUR, NOW + HOUR]
 
 
 def test_a_large_job_of_a_person_is_not_starved_by_the_small_ones_behind_it():
