@@ -16,7 +16,7 @@ from mlmp_spawner.client.job_code import Snapshot, too_large
 from mlmp_spawner.client.job_models import JobRecord
 from mlmp_spawner.client.problems import NotReachable
 from mlmp_spawner.client.transport import Transport
-from mlmp_spawner.errors import OverLimit, TooManyRequests, Unavailable
+from mlmp_spawner.errors import NotAllowed, OverLimit, TooManyRequests, Unavailable
 from mlmp_spawner.units import format_size
 
 T = TypeVar("T")
@@ -121,12 +121,15 @@ class JobApi:
         """The log of its last attempt and of those to come, as it is written, until the job is over. The job itself
         comes between, whenever it is seen to be in another state.
 
+        :raises NotAllowed: it is somebody else's.
         :raises NotReachable: the service has not answered for :data:`LONGEST_LOSS`.
         """
         told: tuple[object, ...] | None = None
         number = 0
         while True:
             job = self.get(id)
+            if not job.mine:
+                raise NotAllowed("This job is somebody else's: only its owner sees its log.")
             now = (job.state, len(job.attempts), job.why if job.state == "queued" else "")
             if now != told:
                 told = now
