@@ -22,7 +22,8 @@ _HUGE = 1e300  # beyond it the arithmetic of a plot overflows
 _TINY = 1e-300
 
 LOOKS = 8
-"""Colours there are; a line beyond them has the first ones again, with another dash."""
+DASHES = 3
+"""Colours and dashes there are. Together they tell 24 lines apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class Line:
 
     @property
     def dash(self) -> int:
-        """Its dash, from 0 (none)."""
-        return self.number // LOOKS
+        """Its dash, from 0 (none): neighbours differ by it too."""
+        return self.number % DASHES
 
 
 @dataclass(frozen=True, slots=True)

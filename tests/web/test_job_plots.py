@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -67,10 +68,11 @@ def test_the_sentence_says_where_it_is_now_and_how_far_it_went():
     assert drawn.summary == "loss. 0.5 at step 20, between 0.25 and 2.5"
 
 
-def test_compared_lines_differ_by_more_than_colour_once_colours_are_used_up():
+def test_compared_lines_differ_and_neighbours_by_more_than_colour():
     drawn = chart("loss", [Series(f"job {n}", [0, 1], [n, n], n) for n in range(20)])
     assert drawn is not None
     assert len({(line.look, line.dash) for line in drawn.lines}) == 20
+    assert all(one.dash != other.dash for one, other in pairwise(drawn.lines))
 
 
 def test_time_is_marked_as_people_say_it():
