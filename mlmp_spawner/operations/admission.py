@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, insert, select
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Conflict, Invalid, NotFound, NotNow, TooLate, Unavailable
 from mlmp_spawner.operations import booking, history, limits, planning
+from mlmp_spawner.operations.jobs import yielding
 from mlmp_spawner.operations.requests import BookingRequest, usable_profile
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.due import is_live
@@ -23,7 +24,7 @@ from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store import ssh_ways
 from mlmp_spawner.store.tables import unit_in_use
 from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
-from mlmp_spawner.units import MINUTE, SECOND, format_duration
+from mlmp_spawner.units import MINUTE, SECOND, format_duration, to_iso
 
 AFTER_RELEASE = 10 * SECOND
 """How long a server may take to end once its booking was released or lost."""
@@ -52,13 +53,27 @@ class Admission:
 
 
 class WaitingForUnits(Conflict):
-    """The units are booked, but a former server is still seen on them; ``owner`` is whose."""
+    """The units are booked, but a former server, or a job that makes way, is still seen on them; ``owner`` is whose.
+    ``until``: when the job is gone at the latest (ms UTC), None for a server."""
 
     code, title = "waiting_for_units", "Waiting for the units"
 
-    def __init__(self, owner: str) -> None:
-        super().__init__(f"Waiting for {owner}'s server to end.", owner=owner)
-        self.owner = owner
+    def __init__(self, owner: str, until: int | None = None, *, now: int = 0) -> None:
+        self.owner, self.until = owner, until
+        if until is None:
+            super().__init__(f"Waiting for {owner}'s server to end.", owner=owner)
+            return
+        length = format_duration(max(SECOND, until - now))
+        super().__init__(
+            f"Waiting for {owner}'s job to make way: it saves its work, for {length} at most.", owner=owner,
+            until=to_iso(until),
+        )  # fmt: skip
+
+    @property
+    def anonymous(self) -> str:
+        """The same without saying whose it is."""
+        what = "the former server to end" if self.until is None else "a job to make way"
+        return f"Waiting for {what}."
 
 
 def admit(site: Site, *, actor: Actor, server: str, options: StartOptions, now: int) -> Admission:
@@ -99,7 +114,7 @@ def _booked(site: Site, actor: Actor, server: str, options: StartOptions, now: i
         if options.reservation is None:
             return None
         named = store.find(connection, options.reservation)
-    if named is None or named.owner != actor.name:
+    if named is None or named.owner != actor.name or named.kind == "job":
         raise NotFound(f"You have no booking {options.reservation[:40]!r}.")
     state = named.state(now)
     if state == "active" and named.server != server:
@@ -180,7 +195,7 @@ def take_units(connection: Connection, site: Site, reservation: Reservation, nod
     free = [unit for unit in known if unit not in held]
     chosen = (mine + free)[: reservation.units]
     if len(chosen) < reservation.units:
-        raise WaitingForUnits(_former_owner(connection, [row.holder for row in rows if row.holder != reservation.id]))
+        raise _waiting(connection, [row.holder for row in rows if row.holder != reservation.id], now)
     extra = set(mine) - set(chosen)
     if extra:
         connection.execute(delete(unit_in_use).where(*here, table.unit.in_(extra)))
@@ -191,10 +206,14 @@ def take_units(connection: Connection, site: Site, reservation: Reservation, nod
     return tuple(unit for unit in known if unit in chosen)
 
 
-def _former_owner(connection: Connection, holders: list[str]) -> str:
+def _waiting(connection: Connection, holders: list[str], now: int) -> WaitingForUnits:
+    """For whom: of all that hold units there who is to be gone first."""
     former = [row for holder in holders if (row := store.find(connection, holder)) is not None]
-    former.sort(key=lambda row: row.end)
-    return former[0].owner if former else "the former user"
+    first = min(former, key=lambda row: row.end, default=None)
+    if first is None:
+        return WaitingForUnits("the former user")
+    until = yielding.gone_at(connection, first.id) if first.kind == "job" else None
+    return WaitingForUnits(first.owner, until, now=now)
 
 
 def started(site: Site, reservation_id: str, *, now: int) -> None:
@@ -214,7 +233,9 @@ def gone(site: Site, server_id: str, *, now: int) -> None:
             store.update_reservation(connection, reservation, stopped_at=now)
             history.record(connection, "stopped", actor="clock", at=now, reservation=reservation)
         holders = {server_id, *(reservation.id for reservation in live)}
-        connection.execute(delete(unit_in_use).where(unit_in_use.c.holder.in_(holders)))
+        # A job inside the booking may still run on them.
+        left = holders - yielding.held_inside(connection, holders)
+        connection.execute(delete(unit_in_use).where(unit_in_use.c.holder.in_(left)))
         ssh_ways.remove(connection, holders)
 
 

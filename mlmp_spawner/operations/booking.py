@@ -181,7 +181,7 @@ def _instead(drafted: Draft, alternative: Alternative) -> Draft:
 
 
 def _sentence(site: Site, view: View, new: Reservation, request: BookingRequest) -> str:
-    rooms = sorted((max(0, board.room(new.interval)) for board in view.boards), reverse=True)
+    rooms = sorted((max(0, board.for_bookings().room(new.interval)) for board in view.boards), reverse=True)
     title = site.catalog.profiles[new.profile].title
     on = request.node or ("any node" if len(view.boards) != 1 else view.boards[0].node)
     length = format_duration(new.interval.length)

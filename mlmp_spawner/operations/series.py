@@ -174,7 +174,7 @@ def clash(site: Site, wishes: Sequence[Wish], planned: Sequence[Planned], **data
     """That nothing is free on some days, which are named."""
     clashing = [(wish, one) for wish, one in zip(wishes, planned, strict=True) if one.plan is None]
     new = clashing[0][0].draft.reservation
-    most = max((max(0, board.room(wish.draft.reservation.interval)) for wish, one in clashing
+    most = max((max(0, board.for_bookings().room(wish.draft.reservation.interval)) for wish, one in clashing
                 for board in one.view.boards), default=0)  # fmt: skip
     title, length = site.catalog.profiles[new.profile].title, format_duration(new.interval.length)
     return NoCapacity(

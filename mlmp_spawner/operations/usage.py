@@ -2,7 +2,7 @@
 
 Everything is counted in unit-ms of what lies in the past. *Booked* is what the allocations took, to the millisecond.
 *Used* and *idle* are what was seen of running servers, in steps that count from their beginning; the rest of what was
-booked was *not started*.
+booked was *not started*. What *jobs* had is counted apart.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from mlmp_spawner.machine import SLOT
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import days
 from mlmp_spawner.rules.reservations import LONGEST, Interval
-from mlmp_spawner.store import reservations as store
-from mlmp_spawner.store.tables import allocation, capacity, outage, reservation, use
+from mlmp_spawner.store.tables import allocation, capacity, job_attempt, outage, reservation, use
 from mlmp_spawner.store.transaction import read
 from mlmp_spawner.units import DAY, MINUTE
 
@@ -40,14 +39,23 @@ _SLOT = 15 * MINUTE  # days begin at multiples of it, wherever one is
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Unit-ms: ``booked``, ``used`` (a server did something), ``idle`` (it ran and did nothing)."""
+    """Unit-ms: ``booked``, ``used`` (a server did something), ``idle`` (it ran and did nothing); apart from these
+    ``jobs``, which jobs had of the unbooked time."""
 
     booked: int = 0
     used: int = 0
     idle: int = 0
+    jobs: int = 0
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(self.booked + other.booked, self.used + other.used, self.idle + other.idle)
+        return Spent(
+            self.booked + other.booked, self.used + other.used, self.idle + other.idle, self.jobs + other.jobs
+        )
+
+    @property
+    def taken(self) -> int:
+        """Booked, or used by jobs."""
+        return self.booked + self.jobs
 
     @property
     def not_started(self) -> int:
@@ -109,7 +117,7 @@ def usage(
         units = _capacity(connection, window, resources)
         house = _sum(found.values()) if owner is None else _What(connection, window, resources, None).whole()
     rows = _grouped(found, groups or {}) if by == "group" else found
-    ordered = sorted(rows.items(), key=lambda item: (-item[1].booked, item[0]))
+    ordered = sorted(rows.items(), key=lambda item: (-item[1].taken, item[0]))
     return Usage(window, resources, ordered, _sum(found.values()), house, units, per_day)
 
 
@@ -158,14 +166,14 @@ class _What:
 
     def by(self, column: Any) -> dict[str, Spent]:
         """By a column of the booking."""
-        booked = self._allocations(column, self.spent, join=True).group_by(column)
+        taken = self._allocations(column, self.spent, join=True).group_by(column)
         seen = self._uses(column).group_by(column)
-        return self._joined(booked, seen)
+        return self._joined(taken, seen)
 
     def by_node(self) -> dict[str, Spent]:
         """By node."""
-        booked = self._allocations(allocation.c.node, self.spent).group_by(allocation.c.node)
-        return self._joined(booked, self._uses(use.c.node).group_by(use.c.node))
+        taken = self._allocations(allocation.c.node, self.spent).group_by(allocation.c.node)
+        return self._joined(taken, self._uses(use.c.node).group_by(use.c.node))
 
     def whole(self) -> Spent:
         """All of it."""
@@ -174,25 +182,30 @@ class _What:
     def by_day(self, zone: tzinfo) -> list[Day]:
         """Day by day: a booking counts in each day with its part of it."""
         edges = _edges(self.window, zone)
-        begun, over = self._amounts(self.start, edges), self._amounts(self.end, edges)
-        # Those that began before an edge give (edge - start), those that ended take (edge - end).
-        totals = [a - b for a, b in zip(begun, over, strict=True)]
+        totals, jobs = self._until(edges), self._until(edges, jobs=True)
         slot = (use.c.at - use.c.at % _SLOT).label("slot")
         seen = [Spent()] * (len(edges) - 1)
         for row in self.connection.execute(self._uses(slot).group_by(slot)):
             at = min(max(bisect_right(edges, row[0]) - 1, 0), len(seen) - 1)
             seen[at] = seen[at] + Spent(0, int(row.busy), int(row.watched) - int(row.busy))
         return [
-            Day(start, end, Spent(totals[n + 1] - totals[n], 0, 0) + seen[n])
+            Day(start, end, _apart(totals[n + 1] - totals[n], jobs[n + 1] - jobs[n]) + seen[n])
             for n, (start, end) in enumerate(pairwise(edges))
         ]
 
-    def _amounts(self, instant: ColumnElement[int], edges: list[int]) -> list[int]:
+    def _until(self, edges: list[int], *, jobs: bool = False) -> list[int]:
+        """What was taken until each edge. Those that began before it give (edge - start), those that ended take
+        (edge - end)."""
+        begun, over = self._amounts(self.start, edges, jobs=jobs), self._amounts(self.end, edges, jobs=jobs)
+        return [a - b for a, b in zip(begun, over, strict=True)]
+
+    def _amounts(self, instant: ColumnElement[int], edges: list[int], *, jobs: bool) -> list[int]:
         """For each edge the sum of units x (edge - instant) over the allocations whose instant is before it."""
         first = self.window.start % _SLOT
         slot = (instant + first - (instant + first) % _SLOT).label("slot")  # from the slot that the window begins in
         units = allocation.c.units
         query = self._allocations(slot, func.sum(units), func.sum(units * instant)).group_by(slot)
+        query = _of_jobs(query) if jobs else query
         inside = [edge - self.window.start for edge in edges[1:]]
         counts, moments = [0] * len(inside), [0] * len(inside)
         for row in self.connection.execute(query):
@@ -218,14 +231,25 @@ class _What:
         return query if self.owner is None else query.where(self._mine())
 
     def _mine(self) -> ColumnElement[bool]:
-        return store.owned_by(self.owner or "") & (reservation.c.end > self.window.start)
+        mine = (reservation.c.owner == self.owner) & reservation.c.owner_id.is_not(None)
+        return mine & (reservation.c.end > self.window.start)
 
-    def _joined(self, booked: Select[Any], seen: Select[Any]) -> dict[str, Spent]:
-        found = {row[0]: Spent(int(row[1])) for row in self.connection.execute(booked)}
+    def _joined(self, taken: Select[Any], seen: Select[Any]) -> dict[str, Spent]:
+        jobs = {row[0]: int(row[1]) for row in self.connection.execute(_of_jobs(taken))}
+        found = {row[0]: _apart(int(row[1]), jobs.get(row[0], 0)) for row in self.connection.execute(taken)}
         for row in self.connection.execute(seen):
             used = Spent(0, int(row.busy), int(row.watched) - int(row.busy))
             found[row[0]] = found.get(row[0], Spent()) + used
         return found
+
+
+def _of_jobs(query: Select[Any]) -> Select[Any]:
+    """Of a query on allocations those that jobs had."""
+    return query.where(allocation.c.reservation.in_(select(job_attempt.c.reservation)))
+
+
+def _apart(taken: int, jobs: int) -> Spent:
+    return Spent(booked=taken - jobs, jobs=jobs)
 
 
 def _edges(window: Interval, zone: tzinfo) -> list[int]:

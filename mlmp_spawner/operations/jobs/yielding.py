@@ -33,9 +33,20 @@ def cut(connection: Connection, reservation_ids: Iterable[str], at: int, now: in
 def end_inside(connection: Connection, booking: Reservation, at: int, now: int) -> None:
     """Ends the jobs inside a booking that is shortened to ``at`` (ms UTC): before its own allocations are, since
     theirs lie within them."""
-    children = select(reservation.c.id).where(reservation.c.parent == booking.id)
-    for found in _holding(connection, connection.execute(children).scalars().all(), at=max(at, now)):
+    for found in _holding(connection, _inside(connection, booking), at=max(at, now)):
         _end(connection, found, max(at, now), now, "time_limit")
+
+
+def drop_inside(connection: Connection, booking: Reservation, now: int) -> None:
+    """Ends the jobs inside a booking that leaves its place, and deletes what they held there: nothing of it stays."""
+    end_inside(connection, booking, now, now)
+    for found in _inside(connection, booking):
+        reservations.delete_allocations(connection, found)
+
+
+def _inside(connection: Connection, booking: Reservation) -> list[str]:
+    mine = (reservation.c.parent == booking.id, reservation.c.kind == "job")
+    return list(connection.execute(select(reservation.c.id).where(*mine)).scalars())
 
 
 def lose(connection: Connection, reservation_id: str, now: int) -> None:
@@ -51,11 +62,30 @@ def preemptible(connection: Connection) -> set[str]:
     return set(connection.execute(query.where(*mine)).scalars())
 
 
+def gone_at(connection: Connection, reservation_id: str) -> int | None:
+    """When nothing is left of the attempt that holds this (ms UTC); None where none is under way."""
+    a = job_attempt.c
+    mine = (a.reservation == reservation_id, a.ended_at.is_(None))
+    return connection.execute(select(a.kill_at).where(*mine)).scalar()
+
+
 def held_inside(connection: Connection, booking_ids: Iterable[str]) -> set[str]:
     """Those of these bookings inside which a job may still run, on the physical units of the booking."""
     mine = (reservation.c.parent.in_(sorted(booking_ids)), job_attempt.c.ended_at.is_(None))
     query = select(reservation.c.parent).join(job_attempt, job_attempt.c.reservation == reservation.c.id).where(*mine)
     return set(connection.execute(query).scalars())
+
+
+def has_inside(connection: Connection, booking_id: str) -> bool:
+    """Whether a job was ever to run inside a booking."""
+    return connection.execute(select(job.c.id).where(job.c.inside == booking_id).limit(1)).first() is not None
+
+
+def held_by_jobs(connection: Connection, holders: Iterable[str]) -> set[str]:
+    """Those of these holders of physical units that are jobs', or bookings inside which a job may still run."""
+    ids = sorted(holders)
+    jobs = connection.execute(select(reservation.c.id).where(reservation.c.id.in_(ids), reservation.c.kind == "job"))
+    return set(jobs.scalars()) | held_inside(connection, ids)
 
 
 def _holding(
