@@ -64,4 +64,4 @@ def test_of_much_the_end_is_read(files: JobFiles, monkeypatch: pytest.MonkeyPatc
 def test_a_file_of_the_most_that_is_read_is_read(files: JobFiles) -> None:
     line = '{"at": 1, "step": 1, "values": {"a": 1, "b": 2, "c": 3}}\n'
     files.metrics("a-1").write_text(line * (MOST_READ // len(line) + 10))
-    assert len(measured(files, ["a-1"], MANIFEST)["c"].values) == MOST_POINTS
+    assert len(measured(files, ["a-1"], MANIFEST)["c"].values) <= MOST_POINTS

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlmp_spawner.rules import job_metrics
 from mlmp_spawner.rules.job_metrics import (
     LONGEST_LINE,
     MOST_LINES,
@@ -48,7 +49,6 @@ class TestPatterns:
             ("(?P<a>" + "x" * 1000 + ")", "has 1007 characters; at most 1000"),
             ("(?P<a>a.{200}b)", "too large"),
             (r"(?P<a>\pL{500})", "too large"),
-            ("(?P<a>.)(?P<a>.)", "not a pattern of RE2"),
         ],
     )
     def test_one_that_can_not_be_used_is_refused_with_the_reason(self, pattern: str, told: str) -> None:
@@ -57,10 +57,8 @@ class TestPatterns:
 
     @given(st.text(max_size=40) | st.text("ab(?P<>)*+{1}[]^$.|\\dw", max_size=40))
     def test_whatever_is_written_compiles_or_is_refused(self, pattern: str) -> None:
-        try:
+        with suppress(ValueError):
             compile_pattern(pattern)
-        except ValueError:
-            pass
 
 
 class TestLogs:
@@ -94,14 +92,14 @@ class TestLogs:
     def test_of_a_long_log_the_end_is_read(self) -> None:
         log = b"".join(b"l=%d\n" % n for n in range(MOST_LINES + 1000))
         found = from_log(log, ["l=(?P<l>[0-9]+)"])["l"]
-        assert (found.values[0], found.values[-1], len(found.values)) == (1000, MOST_LINES + 999, MOST_POINTS)
+        assert (found.values[0], found.values[-1]) == (1000, MOST_LINES + 999)
+        assert MOST_POINTS - 10 < len(found.values) <= MOST_POINTS
 
-    def test_for_a_slow_pattern_less_is_read(self) -> None:
-        random.seed(5)
-        noise = bytes(random.choice(b"ab") for _ in range(1000)) + b"\n"
-        log = b"l=1\n" + noise * 10_000 + b"l=2\n"
-        found = from_log(log, ["l=(?P<l>[0-9])|a[ab]{400}c"])
-        assert found["l"].values == (2,)
+    def test_for_a_slow_pattern_less_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(job_metrics, "MOST_WORK", 100_000)
+        log = b"l=1\n" + b"ab" * 500 + b"\nl=2\n"
+        assert from_log(log, ["l=(?P<l>[0-9])"])["l"].values == (1, 2)
+        assert from_log(log, ["l=(?P<l>[0-9])|a[ab]{400}c"])["l"].values == (2,)
 
     @given(st.binary(max_size=300))
     def test_whatever_is_printed_is_read(self, log: bytes) -> None:
@@ -205,4 +203,4 @@ class TestJobs:
 
     def test_together_they_are_no_more_points_than_one(self) -> None:
         parts = [{"a": series(list(range(n * 900, n * 900 + 900)), [0.0] * 900)} for n in range(5)]
-        assert len(joined(parts)["a"].values) == MOST_POINTS
+        assert len(joined(parts)["a"].values) <= MOST_POINTS
