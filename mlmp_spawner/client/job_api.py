@@ -16,7 +16,7 @@ from mlmp_spawner.client.job_code import Snapshot, too_large
 from mlmp_spawner.client.job_models import JobRecord
 from mlmp_spawner.client.problems import NotReachable
 from mlmp_spawner.client.transport import Transport
-from mlmp_spawner.errors import NotAllowed, OverLimit, TooManyRequests, Unavailable
+from mlmp_spawner.errors import Invalid, NotAllowed, OverLimit, TooManyRequests, Unavailable
 from mlmp_spawner.units import format_size
 
 T = TypeVar("T")
@@ -29,6 +29,9 @@ PART = 1 << 20
 
 LONGEST_LOSS = 300.0
 """Seconds for which a log is followed though the service does not answer."""
+
+AWAY = (NotReachable, Unavailable, TooManyRequests)
+"""What a service raises that restarts, or is busy."""
 
 STEP = 1.0
 """Seconds between two looks at a job that waits, and between two tries to reach the service."""
@@ -47,7 +50,7 @@ class JobApi:
 
         :raises Invalid: with every mistake in it. :raises OverLimit, NotAllowed: it would be refused.
         """
-        body = {"manifest": manifest}
+        body = _sendable({"manifest": manifest})
         found = self._http.json("POST", "jobs", query={"dry_run": 1}, body=body, repeatable=True)
         return self._parse(_manifest, found)
 
@@ -72,7 +75,7 @@ class JobApi:
         :param code: the SHA-256 of a snapshot that was kept. :param secrets: values of those that the manifest names.
         :raises Invalid, NotAllowed, OverLimit: as the service says.
         """
-        body = {"manifest": manifest, "code": code, "secrets": dict(secrets), **more}
+        body = _sendable({"manifest": manifest, "code": code, "secrets": dict(secrets), **more})
         headers = {"Idempotency-Key": str(uuid.uuid4())}  # so that repeating it submits once
         return self._job("POST", "jobs", body=body, headers=headers, repeatable=True)
 
@@ -127,7 +130,7 @@ class JobApi:
         told: tuple[object, ...] | None = None
         number = 0
         while True:
-            job = self.get(id)
+            job = self.patiently(lambda: self.get(id))
             if not job.mine:
                 raise NotAllowed("This job is somebody else's: only its owner sees its log.")
             now = (job.state, len(job.attempts), job.why if job.state == "queued" else "")
@@ -145,6 +148,18 @@ class JobApi:
             if not following:
                 self._sleep(STEP)
 
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` answers, asked again for :data:`LONGEST_LOSS` where the service does not answer: whoever waits
+        for hours waits over a restart too."""
+        began = time.monotonic()
+        while True:
+            try:
+                return ask()
+            except AWAY:
+                if time.monotonic() - began > LONGEST_LOSS:
+                    raise
+            self._sleep(STEP)
+
     def _stream(self, id: str, attempt: int, start: int) -> Iterator[str]:
         """The log of one attempt until its end, over as many connections as that takes."""
         heard = time.monotonic()
@@ -159,7 +174,7 @@ class JobApi:
                         part = self._parse(lambda text: _part(json.loads(text)), event.data)
                         start = part["end"]
                         yield part["text"]
-            except (NotReachable, Unavailable, TooManyRequests):
+            except AWAY:
                 if time.monotonic() - heard > LONGEST_LOSS:
                     raise
             self._sleep(STEP)
@@ -172,6 +187,15 @@ class JobApi:
 def _path(id: str) -> str:
     """The path of a job; whatever was typed stays one component."""
     return f"jobs/{quote(id, safe='').replace('.', '%2E')}"
+
+
+def _sendable(body: dict[str, Any]) -> dict[str, Any]:
+    """:raises Invalid: JSON can't say it: no number, no text, or something else altogether."""
+    try:
+        json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"This can't be sent: {error}") from None
+    return body
 
 
 def _manifest(body: Any) -> dict[str, Any]:

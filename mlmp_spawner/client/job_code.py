@@ -100,6 +100,10 @@ def scan(folder: Path) -> Found:
         raise NotFound(f"There is no folder {str(folder)!r}.")
     look = _Look(root)
     entries = tuple(sorted(look.walk(""), key=lambda one: one.name))
+    if look.stay:
+        names = ", ".join(look.stay[:5]) + (", …" if len(look.stay) > 5 else "")
+        look.left_out.insert(0, f"folders of your home ({names}): they stay where they are; code with folders wants "
+                             f"a folder of its own, or {IGNORE_FILE} here")  # fmt: skip
     found = Found(root, entries, tuple(look.left_out))
     total = sum(one.size for one in entries)
     if total > LIMIT_UNPACKED:
@@ -149,6 +153,7 @@ class _Look:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.left_out: list[str] = []
+        self.stay: list[str] = []
         self._count = 0
         self._home = root == Path.home().resolve()
         own = _lines(root / IGNORE_FILE)
@@ -187,7 +192,7 @@ class _Look:
 
     def _folder(self, name: str, item: os.DirEntry[str]) -> Iterator[Entry]:
         if not self._folders:
-            self.left_out.append(f"{name}/: folders of your home stay where they are")
+            self.stay.append(name)
         elif any(os.path.lexists(os.path.join(item.path, sign)) for sign in ENVIRONMENTS):
             self.left_out.append(f"{name}/: an environment of installed packages")
         else:

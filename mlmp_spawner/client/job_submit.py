@@ -35,14 +35,15 @@ def program(
     :param code: the folder that it needs; None: the current one where it is in there, else the script's own.
     :raises NotFound: there is no such file. :raises Invalid: it is not in that folder.
     """
-    path = Path(os.path.abspath(Path(script).expanduser()))
+    path = Path(script).expanduser()
     if not path.is_file():
         raise NotFound(
             f"There is no file {os.fspath(script)!r}.",
             hint="A program that is installed where the job runs: mlmp job run … --command -- PROGRAM ARGUMENTS",
         )
-    here = Path.cwd()
-    folder = Path(os.path.abspath(code.expanduser())) if code else here if here in path.parents else path.parent
+    path = path.parent.resolve() / path.name  # the script itself may be a link
+    here = Path.cwd().resolve()
+    folder = code.expanduser().resolve() if code else here if here in path.parents else path.parent
     if folder not in path.parents:
         raise Invalid(f"{os.fspath(script)!r} is not in {folder}, whose files are sent with the job.")
     name = path.relative_to(folder).as_posix()

@@ -21,6 +21,7 @@ import functools
 import os
 import time
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,8 @@ def submit(
     """
     client = client or _client(config.load())
     work = _work(script, arguments, code, secrets or {}, {"profile": profile, **manifest})
-    return Job(client, job_submit.submit(client.jobs, work))
+    sha256 = job_submit.send_code(client.jobs, work, note=_warn)
+    return Job(client, client.jobs.submit(work.manifest, code=sha256, secrets=work.secrets))
 
 
 def map(
@@ -160,7 +162,7 @@ def map(
     works = [_one_of_many(script, one, place, **settings) for place, one in enumerate(parameters, 1)]
     if not works:
         return []
-    sha256 = job_submit.send_code(client.jobs, works[0])
+    sha256 = job_submit.send_code(client.jobs, works[0], note=_warn)
     batch = uuid.uuid4().hex[:16]
     made: list[Job] = []
     for place, work in enumerate(works):
@@ -210,8 +212,14 @@ def _look_at(waiting: list[Job]) -> list[Job]:
     still: set[str] = set()
     if len(waiting) > FEW:
         client = waiting[0].client
-        still = {one.id for one in client.jobs.list(owner=client.me().name, state="open")}
-    return [job for job in waiting if job.id in still or not job.refresh().ended]
+        still = client.jobs.patiently(
+            lambda: {one.id for one in client.jobs.list(owner=client.me().name, state="open")}
+        )
+    return [job for job in waiting if job.id in still or not job.client.jobs.patiently(job.refresh).ended]
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=4)  # at the caller's line
 
 
 def _work(

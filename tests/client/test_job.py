@@ -148,11 +148,11 @@ def test_an_upload_that_is_lost_is_sent_again_whole(mlmp: CommandLine, server: S
 
 def test_a_notebook_has_parameters(mlmp: CommandLine, service: StandIn) -> None:
     Path("study.ipynb").write_text("{}")
-    said = ("--parameter", "epochs=20", "--parameter", "name=a b", "--parameter", "on=true")
+    said = ("--parameter", "epochs=20", "--parameter", "name=a b", "--parameter", "on=true", "--parameter", "no=NaN")
     assert mlmp("job", "run", "study.ipynb", "--profile", "gpu", *said).status == 0
     manifest = submitted(service)["manifest"]
     assert manifest["notebook"] == "study.ipynb"
-    assert manifest["parameters"] == {"epochs": 20, "name": "a b", "on": True}
+    assert manifest["parameters"] == {"epochs": 20, "name": "a b", "on": True, "no": "NaN"}
     assert mlmp("job", "run", "study.ipynb", "x", "--profile", "gpu").status == 2
 
 
@@ -163,6 +163,27 @@ def test_an_installed_program_needs_no_code(mlmp: CommandLine, service: StandIn)
     assert body["manifest"]["command"] == ["python", "-m", "train", "--name", "x"]
     assert body["code"] is None
     assert not [asked for asked in service.asked if asked.method in ("HEAD", "PUT")]
+
+
+def test_a_script_in_the_home_is_sent_without_the_folders_beside_it(
+    mlmp: CommandLine, service: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "train.py").write_text("1")
+    ran = mlmp("job", "run", "train.py", "--profile", "gpu")
+    assert ran.status == 0, ran.err
+    assert sent(service) == {"train.py": b"1"}
+    assert "left out: folders of your home (code)" in ran.err
+
+
+def test_a_home_that_is_a_link_is_the_same_home(
+    mlmp: CommandLine, service: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home.parent / "link").symlink_to(home)
+    monkeypatch.setenv("HOME", str(home.parent / "link"))
+    mlmp.environment["HOME"] = str(home.parent / "link")
+    assert mlmp("job", "run", "~/code/train.py", "--profile", "gpu", "--code", str(home / "code")).status == 0
+    assert submitted(service)["manifest"]["script"] == "train.py"
 
 
 def test_a_script_elsewhere_is_sent_with_its_own_folder(mlmp: CommandLine, service: StandIn, home: Path) -> None:
@@ -192,6 +213,8 @@ def test_json_is_the_job(mlmp: CommandLine, service: StandIn) -> None:
         (("train.py", "--profile", "gpu", "--metric", "runs"), "tensorboard=DIR"),
         (("train.py", "--profile", "gpu", "--parameter", "x"), "NAME=VALUE"),
         (("train.py", "--profile", "gpu", "--hours", "0"), "--hours"),
+        (("train.py", "--profile", "gpu", "--hours", "nan"), "can't be sent"),
+        (("train.py", "--profile", "gpu", "\udcff"), "can't be sent"),
         (("train.py", "--profile", "gpu", "--code", "/etc"), "not in /etc"),
     ],
 )
@@ -302,7 +325,8 @@ def test_a_lost_connection_goes_on_where_it_was(mlmp: CommandLine, service: Stan
         asked.append(one.query["start"])
         return answers.pop(0)
 
-    service.on[f"GET {ONE}"] = [Answer(200, job()), Answer(200, ended_job())]
+    gone = Answer(404, "<html>404 : Not Found</html>", {"Content-Type": "text/html"})  # as the hub without a service
+    service.on[f"GET {ONE}"] = [Answer(200, job()), gone, Answer(200, job()), gone, Answer(200, ended_job())]
     service.on[STREAM] = next_one
     ran = mlmp("job", "logs", "-f", ID)
     assert (ran.status, ran.out) == (0, "ä1\nbc\n")

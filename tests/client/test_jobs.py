@@ -110,6 +110,17 @@ def test_a_map_that_is_refused_half_way_names_what_was_submitted(
     assert told.value.hint == f"2 of 3 were submitted: {ID}1, {ID}2"
 
 
+def test_what_is_left_out_of_the_code_is_warned_of(client: Client, made: list[dict[str, Any]], code: Path) -> None:
+    (code / "link").symlink_to("/etc")
+    with pytest.warns(UserWarning, match="left out: link: a link to /etc") as told:
+        jobs.submit("train.py", profile="gpu", client=client)
+    with pytest.warns(UserWarning, match="left out: link: a link to /etc") as told_too:
+        jobs.map("train.py", [[1]], profile="gpu", client=client)
+    assert [Path(one.filename).name for one in (*told, *told_too)] == ["test_jobs.py", "test_jobs.py"]
+    with pytest.raises(Invalid, match="can't be sent"):
+        jobs.submit("train.py", profile="gpu", outputs=Path("x"), client=client)
+
+
 def test_waiting_for_many_asks_for_the_list(client: Client, server: StandIn, made: list[dict[str, Any]]) -> None:
     many = jobs.map("train.py", [[number] for number in range(6)], profile="gpu", client=client)
     lists = [many, many[:1], []]
@@ -124,8 +135,10 @@ def test_waiting_for_many_asks_for_the_list(client: Client, server: StandIn, mad
         server.on[f"GET jobs/{one.id}"] = Answer(
             200, ended_job("failed" if one is many[3] else "succeeded", id=one.id)
         )
+    gone = Answer(404, "<html>404</html>", {"Content-Type": "text/html"})  # as the hub while the service restarts
+    server.on[f"GET jobs/{many[5].id}"] = [gone, Answer(200, ended_job(id=many[5].id))]
     assert [one.succeeded for one in jobs.wait(many)] == [True, True, True, False, True, True]
-    assert all(server.times("GET", f"jobs/{one.id}") == 1 for one in many)
+    assert [server.times("GET", f"jobs/{one.id}") for one in many] == [1, 1, 1, 1, 1, 2]
 
 
 def test_a_wait_that_takes_too_long_says_for_what(client: Client, server: StandIn) -> None:

@@ -220,9 +220,11 @@ def _pairs(option: str, texts: Iterable[str]) -> Iterable[tuple[str, str]]:
 def _value(text: str) -> Any:
     """A number, true, false, null, a list or mapping as JSON has them; anything else is text."""
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        json.dumps(found, allow_nan=False)
     except (ValueError, RecursionError):
         return text
+    return found
 
 
 def _metric(text: str) -> dict[str, str]:
