@@ -13,8 +13,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Conflict, Invalid, NotFound, NotNow, TooLate, Unavailable
-from mlmp_spawner.operations import booking, history, limits, planning
-from mlmp_spawner.operations.jobs import yielding
+from mlmp_spawner.operations import booking, history, limits, planning, yielding
 from mlmp_spawner.operations.requests import BookingRequest, usable_profile
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.due import is_live

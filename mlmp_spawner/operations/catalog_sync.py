@@ -15,9 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from mlmp_spawner.errors import Changed
-from mlmp_spawner.operations import history, planning
+from mlmp_spawner.operations import history, planning, yielding
 from mlmp_spawner.operations.changes import give_back
-from mlmp_spawner.operations.jobs import yielding
 from mlmp_spawner.operations.relocating import Lost, relocate
 from mlmp_spawner.operations.requests import HORIZON
 from mlmp_spawner.operations.site import CLOCK, Site

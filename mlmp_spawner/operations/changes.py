@@ -20,9 +20,8 @@ from mlmp_spawner.errors import (
     TooLate,
     Unavailable,
 )
-from mlmp_spawner.operations import history, limits, planning
+from mlmp_spawner.operations import history, limits, planning, yielding
 from mlmp_spawner.operations.booking import ATTEMPTS, no_capacity
-from mlmp_spawner.operations.jobs import yielding
 from mlmp_spawner.operations.requests import LATE, BookingRequest, Draft, usable_image
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.due import is_live

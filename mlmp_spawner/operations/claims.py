@@ -11,9 +11,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from mlmp_spawner.errors import Changed
-from mlmp_spawner.operations import history, offers
+from mlmp_spawner.operations import history, offers, yielding
 from mlmp_spawner.operations.changes import give_back
-from mlmp_spawner.operations.jobs import yielding
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.due import (
     Action,

@@ -17,9 +17,8 @@ from sqlalchemy import delete, select
 
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import MLMPError, Unavailable
-from mlmp_spawner.operations import admission, history, waitlist
+from mlmp_spawner.operations import admission, history, waitlist, yielding
 from mlmp_spawner.operations.claims import claim
-from mlmp_spawner.operations.jobs import yielding
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.due import Action, IdleRelease, IdleWarn, Stop, due, next_due
 from mlmp_spawner.rules.reservations import Reservation

@@ -18,9 +18,8 @@ from typing import Literal
 from sqlalchemy import Connection, select
 
 from mlmp_spawner.errors import Changed, Invalid, NotAllowed, NotFound, Unavailable
-from mlmp_spawner.operations import history
+from mlmp_spawner.operations import history, yielding
 from mlmp_spawner.operations.booking import ATTEMPTS
-from mlmp_spawner.operations.jobs import yielding
 from mlmp_spawner.operations.relocating import Outcome, relocate
 from mlmp_spawner.operations.requests import LATE
 from mlmp_spawner.operations.site import Actor, Site, new_id

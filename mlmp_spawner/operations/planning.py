@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, or_
 
-from mlmp_spawner.operations import history
-from mlmp_spawner.operations.jobs import yielding
+from mlmp_spawner.operations import history, yielding
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.placement import Board, Move, Plan, Taken, Wanted, place
 from mlmp_spawner.rules.reservations import Allocation, Interval, Reservation, continues

@@ -7,8 +7,7 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from mlmp_spawner.operations import history, planning
-from mlmp_spawner.operations.jobs import yielding
+from mlmp_spawner.operations import history, planning, yielding
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.placement import Wanted, place
 from mlmp_spawner.rules.reservations import Interval, Reservation

@@ -15,13 +15,12 @@ from sqlalchemy import select, update
 from mlmp_spawner import processes
 from mlmp_spawner.activity import UnitUse
 from mlmp_spawner.errors import Conflict, NotFound
-from mlmp_spawner.operations import calendar, catalog_sync, history, people
+from mlmp_spawner.operations import calendar, catalog_sync, history, people, yielding
 from mlmp_spawner.operations.admission import StartOptions, WaitingForUnits, admit, gone
 from mlmp_spawner.operations.availability import availability, longest_end, offer
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import Changes, cancel, change, extend, get
 from mlmp_spawner.operations.clock import START_GRACE
-from mlmp_spawner.operations.jobs import yielding
 from mlmp_spawner.operations.listing import job_behind, listing, stops, used, used_by_all
 from mlmp_spawner.operations.outages import Wanted, set_outages
 from mlmp_spawner.operations.requests import BookingRequest
