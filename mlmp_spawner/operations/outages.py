@@ -1,8 +1,9 @@
 """Maintenance and drain: times at which a node takes no bookings, and what becomes of those that it has.
 
 New bookings into an outage are refused by the database. What has not begun is moved where it fits, else it waits with
-``waiting_reason: capacity_lost``; what has begun goes on, and its owner is told. Preemptible jobs end in time. What was
-is never rewritten: an outage that is over stays, one under way can be ended but not made to have begun at another time.
+``waiting_reason: capacity_lost``; what has begun goes on, and its owner is told; preemptible jobs end in time. What
+was is never rewritten: an outage that is over stays, one under way can be ended but not made to have begun at another
+time.
 
 Outages that the watch on a cluster's nodes opened (:mod:`.node_outages`) are shown among the others; here nobody
 changes them.
