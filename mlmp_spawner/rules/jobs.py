@@ -68,6 +68,14 @@ class Attempt:
         """What back-ends know it by: ``JOB-NUMBER``."""
         return f"{self.job}-{self.number}"
 
+    def state(self) -> Literal["starting", "running", "stopping", "ended"]:
+        """What it is doing, as far as is known."""
+        if self.ended_at is not None:
+            return "ended"
+        if self.stopping_at is not None:
+            return "stopping"
+        return "starting" if self.started_at is None else "running"
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -124,12 +132,7 @@ class Job:
         """What it is doing, as far as is known."""
         if self.ended_at is not None:
             return "ended"
-        attempt = self.live
-        if attempt is None:
-            return "queued"
-        if attempt.stopping_at is not None:
-            return "stopping"
-        return "starting" if attempt.started_at is None else "running"
+        return "queued" if self.live is None else self.live.state()
 
 
 @dataclass(frozen=True, slots=True)

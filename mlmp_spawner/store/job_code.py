@@ -5,7 +5,7 @@ Every function takes an open connection; who calls it decides on the transaction
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 
 from mlmp_spawner.store.tables import job, job_code
 
@@ -55,5 +55,5 @@ def unused(
     return [(row.owner, row.sha256, row.size) for row in connection.execute(query)]
 
 
-def _one(owner: str, sha256: str) -> tuple[object, object]:
+def _one(owner: str, sha256: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return job_code.c.owner == owner, job_code.c.sha256 == sha256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import httpx
@@ -15,6 +16,7 @@ from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW
 from tests.web.harness import PREFIX, TOKENS, PlayedImages, RunningApp
+from tests.web.job_parts import SLEEP, submit
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFZ/NjApOsAaTTRQGQiFxbHjDryfYzQkpSQ/Ust23aVj"
 
@@ -43,6 +45,8 @@ TEACHERS = ADMINS | {"instructor": "in"}
 SEERS = LET_IN | {"other": 403, "instructor": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 THEMSELVES = BOOKERS | {"owner's server": 403}  # what would outlive the server's token
 ITS_OWNER = THEMSELVES | dict.fromkeys(("other", "instructor", "admin", "hub admin"), 404)  # others see none of it
+
+ITS_READERS = SEERS | {"admin": 403, "hub admin": 403}  # nobody sees another's logs and files
 
 EXPECTED = {
     "GET me": LET_IN,
@@ -88,13 +92,30 @@ EXPECTED = {
     "DELETE ssh-keys/{id}": ITS_OWNER,
     "POST ssh-certificates": BOOKERS,
     "POST ssh-host-certificates": BOOKERS,
+    "GET jobs": LET_IN,
+    "POST jobs": BOOKERS,
+    "GET jobs/{id}": LET_IN,
+    "DELETE jobs/{id}": OWNERS,
+    "POST jobs/{id}/resubmit": OWNERS,
+    "GET jobs/{id}/manifest": SEERS,
+    "GET jobs/{id}/logs": ITS_READERS,
+    "GET jobs/{id}/logs/stream": ITS_READERS,
+    "GET jobs/{id}/metrics": ITS_READERS,
+    "GET jobs/{id}/code": ITS_READERS,
+    "PUT jobs/code/{sha256}": BOOKERS,
+    "HEAD jobs/code/{sha256}": BOOKERS,
     "GET health": ANYBODY,
     "GET metrics": ANYBODY,
     "GET openapi.json": ANYBODY,
     "GET docs": ANYBODY,
 }
 QUERIES = {"GET availability": {"profile": "gpu"}}
-NAMES = {"limits/{name}": "limits/user:ann", "nodes/{name}/outages": "nodes/gpu-a/outages"}
+NOTHING = hashlib.sha256(b"").hexdigest()
+NAMES = {
+    "limits/{name}": "limits/user:ann",
+    "nodes/{name}/outages": "nodes/gpu-a/outages",
+    "jobs/code/{sha256}": f"jobs/code/{NOTHING}",
+}
 BODIES = {
     "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
     "POST images/{name}/preload": {},
@@ -107,6 +128,7 @@ BODIES = {
     "POST ssh-certificates": {"public_key": PUBLIC_KEY},
     "POST ssh-host-certificates": {"public_key": PUBLIC_KEY},
     "PUT me/preferences": {},
+    "POST jobs": {"manifest": SLEEP},
 }
 
 #: The pages, by method and pattern. A stranger is sent to the login (302); a form of a stranger is refused.
@@ -180,6 +202,8 @@ def _address(path: str, booked: str, ann: httpx.Client) -> str:
         booked = ann.post("reservations", json=body).json()["series"]
     if path.startswith("ssh-keys/"):
         booked = ann.get("ssh-keys").json()["items"][0]["id"]
+    if path.startswith("jobs/{id}"):
+        booked = submit(ann, code=NOTHING)["id"]
     return NAMES.get(path, path).replace("{id}", booked)
 
 
@@ -243,6 +267,10 @@ def test_who_may(call: str, app: RunningApp, booked: str, ann: httpx.Client):
     method, path = call.split(" ")
     for name in ("ann", "ben", "root"):  # something to sign, for whoever may
         ssh_keys.add(app.site, name, PUBLIC_KEY, actor=Actor(name), now=NOW)
+    if path.startswith("jobs/"):  # and code to run from
+        for token in ("ann-token", "ben-token", "admin-token"):
+            with app.client(token) as client:
+                assert client.put(f"jobs/code/{NOTHING}").status_code == 201
     address = _address(path, booked, ann)
     for caller, token in CALLERS.items():
         with app.client(token) as client:

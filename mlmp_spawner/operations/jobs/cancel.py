@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection
 
 from mlmp_spawner.errors import Changed, TooLate, Unavailable
@@ -61,6 +63,6 @@ def _stop(connection: Connection, attempt: Attempt, grace: int, now: int) -> Non
 
 
 def _record(connection: Connection, action: str, job: Job, actor: Actor, now: int, message: str) -> None:
-    told = {"job": job.id, "outcome": "cancelled", "reason": "cancelled", "message": message}
+    told: dict[str, Any] = {"job": job.id, "outcome": "cancelled", "reason": "cancelled", "message": message}
     history.record(connection, action, actor=actor.name, at=now, owner=job.owner, **told)
     notices.write_of_job(connection, action, job, actor=actor.name, at=now, details=told)

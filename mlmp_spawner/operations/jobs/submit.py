@@ -98,7 +98,9 @@ def check(site: Site, asked: Submission, *, actor: Actor, now: int) -> Job:
         return new
 
 
-def resubmit(site: Site, job_id: str, *, files: JobFiles, actor: Actor, now: int) -> Job:
+def resubmit(
+    site: Site, job_id: str, *, files: JobFiles, actor: Actor, now: int, idempotency_key: str | None = None
+) -> Job:
     """Puts the same job into the queue once more, as a new one: same manifest, code and secrets.
 
     :raises NotFound, NotAllowed: there is no such job, or it is somebody else's.
@@ -110,7 +112,7 @@ def resubmit(site: Site, job_id: str, *, files: JobFiles, actor: Actor, now: int
         secrets = store.secrets_of(connection, job_id)
         groups = people.groups_of(connection, old.owner_id)
     asked = Submission(job_manifest.parse(old.manifest), old.code, secrets, old.owner, groups)
-    return submit(site, asked, files=files, actor=actor, now=now)
+    return submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key)
 
 
 def draft(

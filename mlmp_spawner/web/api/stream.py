@@ -17,9 +17,10 @@ from tornado.iostream import StreamClosedError
 from mlmp_spawner.operations import history, notices, people
 from mlmp_spawner.operations.history import Entry
 from mlmp_spawner.operations.notices import Notice
+from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.notices import kind_of
 from mlmp_spawner.rules.reservations import Reservation
-from mlmp_spawner.web import answers
+from mlmp_spawner.web import answers, job_answers
 from mlmp_spawner.web.api.notices import shown
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.feed import Change, Queue
@@ -29,14 +30,16 @@ from mlmp_spawner.web.times import ZONE_COOKIE, find_zone, said
 SLOW_READER = 30.0
 QUIET = {
     "announced", "warned", "offered", "idle_warned", "maintenance", "starting", "started", "stopping", "stopped",
-    "continued", "limits", "intruder", "intruder_stopped", "ssh_key_added", "ssh_key_removed",
+    "continued", "limits", "intruder", "intruder_stopped", "ssh_key_added", "ssh_key_removed", "job_submitted",
+    "job_cancelled",
 }  # fmt: skip
 """Actions that change nothing of what is free."""
 
 
 class StreamHandler(Handler):
-    """``GET stream``: events ``reservation`` (as the API shows it, with ``action``) and ``availability`` (the nodes to
-    look at again). It ends after a while, so that rights are checked anew; browsers open it again by themselves."""
+    """``GET stream``: events ``reservation`` and ``job`` (as the API shows them, with ``action``) and ``availability``
+    (the nodes to look at again). It ends after a while, so that rights are checked anew; browsers open it again by
+    themselves."""
 
     right = "access"
     route_name = "stream"
@@ -84,6 +87,8 @@ class StreamHandler(Handler):
             if change.entry.action not in QUIET:
                 look_again = True
                 nodes |= _nodes(change)
+            if change.job is not None:
+                text.append(self._job(change.entry, change.job))
             if change.reservation is not None:
                 text.append(self._event(change.entry, change.reservation, change.place))
                 text.append(await self._notice(change.entry, change.reservation))
@@ -101,6 +106,11 @@ class StreamHandler(Handler):
         data: dict[str, Any] = {"action": entry.action, **body.model_dump(mode="json")}
         number = f"id: {entry.id}\n" if entry.id else ""
         return f"{number}event: reservation\ndata: {json.dumps(data)}\n\n"
+
+    def _job(self, entry: Entry, found: Job) -> str:
+        body = job_answers.job(found, context=self.context, caller=self.me, now=self.context.now(), whole=False)
+        data: dict[str, Any] = {"action": entry.action, **body.model_dump(mode="json")}
+        return f"event: job\ndata: {json.dumps(data)}\n\n"
 
     async def _notice(self, entry: Entry, found: Reservation) -> str:
         """What the owner is told of it on the page; "" where that is nothing. Of what one did oneself one knows."""
@@ -133,7 +143,8 @@ TABLE: tuple[Route, ...] = (
     Route(
         "GET", "stream", "stream", "what changes, as it changes (server-sent events)", "access", None,
         handler=StreamHandler, media_type="text/event-stream",
-        description="Events `reservation` (as the API shows it, with `action`), `availability` (`nodes` to look at "
-        "again) and `notice` (what the caller is told). With a cookie, send the XSRF token as the argument `_xsrf`.",
+        description="Events `reservation` and `job` (as the API shows them, with `action`), `availability` (`nodes` "
+        "to look at again) and `notice` (what the caller is told). With a cookie, send the XSRF token as the argument "
+        "`_xsrf`.",
     ),
 )  # fmt: skip
