@@ -93,9 +93,9 @@ def _check_program(found: job_code.Found, normal: Mapping[str, Any]) -> None:
     name = normal.get("script") or normal.get("notebook")
     if name is None:
         return
-    inside = PurePosixPath(str(normal.get("directory") or ".")) / str(name)
-    if not found.has(str(inside)) and not found.has(str(name)):
+    inside = str(PurePosixPath(str(normal.get("directory") or ".")) / str(name))
+    if not found.has(inside):
         raise NotFound(
-            f"There is no {str(name)!r} among the code in {found.root}.",
+            f"There is no {inside!r} among the code in {found.root}.",
             hint=f"Is it named in {found.root / job_code.IGNORE_FILE}, or a link that leads elsewhere?",
         )

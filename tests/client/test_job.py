@@ -272,6 +272,23 @@ def test_submit_sends_the_manifest_as_it_is_written(mlmp: CommandLine, service: 
     assert submitted(service)["code"] is None
 
 
+def test_a_script_is_looked_for_in_the_working_directory_of_its_job(
+    mlmp: CommandLine, server: StandIn, service: StandIn
+) -> None:
+    normal = {"script": "train.py", "directory": "src"}
+    submit = server.on["POST jobs"]
+    assert callable(submit)
+    server.on["POST jobs"] = lambda asked: (
+        Answer(200, {"manifest": normal}) if "dry_run" in asked.query else submit(asked)
+    )
+    Path("job.yaml").write_text("script: train.py\ndirectory: src\n")
+    ran = mlmp("job", "submit", "job.yaml")
+    assert ran.status == 1 and "no 'src/train.py' among the code" in ran.err
+    Path("src").mkdir()
+    Path("src/train.py").write_text("")
+    assert mlmp("job", "submit", "job.yaml").status == 0
+
+
 def test_submit_takes_the_secrets_that_the_manifest_names_from_here(mlmp: CommandLine, service: StandIn) -> None:
     Path("job.yaml").write_text("script: train.py\nsecrets: [KEY]\n")
     assert "KEY" in mlmp("job", "submit", "job.yaml").err
