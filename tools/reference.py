@@ -95,6 +95,7 @@ PAGES = {
     "cli.md": commands,
     "configuration.md": settings,
     "catalog.md": schemas.catalog,
+    "job-manifest.md": schemas.job,
     "http-api.md": schemas.api,
     "helm.md": chart.page,
 }

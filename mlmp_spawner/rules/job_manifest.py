@@ -31,7 +31,7 @@ from mlmp_spawner.rules.job_values import (
 from mlmp_spawner.rules.mistakes import Mistake, mistakes, shown
 from mlmp_spawner.rules.values import AS_WRITTEN, Model, Name, Text
 from mlmp_spawner.rules.yaml_lines import Place, YamlPath, read_yaml
-from mlmp_spawner.units import HOUR, MINUTE, SECOND, format_size
+from mlmp_spawner.units import HOUR, MINUTE, SECOND, compact_duration, format_size
 
 LARGEST = 64 << 10
 """Bytes of a manifest."""
@@ -42,7 +42,6 @@ MOST_MISTAKES = 20
 """How many are told."""
 WORK = "mlmp-jobs/{id}"
 """Where a job runs, below the home."""
-SCHEMA_LINE = "# yaml-language-server: $schema=job.schema.json\n"
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
 WAYS = ("script", "notebook", "command")
 """What a job may run; each has exactly one."""
@@ -144,7 +143,7 @@ class Manifest(Model):
         fields = Manifest.model_fields
         said = {key: value for key, value in self.normal().items()
                 if key == "name" or getattr(self, key) != fields[key].default}  # fmt: skip
-        return SCHEMA_LINE + yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
+        return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
 
 
 def parse(source: str | Mapping[str, Any]) -> Manifest:
@@ -186,6 +185,7 @@ def schema() -> dict[str, Any]:
     """The JSON Schema of a manifest, for editors and other programs."""
     found = Manifest.model_json_schema()
     found["properties"]["name"].pop("default")
+    found["properties"]["grace"]["default"] = compact_duration(MINUTE)
     found["oneOf"] = [_only(way, WAYS) for way in WAYS]
     kinds = tuple(Metric.model_fields)
     found["$defs"]["Metric"]["oneOf"] = [_only(kind, kinds) for kind in kinds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -239,6 +240,11 @@ def test_whatever_text_is_sent_is_a_manifest_or_named_wrong(text: str) -> None:
         parse(text)
     except Invalid as error:
         assert error.data["errors"]
+
+
+def test_the_schema_that_is_shipped_is_that_of_the_model() -> None:
+    written = json.loads((Path(__file__).parents[2] / "profiles/job.schema.json").read_text(encoding="utf-8"))
+    assert written == schema(), "stale; run: mlmp catalog schema --jobs --output profiles/job.schema.json"
 
 
 def test_the_schema_explains_every_key_and_refuses_strange_ones() -> None:
