@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, update
 
-from mlmp_spawner.jobs.base import LogPart, Order, Seen
-from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.operations.site import new_id
 from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.job_queue import Outlook
@@ -23,37 +21,7 @@ from mlmp_spawner.units import HOUR, MINUTE
 from mlmp_spawner.web.context import Jobs
 from tests.operations.conftest import GPU, NOW
 from tests.web.harness import RunningApp
-
-
-class Written:
-    """A back-end of which only the files are there. :param files: where they are."""
-
-    queues = False
-
-    def __init__(self, files: JobFiles) -> None:
-        self.files = files
-        self.running: set[str] = set()
-
-    async def submit(self, order: Order) -> None:
-        """Nothing runs."""
-
-    async def state(self, attempt: str) -> Seen | None:
-        """Nothing runs."""
-        return None
-
-    async def logs(self, attempt: str, start: int, limit: int) -> LogPart:
-        """What is in the file."""
-        return self.files.read_log(attempt, start, limit, complete=attempt not in self.running)
-
-    async def cancel(self, attempt: str, *, stop_at: int, kill_at: int) -> None:
-        """Nothing runs."""
-
-    async def list(self) -> dict[str, Seen]:
-        """Nothing runs."""
-        return {}
-
-    async def forget(self, attempt: str) -> None:
-        """Nothing runs."""
+from tests.web.job_parts import make_jobs, printed
 
 
 @dataclass
@@ -61,17 +29,15 @@ class Rows:
     """Makes jobs. ``outlook`` is what the queue would say of those that wait."""
 
     app: RunningApp
-    files: JobFiles
-    outlook: dict[str, Outlook]
-    backend: Written
+    jobs: Jobs
+    outlook: dict[str, Outlook] = field(default_factory=dict)
 
     @classmethod
     def of(cls, app: RunningApp, folder: Path) -> Rows:
         """Those of an application, from now on."""
-        files = JobFiles(folder)
-        files.prepare()
-        made = cls(app, files, {}, Written(files))
-        app.context.jobs = Jobs(files=files, backend=made.backend, outlook=made.outlook.get)
+        made = cls(app, make_jobs(folder))
+        made.jobs.outlook = made.outlook.get
+        app.context.jobs = made.jobs
         return made
 
     def add(
@@ -102,25 +68,20 @@ class Rows:
         )  # fmt: skip
         with transaction(self.app.site.engine) as connection:
             store.insert_attempt(connection, new, [{"node": node, "units": []} for node in new.nodes])
-        if new.ended_at is None:
-            self.backend.running.add(new.id)
         self.print(new, log)
         return new
 
     def print(self, attempt: Attempt, text: str | bytes) -> None:
         """It prints."""
-        path = self.files.log(attempt.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(text.encode() if isinstance(text, str) else text)
+        printed(self.jobs, attempt, text.encode() if isinstance(text, str) else text)
 
     def measured(self, attempt: Attempt, lines: Sequence[tuple[int, int | None, Mapping[str, float]]]) -> None:
         """What it measured: time (ms UTC), step, values."""
-        self._lines(self.files.metrics(attempt.id), lines)
+        self._lines(self.jobs.files.metrics(attempt.id), lines)
 
     def used(self, attempt: Attempt, lines: Sequence[tuple[int, int | None, Mapping[str, float]]]) -> None:
         """What it used, in the same form."""
-        self._lines(self.files.usage(attempt.id), lines)
+        self._lines(self.jobs.files.usage(attempt.id), lines)
 
     @staticmethod
     def _lines(path: Path, lines: Sequence[tuple[int, int | None, Mapping[str, float]]]) -> None:
@@ -144,8 +105,6 @@ class Rows:
         with transaction(self.app.site.engine) as connection:
             mine = (job_attempt.c.job == of.job, job_attempt.c.number == of.number)
             connection.execute(update(job_attempt).where(*mine).values(**facts))
-        if facts.get("ended_at") is not None:
-            self.backend.running.discard(of.id)
         self.app.feed.wake()
 
     def find(self, of: Job) -> Job:
@@ -154,6 +113,3 @@ class Rows:
             found = store.find(connection, of.id)
         assert found is not None
         return found
-
-
-__all__ = ["Rows", "Written"]

@@ -118,19 +118,22 @@ class OneJob(JobPage):
         paged = bool(_NUMBER.fullmatch(said))
         if self.context.jobs is None:
             return None
-        part = await read(self.context.jobs, attempt, int(said) if paged else -SHOWN, SHOWN)
+        # One byte more, by which is seen whether the first line is whole.
+        part = await read(self.context.jobs, attempt, max(0, int(said) - 1) if paged else -SHOWN, SHOWN + 1)
         if not part.size and attempt.ended_at is not None and self.now - attempt.ended_at > DAY:
             return None
         return self._part_shown(job, attempt, part, paged=paged)
 
     def _part_shown(self, job: Job, attempt: Attempt, part: LogPart, *, paged: bool) -> Log:
         newest = part.end >= part.size
-        data, start, at = part.data, part.start, part.end
-        if start > 0 and (line := data.find(b"\n")) >= 0:  # the first line is cut
+        data, start = part.data, part.start
+        if start > 0 and (line := data.find(b"\n")) >= 0:
             data, start = data[line + 1 :], start + line + 1
-        if newest and not part.complete:  # and perhaps the last character: it comes with what follows
-            kept = whole(data)
-            data, at = data[:kept], at - (len(data) - kept)
+        if not newest:
+            data = data[: data.rfind(b"\n") + 1] or data
+        elif not part.complete:  # the rest of a character comes with what follows
+            data = data[: whole(data)]
+        at = start + len(data)
         api = f"{self.context.api_prefix}jobs/{job.id}/logs"
         here = f"{self.context.prefix}jobs/{job.id}"
         own = {"attempt": attempt.number}
@@ -146,11 +149,11 @@ class OneJob(JobPage):
             newest=newest,
             start=start,
             at=at,
-            part=f"Bytes {start:,} to {part.end:,} of {part.size:,}",
+            part=f"Bytes {start:,} to {at:,} of {part.size:,}",
             size=format_size(part.size) if part.size else "",
             cut=f"{format_size(part.cut)} of it were left out: the log was longer than is kept." if part.cut else "",
             earlier=page(**{"from": max(0, start - SHOWN)}) if start > 0 else None,
-            later=page(**{"from": part.end}),
+            later=page(**{"from": at}),
             end=page(),
             stream=f"{api}/stream?{urlencode(own)}",
             download=f"{here}/log?{urlencode(own)}",
