@@ -169,15 +169,16 @@ def parse(source: str | Mapping[str, Any]) -> Manifest:
 def for_job(normal: Mapping[str, Any], job_id: str) -> dict[str, Any]:
     """The normal form with ``{id}`` and ``{name}`` filled in: what a back-end is given.
 
-    It is stored as it is, so that a job that is submitted again gets directories of its own.
+    It is stored without, so that a job that is submitted again gets directories of its own.
     """
+    name = str(normal.get("name", "job"))
 
     def filled(path: str) -> str:
-        return path.replace("{id}", job_id).replace("{name}", str(normal["name"]))
+        return path.replace("{id}", job_id).replace("{name}", name)
 
+    paths: dict[str, Any] = {key: filled(normal[key]) for key in ("checkpoint", "outputs") if key in normal}
     metrics = [{kind: value if kind == "pattern" else filled(value) for kind, value in metric.items()}
-               for metric in normal["metrics"]]  # fmt: skip
-    paths = {key: filled(normal[key]) for key in ("checkpoint", "outputs")}
+               for metric in normal.get("metrics", ())]  # fmt: skip
     return {**normal, **paths, "metrics": metrics}
 
 

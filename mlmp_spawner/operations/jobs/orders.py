@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from mlmp_spawner.errors import NotFound, TooLate
 from mlmp_spawner.jobs.base import Order, Place
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.job_manifest import for_job
 from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.store import jobs as store
 
@@ -34,7 +35,7 @@ def order_of(connection: Connection, site: Site, attempt_id: str, *, log_limit: 
         job=job.id,
         number=attempt.number,
         owner=job.owner,
-        manifest=job.manifest,
+        manifest=for_job(job.manifest, job.id),
         places=places,
         stop_at=attempt.stop_at,
         kill_at=attempt.kill_at,
