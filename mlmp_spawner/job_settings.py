@@ -24,3 +24,6 @@ class JobSettings(Configurable):
     job_logs_kept = Float(
         30.0, min=0, help="Days for which log and metrics of a job are kept after its end, within each one's quota."
     ).tag(config=True)
+    job_sample_every = Float(
+        10.0, min=0.5, help="Seconds between two looks at what the jobs on this machine use, which their pages plot."
+    ).tag(config=True)

@@ -239,7 +239,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _alone(arguments: argparse.Namespace, files: Files) -> int:
     """What is to be done for the attempt, by the only one who does anything for it."""
-    group = cgroups.Group(f"job-{arguments.id}", base=arguments.group) if arguments.group else None
+    group = cgroups.Group(arguments.id, base=arguments.group) if arguments.group else None
     with files.touched():
         over, left = files.ended.exists(), files.record.exists()
         known = deadlines.read_file(files.deadline) is not None
