@@ -38,6 +38,7 @@ LARGEST = 64 << 10
 MOST_RETRIES = 10
 MOST_METRICS = 20
 MOST_SECRETS = 100
+DEEPEST = 50
 MOST_MISTAKES = 20
 """How many are told."""
 WORK = "mlmp-jobs/{id}"
@@ -259,6 +260,9 @@ def _unwritable(data: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _with_zero(value: object, path: YamlPath) -> Iterator[Mistake]:
+    if len(path) > DEEPEST:
+        yield Mistake(path[:1], "is nested too deeply")
+        return
     if isinstance(value, str) and "\x00" in value:
         yield Mistake(path, "must have no zero bytes")
     items: Iterable[tuple[Any, Any]] = ()

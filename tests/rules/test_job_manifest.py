@@ -159,6 +159,15 @@ def test_a_few_lines_can_not_stand_for_many() -> None:
     assert any("too large" in said for _, said in mistakes("\n".join(lines)))
 
 
+@pytest.mark.parametrize("depth", [60, 900, 5000])
+def test_what_is_nested_too_deeply_is_refused(depth: int) -> None:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    ((_, told),) = mistakes({"profile": "gpu", "notebook": "a.ipynb", "parameters": {"a": value}})
+    assert "nested too deeply" in told
+
+
 def test_messages_have_no_control_characters() -> None:
     with pytest.raises(Invalid) as caught:
         parse({**RIGHT, "profile": "a\x1b[2J\nb", "\x1bkey": 1})
