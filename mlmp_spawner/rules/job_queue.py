@@ -78,7 +78,7 @@ class Start:
     kill_at: int
 
 
-Code = Literal["in_use", "booked", "behind", "quota", "over_quota", "too_large", "gone"]
+Code = Literal["in_use", "booked", "behind", "quota", "over_quota", "too_large", "gone", "inside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ class Why:
     ``in_use``: too few units are free now; ``booked``: enough are, but not for long enough; ``behind``: they are kept
     for jobs that go first, ``others`` of other people and ``own`` of the same owner; ``quota``: its owner's jobs take
     all that they may, ``over_quota``: it alone wants more than ``quota`` units; ``too_large``: no nodes have as many;
-    ``gone``: its profile fits on no node any more.
+    ``gone``: its profile fits on no node any more; ``inside``: for the start of the booking in which it is to run, or
+    for room in that.
     """
 
     code: Code
@@ -290,6 +291,10 @@ def sentence(outlook: Outlook, shape: Shape, title: str, when: Callable[[int], s
         return f"It wants {shape.units * shape.workers} units; the jobs of one person may take {why.quota} at once."
     if why.code == "too_large":
         return f"It wants {what}: no machines here have as many."
+    if why.code == "inside" and outlook.start is not None:
+        return f"Waits for its booking, which begins {when(outlook.start)}."
+    if why.code == "inside":
+        return f"Waits for {what} of its booking: in use, or its time there is too short by now."
     return "No machine here fits its profile any more: cancel it, and submit it with another profile."
 
 

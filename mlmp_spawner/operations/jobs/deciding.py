@@ -60,7 +60,7 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
         queued = [job for job in store.queued_briefly(connection) if job.cancel_asked_at is None]
         nobodys = tuple(job for job in queued if job.owner_id is None)
         queued = [job for job in queued if job.owner_id is not None]
-        within, over, turn = inside.starts(connection, [job for job in queued if job.inside is not None], now)
+        within = inside.decide(connection, [job for job in queued if job.inside is not None], now)
         outside = [job for job in queued if job.inside is None]
         live = [(job, job.live) for job in store.live_jobs(connection) if job.live is not None]
         shares = usage.shares(connection, live, now, half_life)
@@ -71,8 +71,9 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
     )  # fmt: skip
     known = {job.id: job for job in outside}
     starts = [(known[one.job], Where(one.nodes, one.stop_at, one.kill_at)) for one in decision.starts]
-    until = min([now + FRESH, *turn, *_instants(boards, now)])
-    return Decided(seen, until, (*within, *starts), decision.outlook, tuple(over), nobodys)
+    until = min([now + FRESH, *within.turns, *_instants(boards, now)])
+    outlook = within.outlook | decision.outlook
+    return Decided(seen, until, (*within.starts, *starts), outlook, tuple(within.over), nobodys)
 
 
 def _instants(boards: Mapping[str, Sequence[Board]], now: int) -> Iterator[int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
 
 from mlmp_spawner.operations.jobs.starting import Where
-from mlmp_spawner.rules.job_queue import Waiting
+from mlmp_spawner.rules.job_queue import Outlook, Waiting, Why
 from mlmp_spawner.rules.job_room import Room
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.placement import Board, Taken
@@ -16,26 +17,34 @@ from mlmp_spawner.store import reservations
 from mlmp_spawner.store.tables import allocation
 
 
-def starts(
-    connection: Connection, queued: Iterable[Job], now: int
-) -> tuple[list[tuple[Job, Where]], list[Job], list[int]]:
-    """Which of these jobs start now and where; those whose booking is over: they never will; and the instants
-    (ms UTC) at which time alone changes that."""
+@dataclass(slots=True)
+class Within:
+    """Which jobs start now and where; the outlook of the others; those whose booking is over, which never will; and
+    the instants (ms UTC) at which time alone changes that."""
+
+    starts: list[tuple[Job, Where]] = field(default_factory=list)
+    outlook: dict[str, Outlook] = field(default_factory=dict)
+    over: list[Job] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
+
+
+def decide(connection: Connection, queued: Iterable[Job], now: int) -> Within:
+    """Decides about jobs that are to run inside a booking."""
     by_booking: dict[str, list[Job]] = {}
     for job in queued:
         by_booking.setdefault(job.inside or "", []).append(job)
-    found: list[tuple[Job, Where]] = []
-    over: list[Job] = []
-    turns: list[int] = []
+    found = Within()
     for booking_id, jobs in sorted(by_booking.items()):
         booking = reservations.find(connection, booking_id)
         if booking is None or booking.state(now) == "ended":
-            over += jobs
+            found.over += jobs
             continue
-        turns += [instant for instant in (booking.start, booking.end) if instant > now]
+        found.turns += [instant for instant in (booking.start, booking.end) if instant > now]
+        start = booking.start if booking.start > now else None
+        found.outlook |= {job.id: Outlook(start, Why("inside")) for job in jobs}
         if booking.state(now) == "active" and booking.allocations:
-            found += _within(connection, booking, jobs, now)
-    return found, over, turns
+            found.starts += _within(connection, booking, jobs, now)
+    return found
 
 
 def _within(connection: Connection, booking: Reservation, jobs: Iterable[Job], now: int) -> list[tuple[Job, Where]]:

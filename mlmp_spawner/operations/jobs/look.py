@@ -19,7 +19,7 @@ from mlmp_spawner.jobs.base import Backend, Order, Seen
 from mlmp_spawner.operations.jobs import deciding, ending, orders, starting
 from mlmp_spawner.operations.jobs.cancel import cancel
 from mlmp_spawner.operations.site import CLOCK, Site
-from mlmp_spawner.rules.job_queue import Outlook
+from mlmp_spawner.rules.job_queue import Outlook, Why
 from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.store import jobs as store
 from mlmp_spawner.store.transaction import Busy, Refused, read
@@ -32,6 +32,9 @@ START_PATIENCE = 3 * MINUTE
 
 VERB_PATIENCE = 20.0
 """Seconds that one verb of a back-end may take."""
+
+SOON = SECOND // 2
+"""How long (ms) after a start is looked whether it runs."""
 
 AT_ONCE = 16
 """Verbs under way at the same time."""
@@ -85,10 +88,9 @@ class Queue:
         live = await asyncio.to_thread(_live, site)
         await self._each(live, lambda one: self._compare(site, *one, seen.get(one[1].id), now))
         await self._clear(site, {attempt.id for _, attempt in live}, seen, now)
-        if not self.backend.queues:
-            await self._start(site, now)
+        begun = 0 if self.backend.queues else await self._start(site, now)
         self.last_tick = now
-        return self._next(now, [attempt for _, attempt in live])
+        return now + SOON if begun else self._next(now, [attempt for _, attempt in live])
 
     def _next(self, now: int, live: Iterable[Attempt]) -> int:
         times = [time for attempt in live for time in (attempt.stop_at, attempt.kill_at) if time > now]
@@ -167,24 +169,26 @@ class Queue:
 
     # -- what waits --------------------------------------------------------------------------------------------
 
-    async def _start(self, site: Site, now: int) -> None:
-        """Decides who starts, and starts them one after the other, in that order."""
+    async def _start(self, site: Site, now: int) -> int:
+        """Decides who starts, and starts them one after the other, in that order; how many."""
         decided = await asyncio.to_thread(deciding.decide, site, self.half_life, now, last=self._done)
         if decided is None:
-            return
-        self._outlook, self._done = decided.outlook, None
+            return 0
+        self._done = None
         await self._each(decided.nobodys, lambda job: asyncio.to_thread(_give_up, site, job, now))
         await self._each(decided.too_late, lambda job: asyncio.to_thread(ending.too_late, site, job, now=now))
         begun: list[tuple[Job, Attempt]] = []
-        refused = False
+        refused: dict[str, Outlook] = {}
         for job, where in decided.starts:
             try:
                 begun.append((job, await asyncio.to_thread(starting.start, site, job, where, now=now)))
             except (Refused, Busy, Changed, Conflict) as error:
                 log.debug("%s does not start now: %s", job.id, error)
-                refused = True
+                refused[job.id] = Outlook(None, Why("in_use"))
+        self._outlook = {**decided.outlook, **refused}
         self._done = None if refused else decided
         await self._each(begun, lambda one: self._submit(site, *one))
+        return len(begun)
 
     # -- helpers -----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import cancel
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Site
-from mlmp_spawner.rules.jobs import GRACE
+from mlmp_spawner.rules.job_queue import Waiting, sentence
+from mlmp_spawner.rules.jobs import GRACE, Job
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store.tables import job_usage, unit_in_use
 from mlmp_spawner.units import HOUR, MINUTE
@@ -26,6 +27,13 @@ def booked(site: Site, *, start: int = NOW, units: int = 2) -> Reservation:
 def held(site: Site) -> dict[str, str]:
     with site.engine.connect() as connection:
         return {row.unit: row.holder for row in connection.execute(select(unit_in_use))}
+
+
+def said(shop: Shop, job: Job) -> str:
+    """Why it waits, on a clock that strikes one at the beginning."""
+    outlook = shop.queue.outlook(job.id)
+    assert outlook is not None
+    return sentence(outlook, Waiting.of(job, ["gpu-a"]).shape, "A100", lambda at: f"at {1 + (at - NOW) // HOUR}")
 
 
 async def test_it_shares_the_units_of_the_bookings_server(site: Site):
@@ -48,7 +56,7 @@ async def test_it_waits_for_the_start_of_the_booking_and_needs_no_turn(site: Sit
     shop, booking = Shop(site), booked(site, start=NOW + HOUR)
     job = submitted(site, inside=booking.id, length=HOUR)
     await shop.tick()
-    assert shop.job(job).state() == "queued"
+    assert shop.job(job).state() == "queued" and said(shop, job) == "Waits for its booking, which begins at 2."
     others = [await shop.run("ben", units=2, length=20 * HOUR, preemptible=False) for _ in range(2)]
     await shop.tick(NOW + HOUR)
     assert shop.job(job).state() == "starting" and all(shop.job(one).state() == "running" for one in others)
@@ -61,6 +69,7 @@ async def test_those_that_find_no_room_in_it_take_turns(site: Site):
     await shop.tick()
     await shop.tick()
     assert [shop.job(one).state() for one in (first, second, third)] == ["running", "running", "queued"]
+    assert said(shop, third).startswith("Waits for A100 of its booking: in use")
     assert shop.order(first).places[0].units != shop.order(second).places[0].units
     shop.backend.end(shop.attempt(first).id)
     await shop.tick()

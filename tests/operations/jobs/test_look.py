@@ -14,6 +14,7 @@ from mlmp_spawner.operations.jobs.cancel import cancel
 from mlmp_spawner.operations.jobs.look import START_PATIENCE
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.job_queue import Outlook, Why
 from mlmp_spawner.rules.jobs import FREE_TRIES, GRACE
 from mlmp_spawner.store.tables import outage, unit_in_use, users
 from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND
@@ -223,6 +224,7 @@ async def test_a_job_waits_for_units_on_which_a_former_server_is_still_seen(site
     job = submitted(site)
     await shop.tick()
     assert shop.job(job).state() == "queued" and violations(site.engine) == []
+    assert shop.queue.outlook(job.id) == Outlook(None, Why("in_use"))
     with site.engine.begin() as connection:
         connection.execute(unit_in_use.delete())
     await shop.tick()
