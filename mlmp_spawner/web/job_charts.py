@@ -11,13 +11,13 @@ from mlmp_spawner.web.job_plots import Chart, chart
 Measured = Mapping[str, Series]
 """What a job measured, by name."""
 
-USED: Mapping[str, tuple[str, str, float]] = {
-    "gpu": ("GPU", "percent", 1.0),
-    "gpu_memory": ("GPU memory", "bytes", 1.0),
-    "cpu": ("Processors", "percent", 100.0),
-    "memory": ("Memory", "bytes", 1.0),
+USED: Mapping[str, tuple[str, str]] = {
+    "gpu": ("GPU", "percent"),
+    "gpu_memory": ("GPU memory", "bytes"),
+    "cpu": ("Processor cores", "amount"),
+    "memory": ("Memory", "bytes"),
 }
-"""What is sampled: its title, how its values are said, and by what they are multiplied for that."""
+"""What is sampled: its title, and how its values are said."""
 
 
 def of_job(measured: Measured) -> list[Chart]:
@@ -37,9 +37,9 @@ def of_usage(used: Measured) -> list[Chart]:
     """A chart for each thing that was used, over the time since its start."""
     made = []
     for name in [*(name for name in USED if name in used), *sorted(set(used) - set(USED))]:
-        title, kind, factor = USED.get(name, (name, "number", 1.0))
-        values = [value * factor for value in _numbers(used[name].values)]
-        made.append(chart(title, [job_plots.Series("it", _since(used[name]), values)], timed=True, kind=kind))
+        title, kind = USED.get(name, (name, "number"))
+        line = job_plots.Series("it", _since(used[name]), _numbers(used[name].values))
+        made.append(chart(title, [line], timed=True, kind=kind))
     return [one for one in made if one is not None]
 
 

@@ -100,7 +100,8 @@ def chart(name: str, series: Sequence[Series], *, timed: bool = False, kind: str
     """A metric with a line for each of ``series``; None where there is nothing to draw.
 
     :param timed: ``at`` is ms, not steps.
-    :param kind: how values are said: ``number``, ``bytes``, ``percent``. The latter two are drawn from zero on.
+    :param kind: how values are said: ``number``, ``amount``, ``bytes``, ``percent``; all but the first are drawn from
+        zero on.
     """
     finite = [(one, _finite(one)) for one in series]
     points = [point for _, found in finite for point in found]
@@ -171,7 +172,7 @@ def _room(low: float, high: float, kind: str) -> tuple[float, float]:
     return low - air, high + air
 
 
-_BASE = {"number": 10, "percent": 10, "bytes": 2}
+_BASE = {"number": 10, "amount": 10, "percent": 10, "bytes": 2}
 _TIMES = [1000 * n for n in (1, 2, 5, 10, 20, 30)] + [MINUTE * n for n in (1, 2, 5, 10, 20, 30)]
 _TIMES += [HOUR * n for n in (1, 2, 4, 6, 12, 24, 48, 96, 240, 480)]
 
@@ -224,5 +225,10 @@ def seconds(ms: float) -> str:
     return " ".join(part for part in parts if part)
 
 
-SAID: dict[str, Callable[[float], str]] = {"number": number, "bytes": size, "percent": percent}
+SAID: dict[str, Callable[[float], str]] = {
+    "number": number,
+    "amount": number,
+    "bytes": size,
+    "percent": percent,
+}
 """How values of each kind are said."""

@@ -24,7 +24,7 @@ def points(path: str) -> list[tuple[float, float]]:
 
 @given(
     st.lists(st.tuples(st.floats(-1e305, 1e305), anything), max_size=60),
-    st.sampled_from(["number", "bytes", "percent"]),
+    st.sampled_from(sorted(job_plots.SAID)),
 )
 def test_whatever_was_measured_is_drawn_within_its_box(measured: list[tuple[float, float]], kind: str):
     measured.sort(key=lambda pair: pair[0])

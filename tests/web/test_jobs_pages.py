@@ -159,8 +159,10 @@ def test_where_jobs_are_off_the_page_says_so(app: RunningApp, rows: Rows, visit:
     job, _ = over(rows)
     app.context.jobs = None
     page = visit().get("jobs?state=all")
-    assert "switched them off" in page and notes(page, job)
-    assert "not kept" in visit().get(f"jobs/{job.id}")
+    assert "switched them off" in page and "c.MLMP.jobs = True" in page and notes(page, job)
+    assert "mlmp job run" not in page and "mlmp job run" not in visit().get("jobs?state=open")
+    page = visit().get(f"jobs/{job.id}")
+    assert "Logs are not shown while no jobs run here" in page and "/resubmit" not in page
 
 
 # -- one job ------------------------------------------------------------------------------------------------------
@@ -213,7 +215,9 @@ def test_a_log_is_downloaded_as_it_was_printed(rows: Rows, visit: Visit):
     assert f"{job.id}-1.log" in visitor.answer.headers["Content-Disposition"]
 
 
-@pytest.mark.parametrize("query", ["attempt=9", "attempt=x", "from=-3", "from=99999999999999", "from=x", "did=nonsense"])
+@pytest.mark.parametrize(
+    "query", ["attempt=9", "attempt=x", "from=-3", "from=99999999999999", "from=x", "did=nonsense"]
+)
 def test_a_strange_query_shows_the_job_all_the_same(rows: Rows, visit: Visit, query: str):
     job = rows.add(name="fine")
     rows.attempt(job, log="words\n")
@@ -233,8 +237,11 @@ def test_what_is_used_is_drawn_for_the_try_whose_log_is_shown(rows: Rows, visit:
     job = rows.add()
     first = rows.attempt(job, ended_at=NOW, reason="preempted")
     rows.used(first, [(NOW + n * 10_000, None, {"gpu": 50.0}) for n in range(5)])
-    rows.used(rows.attempt(job, "gpu-b"), [(NOW + n * 10_000, None, {"memory": 2.0**31}) for n in range(5)])
+    rows.used(
+        rows.attempt(job, "gpu-b"), [(NOW + n * 10_000, None, {"memory": 2.0**31, "cpu": 3.5}) for n in range(5)]
+    )
     visitor = visit()
+    assert "Processor cores. 3.5 at 40 s" in visitor.get(f"jobs/{job.id}")
     assert "Memory. 2 GiB at 40 s" in visitor.get(f"jobs/{job.id}") and "GPU. " not in visitor.answer.text
     assert "GPU. 50 % at 40 s" in visitor.get(f"jobs/{job.id}?attempt=1")
 

@@ -16,7 +16,7 @@ from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW
 from tests.web.harness import PREFIX, TOKENS, PlayedImages, RunningApp
-from tests.web.job_parts import SLEEP, submit
+from tests.web.job_parts import SLEEP, begin, submit
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFZ/NjApOsAaTTRQGQiFxbHjDryfYzQkpSQ/Ust23aVj"
 
@@ -137,6 +137,7 @@ TEACHING_VISITORS = TEACHERS | {"nobody": 302, "unknown token": 302}
 ADMIN_VISITORS = ADMINS | {"nobody": 302, "unknown token": 302}
 ITS_VISITORS = VISITORS | dict.fromkeys(("other", "instructor", "foreign", "narrow admin", "filtered admin"), 404)
 ITS_SENDERS = BOOKERS | {"other": 404, "instructor": 404}
+JOB_VISITORS = VISITORS | dict.fromkeys(("other", "instructor", "foreign", "narrow admin", "filtered admin"), 403)
 OF_BOOKINGS = VISITORS | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 PAGES = {
     "GET ": VISITORS,
@@ -162,6 +163,12 @@ PAGES = {
     "POST bookings/([a-z0-9]+)/change": ITS_SENDERS,
     "GET bookings/([a-z0-9]+)/(start|extend|cancel|stop)": OF_BOOKINGS,
     "POST bookings/([a-z0-9]+)/(start|extend|cancel|stop)": ITS_SENDERS,
+    "GET jobs": VISITORS,
+    "GET jobs/compare": VISITORS,
+    "GET jobs/([a-z0-9]+)": JOB_VISITORS,
+    "GET jobs/([a-z0-9]+)/log": JOB_VISITORS | {"admin": 404, "hub admin": 404},
+    "GET jobs/([a-z0-9]+)/(cancel|resubmit)": OF_BOOKINGS,
+    "POST jobs/([a-z0-9]+)/(cancel|resubmit)": OWNERS,
     "GET admin": ADMIN_VISITORS,
     "GET admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMIN_VISITORS,
     "POST admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMINS,
@@ -221,19 +228,22 @@ def test_every_page_has_its_rows_here():
     assert found == set(PAGES)
 
 
-def page_address(pattern: str, booked: str) -> str:
+def page_address(pattern: str, booked: str, job: str) -> str:
     """An address that the pattern is for."""
-    path = pattern.replace("([a-z0-9]+)", booked).replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
+    one = job if pattern.startswith("jobs/") else booked
+    path = pattern.replace("([a-z0-9]+)", one).replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
     return re.sub(r"\((\w+)\|[^)]*\)", r"\1", path).replace("\\.", ".")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booked: str):
+def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booked: str, ann: httpx.Client):
     wrong = []
+    job = submit(ann)["id"]
+    begin(app.site, job, NOW)
     for caller, token in CALLERS.items():
         with app.client(token, Accept="text/html") as client:
             for call in (one for one in PAGES if one.startswith(f"{method} ")):
-                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked)
+                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked, job)
                 answer = client.request(method, address, data=FORMS.get(call))
                 status, expected = answer.status_code, PAGES[call][caller]
                 # After an owner gave it back the next one is told that it is over: let in, and refused for that alone.

@@ -114,4 +114,4 @@ function length(ms) {
   return parts.filter(Boolean).join(" ");
 }
 
-const SAID = { number, bytes, percent: (value) => `${Math.round(value)} %` };
+const SAID = { number, amount: number, bytes, percent: (value) => `${Math.round(value)} %` };
