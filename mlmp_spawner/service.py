@@ -28,6 +28,7 @@ from tzlocal import get_localzone_name
 from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError, Unavailable
 from mlmp_spawner.hub import HubClient
+from mlmp_spawner.jobs.off import switched_off
 from mlmp_spawner.operations import catalog_sync
 from mlmp_spawner.operations.backend import make_backend
 from mlmp_spawner.operations.catalog_files import LOOK, read_catalog
@@ -136,8 +137,7 @@ class Service:
             start_grace=self.backend.start_grace,
         )
         self.feed = Feed(lambda: self.site)
-        runs = self.backend.jobs if settings.jobs else None
-        self.jobs = None if runs is None else JobService(lambda: self.site, runs, settings)
+        self.jobs = JobService(lambda: self.site, self.backend.jobs, settings)
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
         self.postman = Postman(lambda: self.site, outbox_of(settings, address, ZoneInfo(self.zone)))
@@ -177,13 +177,12 @@ class Service:
             state=self.state,
             activity=self.backend.activity,
             images=self.backend.images,
-            jobs=self._jobs(),
+            jobs=self._jobs() if self.jobs.off is None else None,
+            jobs_off=self.jobs.off or switched_off,
         )
 
-    def _jobs(self) -> Jobs | None:
+    def _jobs(self) -> Jobs:
         """What handlers need of jobs."""
-        if self.jobs is None:
-            return None
         return Jobs(
             self.jobs.files,
             self.jobs.backend,
@@ -195,8 +194,7 @@ class Service:
     def wake(self) -> None:
         """Something changed: clock and queue look at once."""
         self._due.set()
-        if self.jobs is not None:
-            self.jobs.wake()
+        self.jobs.wake()
         self.postman.wake()
 
     def state(self) -> State:
@@ -239,7 +237,7 @@ class Service:
             self._catalog_loop(),
             self.postman.run(),
             *self.backend.loops(),
-            *(self.jobs.loops() if self.jobs is not None else ()),
+            *self.jobs.loops(),
         ]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         try:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from mlmp_spawner import units
+from mlmp_spawner.errors import JobsOff
 from mlmp_spawner.jobs.base import Backend
 from mlmp_spawner.jobs.files import JobFiles
+from mlmp_spawner.jobs.off import switched_off
 from mlmp_spawner.operations.image_states import Preloading
 from mlmp_spawner.operations.people import Ways
 from mlmp_spawner.operations.site import Site
@@ -129,6 +131,8 @@ class Context:
     """What has images on their nodes ahead of time; None where servers run in none."""
     jobs: Jobs | None = None
     """What runs jobs; None where there are none."""
+    jobs_off: Callable[[], JobsOff] = switched_off
+    """Why there are none, where there are none."""
     under_way: UnderWay = field(default_factory=UnderWay)
     seldom: Throttle = field(default_factory=lambda: Throttle(1 / 300, 5))
     """For what a person does a few times an hour at most."""

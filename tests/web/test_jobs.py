@@ -15,7 +15,7 @@ from mlmp_spawner.units import HOUR, MINUTE, to_iso
 from mlmp_spawner.web.context import Jobs
 from tests.operations.conftest import NOW
 from tests.web.harness import API, RunningApp
-from tests.web.job_parts import SLEEP, begin, end, submit
+from tests.web.job_parts import CODE, SHA256, SLEEP, begin, end, submit
 
 PRIVATE = ("name", "manifest", "message", "reason", "outcome", "exit_status", "group", "batch", "code", "why")
 
@@ -231,3 +231,19 @@ def test_a_namesake_of_somebody_who_was_deleted_sees_nothing_of_his_jobs(site: S
     assert ann.get("jobs?owner=ann").json()["items"] == []
     assert ann.get(f"jobs/{made['id']}").json()["name"] is None
     assert ann.delete(f"jobs/{made['id']}").status_code == 403
+
+
+def test_where_jobs_are_off_each_way_in_says_so_and_what_an_admin_does(app: RunningApp, ann: httpx.Client):
+    made = submit(ann)
+    app.context.jobs = None
+    body = {"manifest": SLEEP}
+    answers = [
+        ann.post("jobs", json=body), ann.post("jobs?dry_run=1", json=body), ann.post(f"jobs/{made['id']}/resubmit"),
+        ann.put(f"jobs/code/{SHA256}", content=CODE), ann.get(f"jobs/{made['id']}/logs"),
+    ]  # fmt: skip
+    for answer in answers:
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (409, "jobs_off"), answer.request.url
+        assert "switched them off" in problem["detail"] and "c.MLMP.jobs = True" in problem["hint"]
+    assert [one["id"] for one in ann.get("jobs").json()["items"]] == [made["id"]]
+    assert ann.delete(f"jobs/{made['id']}").json()["outcome"] == "cancelled"

@@ -13,6 +13,7 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.jobs.base import Backend
 from mlmp_spawner.jobs.files import JobFiles
+from mlmp_spawner.jobs.off import Drained, NoJobs, not_in_clusters, switched_off
 from mlmp_spawner.operations.jobs import keeping
 from mlmp_spawner.operations.jobs.look import Queue
 from mlmp_spawner.operations.jobs.sampling import UseSampling
@@ -30,15 +31,18 @@ TICK_PATIENCE = 120.0
 class JobService:
     """What the service does for jobs.
 
-    :param site: gives the site as it is now. :param backend: where they run.
+    :param site: gives the site as it is now. :param backend: where they run; None where nothing runs any.
+
+    Where jobs are off (``off`` says why) none starts, and those that run are brought to their end.
     """
 
-    def __init__(self, site: Callable[[], Site], backend: Backend, settings: MLMP) -> None:
+    def __init__(self, site: Callable[[], Site], backend: Backend | None, settings: MLMP) -> None:
         self.site = site
-        self.backend = backend
+        self.off = not_in_clusters if backend is None else None if settings.jobs else switched_off
+        self.backend: Backend = NoJobs() if backend is None else Drained(backend) if self.off else backend
         self.settings = settings
         self.files = JobFiles(Path(settings.data) / "jobs")
-        self.queue = Queue(site, backend, half_life=round(settings.job_half_life * DAY))
+        self.queue = Queue(site, self.backend, half_life=round(settings.job_half_life * DAY))
         self.sampling = None if settings.backend == "kubernetes" else UseSampling(site, self.files)
         self.last_tick: int | None = None
         self._due = asyncio.Event()
@@ -49,6 +53,8 @@ class JobService:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What runs as long as the service does. No failure ends one of them."""
+        if isinstance(self.backend, NoJobs):  # and a cluster's service may have no room for files
+            return [self._queue_loop()]
         self.files.prepare()
         loops = [self._queue_loop(), _again_and_again(self._tidy, TIDY_EVERY, "tidying up after jobs")]
         if self.sampling is not None:

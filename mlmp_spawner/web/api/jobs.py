@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlmp_spawner.errors import Invalid, NotAllowed, NotFound, NotNow
+from mlmp_spawner.errors import Invalid, NotAllowed, NotFound
 from mlmp_spawner.operations.jobs import cancel, listing, submit
 from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.jobs import Job
@@ -94,10 +94,10 @@ async def get_manifest(call: Call) -> Answer:
 def jobs_of(context: Context) -> Jobs:
     """What runs jobs.
 
-    :raises NotNow: there is nothing that does.
+    :raises JobsOff: there is nothing that does.
     """
     if context.jobs is None:
-        raise NotNow("There are no jobs here: the people who run this have switched them off.")
+        raise context.jobs_off()
     return context.jobs
 
 

@@ -88,7 +88,7 @@ class OneJob(JobPage):
             "job.html",
             one=one,
             log=log,
-            log_gone="Its log is not kept any more." if attempt and log is None else "",
+            log_gone=self._log_gone() if attempt and log is None else "",
             charts=charts[:MOST_CHARTS],
             left_out=len(charts) - MOST_CHARTS if len(charts) > MOST_CHARTS else 0,
             usage=job_charts.of_usage(await self._used(attempt)) if attempt else [],
@@ -98,6 +98,13 @@ class OneJob(JobPage):
             done=DID.get(self.get_query_argument("did", "").removeprefix("job_"), ""),
             problem=problem.problem() if problem else None,
             **live | {"next": min(looks, default=None)},
+        )
+
+    def _log_gone(self) -> str:
+        return (
+            "Logs are not shown while no jobs run here."
+            if self.context.jobs is None
+            else "Its log is not kept any more."
         )
 
     def _attempt(self, job: Job) -> Attempt | None:
