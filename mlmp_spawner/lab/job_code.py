@@ -34,7 +34,9 @@ def unpack(code: int, folder: Path) -> None:
             file.seek(0)
             _extract(file, temporary)
         temporary.rename(folder)
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+    except NotStarted:
+        raise
+    except Exception as error:  # noqa: BLE001 -- what tarfile raises for a wrong archive has no common base
         raise NotStarted(f"Its code can't be unpacked: {error}") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
