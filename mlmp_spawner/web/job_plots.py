@@ -145,8 +145,13 @@ def _line(one: Series, found: list[tuple[float, float]], place: Callable[[float,
 
 def _run(points: list[tuple[float, float]]) -> str:
     """A stretch without gaps; a point alone is drawn as a dot."""
-    text = "L".join(f"{x:.2f},{y:.2f}" for x, y in points)
+    text = "L".join(f"{_short(x, 4)},{_short(y, 3)}" for x, y in points)
     return f"M{text}" + ("h0" if len(points) == 1 else "")
+
+
+def _short(value: float, digits: int) -> str:
+    """As exact as the script needs that reads values from it."""
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def thin(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:

@@ -68,8 +68,11 @@ function read(lines, wanted) {
   const { left, right, low, high, kind, timed } = figure.dataset;
   const height = lines.querySelector("svg").viewBox.baseVal.height;
   const at = Number(left) + (x / WIDTH) * (Number(right) - Number(left));
+  const range = Number(high) - Number(low);
+  const exact = 10 ** Math.ceil(Math.log10((0.001 * range) / height)); // as exact as it was drawn
   const said = found.map(([path, [, y]]) => {
-    const value = SAID[kind](Number(high) - (y / height) * (Number(high) - Number(low)));
+    const drawn = Number(high) - (y / height) * range;
+    const value = SAID[kind](Number((Math.round(drawn / exact) * exact).toPrecision(12)));
     return found.length > 1 ? `${path.dataset.number}: ${value}` : value;
   });
   const where = timed === undefined ? `step ${number(Math.round(at))}` : length(at);
