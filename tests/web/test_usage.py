@@ -83,8 +83,8 @@ def test_where_owners_are_not_shown_the_sum_of_others_is_not_either(used: dict[s
 def test_as_a_table_by_the_header_or_by_the_address(used: dict[str, str], admin: httpx.Client):
     expected = [
         ["user", "booked_hours", "used_hours", "idle_hours", "not_started_hours", "jobs_hours"],
-        ["ann", "4.0", "1.0", "1.0", "2.0"],
-        ["ben", "1.0", "0.0", "0.0", "1.0"],
+        ["ann", "4.0", "1.0", "1.0", "2.0", "0.0"],
+        ["ben", "1.0", "0.0", "0.0", "1.0", "0.0"],
     ]
     by_header = admin.get("usage", params=WINDOW, headers={"Accept": "text/csv"})
     assert table(by_header) == expected
