@@ -79,13 +79,23 @@ def write(
 def write_of_job(
     connection: Connection, action: str, job: Job, *, actor: str, at: int, details: Mapping[str, Any]
 ) -> None:
-    """Notes for its owner what was done to a job that holds no reservation, if they should know."""
+    """Notes for its owner what became of a job, if they should know."""
+    told = told_of_job(action, job, actor=actor, details=details)
+    if told is not None and job.owner_id is not None:
+        kind, facts = told
+        connection.execute(insert(notice).values(user_id=job.owner_id, kind=kind, at=at, details=facts))
+
+
+def told_of_job(
+    action: str, job: Job, *, actor: str, details: Mapping[str, Any]
+) -> tuple[Kind, dict[str, Any]] | None:
+    """What the owner of a job is told of an event; None: nothing, or the owner did it."""
     kind = kind_of(action, actor=actor, owner=job.owner)
-    if kind is None or job.owner_id is None or actor == job.owner:
-        return
+    by = job.cancelled_by if details.get("outcome") == "cancelled" and job.cancelled_by is not None else actor
+    if kind is None or by == job.owner:
+        return None
     facts = {"profile": job.profile, "resource": job.resource, "units": job.units, "title": job.name, "job": job.id}
-    told = {**facts, **details, "action": action, "by": actor}
-    connection.execute(insert(notice).values(user_id=job.owner_id, kind=kind, at=at, details=told))
+    return kind, {**facts, **details, "action": action, "by": by}
 
 
 def _told(connection: Connection, kind: Kind, reservation: Reservation, at: int) -> bool:

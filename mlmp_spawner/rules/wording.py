@@ -74,12 +74,9 @@ class _Said:
     def words(self, kind: Kind) -> Words:
         headline, text = getattr(self, f"_{kind}")()
         if message := self.names("message"):
-            text = f"{text} {message}" if self.of_machines(kind) else f"{text} {self.by} says: {message}"
+            # What is said of a job comes from where it ran, not from a person.
+            text = f"{text} {message}" if kind.startswith("job_") else f"{text} {self.by} says: {message}"
         return Words(one_line(headline), one_line(text, 600))
-
-    def of_machines(self, kind: Kind) -> bool:
-        """Whether what is said of a job comes from where it ran, not from a person."""
-        return kind.startswith("job_") and self.details.get("outcome") != "cancelled"
 
     def time(self, name: str) -> str:
         value = self.details.get(name)

@@ -102,8 +102,6 @@ def why(found: Job, outlook: Outlook | None, *, context: Context, now: int) -> s
     """Why a job waits, as a sentence with the site's clock; None where it does not."""
     if found.state() != "queued":
         return None
-    if found.inside is not None:
-        return "It starts as soon as the booking in which it is to run has begun and has room."
     if outlook is None:
         return "It was not looked at yet."
     site = context.site

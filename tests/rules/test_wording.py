@@ -64,6 +64,7 @@ def said(kind: Any, action: str, **details: object) -> tuple[str, str]:
         ("maintenance", "maintenance", {"node": "a", "reason": "new driver"}, "Maintenance: a, 09:00", "(new driver)"),
         ("job_ended", "job_ended", {"title": "train"}, "Done: train", "2 × A100: it ended as it should."),
         ("job_ended", "job_ended", {"title": "t", "outcome": "cancelled"}, "Cancelled: t", "root cancelled it"),
+        ("job_ended", "job_ended", {"outcome": "cancelled", "message": "gone"}, "Cancelled: 2 × A100", "A100. gone"),
         ("job_ended", "job_ended", {}, "Done: 2 × A100", "as it should"),
         ("job_failed", "job_failed", {"title": "train", "reason": "exit_status", "exit_status": 3}, "Failed: train",
          "It ended with exit status 3."),

@@ -9,7 +9,10 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlmp_spawner.operations.jobs import telling
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.store import jobs as store
+from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import MINUTE
 from mlmp_spawner.web.context import Jobs
 from tests.operations.conftest import NOW
@@ -59,6 +62,22 @@ def test_an_open_page_is_told_of_jobs_as_the_api_shows_them(app: RunningApp, ann
         assert "secret-plan" not in str(seen)
         ann.delete(f"jobs/{made['id']}")
         assert mine.next("job", 30)["outcome"] == "cancelled"
+
+
+def test_an_open_page_tells_the_owner_at_once_what_became_of_a_job(app: RunningApp, site: Site, ann: httpx.Client):
+    with following(app, "ann-token") as mine, following(app, "ben-token") as theirs:
+        made = submit(ann, name="nap")
+        with transaction(site.engine) as connection:
+            job = store.find(connection, made["id"])
+            assert job is not None
+            telling.record(
+                connection, "job_failed", job, at=NOW, outcome="failed", reason="exit_status", exit_status=3
+            )
+        notice = mine.next("notice", 30)
+        assert (notice["headline"], notice["job"], notice["reservation"]) == ("Failed: nap", made["id"], None)
+        assert theirs.next("job", 30)["action"] == "job_submitted"
+        assert theirs.next("job", 30)["action"] == "job_failed"
+        assert theirs.anything(30)[0] == "availability"
 
 
 MANIFEST = st.one_of(

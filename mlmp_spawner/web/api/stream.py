@@ -16,9 +16,10 @@ from tornado.iostream import StreamClosedError
 
 from mlmp_spawner.operations import history, notices, people
 from mlmp_spawner.operations.history import Entry
+from mlmp_spawner.operations.jobs import listing as job_listing
 from mlmp_spawner.operations.notices import Notice
 from mlmp_spawner.rules.jobs import Job
-from mlmp_spawner.rules.notices import kind_of
+from mlmp_spawner.rules.notices import Kind, kind_of
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.web import answers, job_answers
 from mlmp_spawner.web.api.notices import shown
@@ -89,6 +90,7 @@ class StreamHandler(Handler):
                 nodes |= _nodes(change)
             if change.job is not None:
                 text.append(self._job(change.entry, change.job))
+                text.append(await self._notice_of_job(change.entry, change.job))
             if change.reservation is not None:
                 text.append(self._event(change.entry, change.reservation, change.place))
                 text.append(await self._notice(change.entry, change.reservation))
@@ -118,13 +120,22 @@ class StreamHandler(Handler):
         kind = kind_of(entry.action, actor=entry.actor, owner=found.owner) if mine else None
         if kind is None or entry.actor == self.me.name:
             return ""
+        details = notices.details_of(entry.action, entry.actor, found, entry.details)
+        return await self._toast(entry, kind, found.id, details)
+
+    async def _notice_of_job(self, entry: Entry, found: Job) -> str:
+        """The same of a job."""
+        mine = job_listing.is_own(found, self.me.name) and self.me.kind == "user"
+        told = notices.told_of_job(entry.action, found, actor=entry.actor, details=entry.details) if mine else None
+        return "" if told is None else await self._toast(entry, told[0], None, told[1])
+
+    async def _toast(self, entry: Entry, kind: Kind, reservation: str | None, details: dict[str, Any]) -> str:
         context = self.context
         person = await context.run(people.find, context.site.engine, self.me.name)
         if "browser" not in person.channels(kind):
             return ""
         zone = find_zone(self.get_cookie(ZONE_COOKIE)) or find_zone(context.settings.zone) or timezone.utc
-        details = notices.details_of(entry.action, entry.actor, found, entry.details)
-        told = Notice(entry.id, person.user_id, kind, entry.at, found.id, details)
+        told = Notice(entry.id, person.user_id, kind, entry.at, reservation, details)
         data = shown(told, context, partial(said, show="clock", now=context.now(), zone=zone)).model_dump(mode="json")
         return f"event: notice\ndata: {json.dumps(data)}\n\n"
 
@@ -135,6 +146,8 @@ class StreamHandler(Handler):
 
 def _nodes(change: Change) -> set[str]:
     nodes = {row.node for row in change.reservation.allocations} if change.reservation else set()
+    if change.job is not None and change.job.attempts:
+        nodes |= set(change.job.attempts[-1].nodes)
     named = change.entry.details.get("nodes")
     return nodes | ({str(node) for node in named} if isinstance(named, list) else set())
 

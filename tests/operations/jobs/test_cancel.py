@@ -57,6 +57,16 @@ def test_who_did_not_cancel_it_himself_is_told_by_whom_and_why(site: Site, files
     ]
 
 
+def test_of_what_ran_the_owner_is_told_when_it_has_ended_and_once(site: Site):
+    for who, times in ((eve, 0), (admin, 1)):
+        attempt = run_job(site, "gpu-a", now=NOW)
+        cancel(site, attempt.job, actor=who, now=NOW)
+        assert notices.page(site.engine, "eve").items == []
+        run_over(site, attempt.job)
+        told = notices.page(site.engine, "eve").items
+        assert [(one.kind, one.details["by"]) for one in told] == [("job_ended", "root")] * times
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
 @given(
     asked_at=st.lists(st.integers(0, 5 * HOUR), min_size=1, max_size=3),
