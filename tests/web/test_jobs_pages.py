@@ -72,6 +72,19 @@ def test_what_runs_comes_first_by_its_end(rows: Rows, visit: Visit):
     assert "running soon A100 on gpu-a until 08:50" in notes(page, soon)
 
 
+def test_what_runs_is_on_the_first_page_however_many_wait(rows: Rows, visit: Visit):
+    runs = rows.add(name="runs", created_at=NOW - HOUR)
+    rows.attempt(runs)
+    made = {rows.add(name=f"job-{n}", created_at=NOW - n).id for n in range(70)}
+    visitor = visit()
+    first = re.findall(r'class="job-row" id="job-(\w+)"', visitor.get("jobs"))
+    more = re.search(r'<a href="([^"]+)" rel="next">', visitor.answer.text)
+    assert first[0] == runs.id and more is not None
+    rest = visitor.get(more[1].replace("&amp;", "&").removeprefix(PREFIX))
+    rest_ids = re.findall(r'class="job-row" id="job-(\w+)"', rest)
+    assert sorted([*first[1:], *rest_ids]) == sorted(made)
+
+
 def test_of_others_jobs_nobody_sees_more_than_what_they_take(rows: Rows, visit: Visit):
     theirs = rows.add("ben", name="secret-idea")
     rows.attempt(theirs, ended_at=NOW, reason="out_of_memory", exit_status=1, message="private-words")
@@ -95,12 +108,19 @@ def test_where_owners_are_hidden_jobs_have_none(rows: Rows, app: RunningApp, vis
 
 @pytest.mark.parametrize(
     ("state", "shown"),
-    [("open", "waits runs"), ("queued", "waits"), ("running", "runs"), ("ended", "gone"), ("all", "waits runs gone"),
-     ("nonsense", "waits runs")],
-)  # fmt: skip
+    [
+        ("open", "waits runs starts"),
+        ("queued", "waits"),
+        ("running", "runs starts"),
+        ("ended", "gone"),
+        ("all", "waits runs starts gone"),
+        ("nonsense", "waits runs starts"),
+    ],
+)
 def test_the_list_is_narrowed_by_state(rows: Rows, visit: Visit, state: str, shown: str):
     rows.add(name="waits")
     rows.attempt(rows.add(name="runs"))
+    rows.attempt(rows.add(name="starts"), started_at=None)
     over(rows, "gone")
     page = visit().get(f"jobs?state={state}")
     assert set(re.findall(r'<a href="[^"]*/jobs/\w+">(\w+)</a>', page)) == set(shown.split())

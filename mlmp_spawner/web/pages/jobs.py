@@ -25,7 +25,12 @@ OWNERS = {"mine": "Mine", "everybody": "Everybody's"}
 STATES = {"open": "Open", "running": "Running", "queued": "Waiting", "ended": "Over", "all": "All"}
 """What the list can be narrowed to."""
 
+LIVE: tuple[Wanted, ...] = ("running", "starting", "stopping")
+
 AT_ONCE = 50
+
+MOST_LIVE = 200
+"""Of those that run, in each state, so many are shown at once."""
 
 
 class JobPage(Page):
@@ -114,18 +119,10 @@ class Jobs(JobPage):
         state = asked.get("state", "open")
         state = state if state in STATES else "open"
         mine = self.me.name if whose == "mine" else None
-        found, cursor = await self.context.run(
-            listing.page,
-            self.site,
-            owner=mine,
-            state=None if state == "all" else cast(Wanted, state),
-            batch=asked.get("batch"),
-            limit=AT_ONCE,
-            cursor=asked.get("cursor"),
-        )
+        found, cursor = await self._found(asked, state, mine)
         counts = await self.context.run(listing.counts, self.site, mine)
         rows = [self.shown_job(job) for job in found]
-        if state == "open":
+        if state in ("open", "running"):
             rows.sort(key=_soonest)
         live = await self.live()
         self.render_page(
@@ -144,6 +141,22 @@ class Jobs(JobPage):
             problem=problem.problem() if problem else None,
             **live | {"done_job": await self.done_of(), "next": self._next(rows, live["next"])},
         )
+
+    async def _found(self, asked: dict[str, str], state: str, owner: str | None) -> tuple[list[Job], str | None]:
+        """One page, and the cursor of the next. Those that run, begin or end are all on the first one."""
+        states: list[Wanted | None] = [None if state == "all" else cast(Wanted, state)]
+        if state in ("open", "running"):
+            waiting: list[Wanted] = ["queued"] if state == "open" else []
+            states = [*([] if asked.get("cursor") else LIVE), *waiting]
+        found: list[Job] = []
+        cursor = None
+        for one in states:
+            page, cursor = await self.context.run(
+                listing.page, self.site, owner=owner, state=one, batch=asked.get("batch"), cursor=asked.get("cursor"),
+                limit=MOST_LIVE if one in LIVE else AT_ONCE,
+            )  # fmt: skip
+            found += page
+        return found, None if state == "running" else cursor
 
     def _link(self, asked: dict[str, str], **changed: str) -> str:
         kept = {name: asked[name] for name in ("show", "state", "batch") if asked.get(name)}
