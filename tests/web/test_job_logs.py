@@ -21,7 +21,7 @@ from mlmp_spawner.units import MINUTE, to_iso
 from mlmp_spawner.web.api.job_logs import shown, whole
 from mlmp_spawner.web.context import Jobs
 from tests.operations.conftest import NOW
-from tests.web.harness import RunningApp
+from tests.web.harness import RunningApp, until
 from tests.web.job_parts import QuietBackend, begin, end, printed, submit
 
 
@@ -160,6 +160,16 @@ def test_following_a_job_that_never_ran_ends_with_it(ann: httpx.Client):
         ann.delete(f"jobs/{id}")
         event, data, _ = following.next()
         assert (event, data["attempt"], data["outcome"]) == ("end", None, "cancelled")
+
+
+def test_when_the_service_stops_nobody_follows_any_longer(app: RunningApp, site: Site, jobs: Jobs, ann: httpx.Client):
+    id = submit(ann)["id"]
+    printed(jobs, begin(site, id, NOW, started_at=NOW), b"here")
+    with follow(ann, id) as following:
+        assert following.text(4) == "here"
+        app.feed.end()
+        assert following.over()
+    until(lambda: not jobs.open)
 
 
 def test_one_person_follows_so_many_logs_at_once_and_no_more(app: RunningApp, ann: httpx.Client, ben: httpx.Client):
