@@ -115,10 +115,11 @@ def _running(record: processes.Record) -> Seen:
 def _ended(path: Path) -> Seen | None:
     try:
         content = json.loads(path.read_text())
-    except FileNotFoundError:
+        status, number, reason = content["exit_status"], content["signal"], content["reason"]
+    except OSError:  # there is none, or none that can be read: nothing is concluded from that
         return None
-    status, number = content["exit_status"], content["signal"]
-    reason = content["reason"]
+    except (ValueError, KeyError, TypeError):
+        return Seen(path.name, "ended", reason="platform", message="What was written of its end can't be read.")
     if reason is None:
         reason = "succeeded" if status == 0 else "out_of_memory" if content["oom"] else None
     if reason is None:

@@ -278,8 +278,9 @@ def _run(arguments: argparse.Namespace, files: Files, group: cgroups.Group | Non
         )  # fmt: skip
         guard = JobGuard(files, about, ready=arguments.ready, grace=round(arguments.grace * 1000))
     except (Refused, KeyError, MLMPError, OSError) as error:
-        reason = "platform" if isinstance(error, Refused) else "start"
-        files.write_end(End(None, now, reason=reason, message=str(error)))
+        late = isinstance(error, Refused)
+        message = "Its time was over before it could begin." if late else str(error)
+        files.write_end(End(None, now, reason="platform" if late else "start", message=message))
         _tell(arguments.ready, ENDED)
         return USAGE
     return guard.run(guard.start_of(start, arguments.order, arguments.code))
