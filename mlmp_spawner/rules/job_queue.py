@@ -281,8 +281,8 @@ def sentence(outlook: Outlook, shape: Shape, title: str, when: Callable[[int], s
     if why.code == "in_use":
         return f"Waits for {what}: in use or booked{until}."
     if why.code == "booked":
-        comma = until and ","
-        return f"Waits for {what} for {format_duration(shape.length)}: free now, but booked too soon{comma}{until}."
+        then = "" if outlook.start is None else f"; it fits from {when(outlook.start)}"
+        return f"Waits for {what} for {format_duration(shape.length)}: free now, but booked too soon{then}."
     if why.code == "behind":
         return _behind(why)
     if why.code == "quota":

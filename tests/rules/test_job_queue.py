@@ -287,7 +287,13 @@ def test_the_queue_sees_of_a_job_what_decides():
     [
         (Outlook(3, Why("in_use")), "Waits for 2 × A100: in use or booked until @3."),
         (Outlook(None, Why("in_use")), "Waits for 2 × A100: in use or booked."),
-        (Outlook(3, Why("booked")), "Waits for 2 × A100 for 2 h: free now, but booked too soon, until @3."),
+        (Outlook(3, Why("booked")), "Waits for 2 × A100 for 2 h: free now, but booked too soon; it fits from @3."),
+        (Outlook(None, Why("booked")), "Waits for 2 × A100 for 2 h: free now, but booked too soon."),
+        (Outlook(3, Why("inside")), "Waits for its booking, which begins @3."),
+        (
+            Outlook(None, Why("inside")),
+            "Waits for 2 × A100 of its booking: in use, or its time there is too short by now.",
+        ),
         (Outlook(3, Why("behind", 3)), "3 jobs of others go first: who used less lately has the next turn."),
         (Outlook(3, Why("behind", 1)), "1 job of others goes first: who used less lately has the next turn."),
         (
