@@ -10,13 +10,14 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from mlmp_spawner.errors import Conflict
+from mlmp_spawner.errors import Conflict, Unavailable
 from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.operations import limits
 from mlmp_spawner.operations.jobs import quotas
+from mlmp_spawner.operations.jobs.cancel import ATTEMPTS
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.store import job_code as store
-from mlmp_spawner.store.transaction import lock_owner, read, transaction
+from mlmp_spawner.store.transaction import Busy, lock_owner, read, transaction
 
 
 def kept(site: Site, files: JobFiles, owner: str, sha256: str) -> int | None:
@@ -43,15 +44,22 @@ def keep(site: Site, files: JobFiles, sha256: str, sent: Path, *, owner: Actor, 
     :param sent: the file, beside those that are kept; its hash was checked.
     :raises OverLimit: the code of the owner's open jobs leaves no room for it.
     """
-    asked = sent.stat().st_size
-    with transaction(site.engine) as connection:
-        lock_owner(connection, owner.name)
-        if store.size(connection, owner.name, sha256) is None:
-            _make_room(connection, site, files, owner, asked)
-        store.keep(connection, owner.name, sha256, asked, now=now)
-        place = files.code_path(owner.name, sha256)
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sent.replace(place)
+    size = sent.stat().st_size
+    for _ in range(ATTEMPTS):
+        try:
+            with transaction(site.engine) as connection:
+                lock_owner(connection, owner.name)
+                if store.size(connection, owner.name, sha256) is None:
+                    _make_room(connection, site, files, owner, size)
+                store.keep(connection, owner.name, sha256, size, now=now)
+                place = files.code_path(owner.name, sha256)
+                place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if sent.exists():  # else it was moved by a transaction that was given up
+                    sent.replace(place)
+                return
+        except Busy:
+            continue
+    raise Unavailable("The database is too busy just now.", hint="Try again in a moment.")
 
 
 def _make_room(connection: Connection, site: Site, files: JobFiles, owner: Actor, asked: int) -> None:
