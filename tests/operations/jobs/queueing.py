@@ -42,7 +42,9 @@ class Shop:
         """A look at ``now``, or at the time of the last one."""
         self.now = self.now if now is None else now
         self.backend.pass_time(self.now)
-        return await self.queue.tick(self.now)
+        following = await self.queue.tick(self.now)
+        assert self.queue.failures == 0
+        return following
 
     async def run(self, owner: str = "eve", **fields: object) -> Job:
         """A job that runs, as two looks see it."""

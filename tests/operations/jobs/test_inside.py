@@ -52,6 +52,15 @@ async def test_it_shares_the_units_of_the_bookings_server(site: Site):
         assert connection.execute(select(job_usage)).all() == []
 
 
+async def test_its_end_takes_nothing_from_the_bookings_server(site: Site):
+    shop, booking = Shop(site), booked(site)
+    server = admit(site, actor=eve, server="", options=StartOptions(booking.id), now=NOW)
+    job = await shop.run(inside=booking.id, length=HOUR)
+    shop.backend.end(shop.attempt(job).id)
+    await shop.tick()
+    assert shop.job(job).outcome == "succeeded" and set(held(site)) == set(server.unit_ids)
+
+
 async def test_it_waits_for_the_start_of_the_booking_and_needs_no_turn(site: Site):
     shop, booking = Shop(site), booked(site, start=NOW + HOUR)
     job = submitted(site, inside=booking.id, length=HOUR)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -24,10 +25,11 @@ from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import get
 from mlmp_spawner.operations.jobs.cancel import cancel
 from mlmp_spawner.operations.jobs.look import Queue
+from mlmp_spawner.operations.jobs.orders import find
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import CLOCK, Actor
 from mlmp_spawner.rules.due import is_live
-from mlmp_spawner.rules.jobs import Job, Reason
+from mlmp_spawner.rules.jobs import Attempt, Job, Reason
 from mlmp_spawner.store import jobs as store
 from mlmp_spawner.store import reservations
 from mlmp_spawner.store.tables import job, reservation, unit_in_use
@@ -53,23 +55,27 @@ SUBMITS = _action(
     units=st.integers(1, 3), workers=st.sampled_from([1, 1, 2]), preemptible=st.booleans(),
     retries=st.integers(0, 2), priority=st.integers(-1, 1),
 )  # fmt: skip
-BOOKS = _action("books", who=st.sampled_from(PEOPLE), start=st.integers(0, 4), length=st.integers(1, 4),
+BOOKS = _action("books", who=st.sampled_from(PEOPLE), start=st.sampled_from([0, 0, 1, 2, 4]), length=st.integers(1, 4),
                 units=st.integers(1, 4))  # fmt: skip
+INSIDE = _action("submits_inside", number=NUMBER, units=st.integers(1, 2), length=st.integers(1, 6))
+ENDS = _action("ends", number=NUMBER, way=st.sampled_from(WAYS))
 ACTIONS = st.one_of(
     SUBMITS,
     SUBMITS,
     BOOKS,
     BOOKS,
-    _action("submits_inside", number=NUMBER, units=st.integers(1, 2), length=st.integers(1, 6)),
+    INSIDE,
+    INSIDE,
     _action("uses", number=NUMBER),
     _action("gives_back", number=NUMBER),
     _action("cancels", number=NUMBER),
-    _action("ends", number=NUMBER, way=st.sampled_from(WAYS)),
+    ENDS,
+    ENDS,
     _action("vanishes", number=NUMBER),
     _action("changes", silent=st.booleans(), deaf=st.booleans(), polite=st.booleans()),
     _action("change_capacity", a=st.integers(1, 4), b=st.integers(0, 2)),
 )
-STEPS = st.tuples(ACTIONS, st.sampled_from([0, 0, 1, 10, 30, 90]), st.none() | st.integers(1, 12))
+STEPS = st.tuples(ACTIONS, st.sampled_from([0, 0, 1, 10, 30, 90]), st.none() | st.integers(1, 8))
 """What somebody does or what happens, the minutes until the next look, and after how many steps that is killed."""
 
 
@@ -81,11 +87,14 @@ class Killed(BaseException):
     """The process is killed here."""
 
 
+@dataclass
 class Mortal(RememberedJobs):
     """The back-end, reached from a process that is killed after some steps: a step is a verb, before it or after it
     was done, or a commit."""
 
     left: int | None = None
+    done: set[str] = field(default_factory=set)
+    """Jobs that have succeeded before anybody told them to end: they never run again."""
 
     def step(self, *_: object) -> None:
         if self.left is not None:
@@ -95,6 +104,7 @@ class Mortal(RememberedJobs):
 
     async def submit(self, order: Order) -> None:
         self.step()
+        assert order.job not in self.done or order.id in self.seen
         await super().submit(order)
         self.step()
 
@@ -143,12 +153,14 @@ class SharingWithJobs(Sharing):
         self.backend.left = dies_after
         try:
             asyncio.run(self.queue.tick(self.now))
+            self.all_are_told_when_they_end()
         except Killed:
             self.queue = Queue(lambda: self.site, self.backend)
         except MLMPError:
             assert self.backend.silent
         finally:
             self.backend.left = None
+        assert self.queue.failures == 0
 
     # -- what people do ------------------------------------------------------------------------------------------
 
@@ -189,11 +201,21 @@ class SharingWithJobs(Sharing):
 
     def ends(self, number: int, way: tuple[Reason, int | None]) -> None:
         if running := sorted(self.backend.running()):
-            self.backend.end(pick(running, number), *way)
+            attempt = self.attempt(pick(running, number))
+            self.backend.end(attempt.id, *way)
+            if way[0] == "succeeded" and attempt.ended_at is None and self.now < attempt.stop_at:
+                self.backend.done.add(attempt.job)
 
     def vanishes(self, number: int) -> None:
         if running := sorted(self.backend.running()):
-            self.backend.vanish(pick(running, number))
+            attempt = self.attempt(pick(running, number))
+            self.backend.vanish(attempt.id)
+            if attempt.started_at is not None:
+                self.backend.forgotten.append(attempt.id)
+
+    def attempt(self, attempt_id: str) -> Attempt:
+        with read(self.engine) as connection:
+            return find(connection, attempt_id)[1]
 
     def changes(self, silent: bool, deaf: bool, polite: bool) -> None:
         self.backend.silent, self.backend.deaf, self.backend.polite = silent, deaf, polite
@@ -228,10 +250,14 @@ class SharingWithJobs(Sharing):
         jobs = {one.id: one for one in self.all_jobs()}
         for order in self.backend.running().values():
             of = jobs[order.job]
-            if of.live is None or of.live.id != order.id:
-                continue  # a stray one, which is ended as soon as the look sees it
+            assert of.live is not None and of.live.id == order.id, "its end is written only when it has ended"
             holder = of.inside or of.live.reservation
             assert all(holders.get((place.node, unit)) == holder for place in order.places for unit in place.units)
+
+    def all_are_told_when_they_end(self) -> None:
+        live = {attempt.id: attempt for one in self.all_jobs() if (attempt := one.live) is not None}
+        for order in self.backend.running().values():
+            assert self.backend.times[order.id] == (live[order.id].stop_at, live[order.id].kill_at)
 
     def a_job_ends_once(self) -> None:
         for one in self.all_jobs():
