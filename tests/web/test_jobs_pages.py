@@ -209,6 +209,14 @@ def test_a_job_that_made_way_says_so_and_shows_each_try(rows: Rows, visit: Visit
     assert OF_A_LOG.findall(visitor.get(f"jobs/{job.id}?attempt=1")) == ["first\n"]
 
 
+def test_a_try_without_a_log_says_so_and_still_shows_what_it_used(rows: Rows, visit: Visit):
+    job = rows.add()
+    attempt = rows.attempt(job, ended_at=NOW, reason="succeeded")
+    rows.used(attempt, [(NOW + n, None, {"memory": 2.0**30}) for n in range(3)])
+    page = visit().get(f"jobs/{job.id}")
+    assert "It printed nothing, or its log is not kept any more." in page and "Memory. 1 GiB" in page
+
+
 @pytest.mark.parametrize(("first", "way"), [("", "Earlier"), ("?from=0", "Later")])
 def test_a_log_of_many_pages_is_read_both_ways_with_nothing_lost(rows: Rows, visit: Visit, first: str, way: str):
     lines = [f"line {n} grün\n" for n in range(60_000)]

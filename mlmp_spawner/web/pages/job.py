@@ -18,7 +18,7 @@ from mlmp_spawner.jobs.base import LogPart
 from mlmp_spawner.operations.jobs import cancel, listing, submit
 from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.jobs import Attempt, Job
-from mlmp_spawner.units import DAY, format_size
+from mlmp_spawner.units import format_size
 from mlmp_spawner.web import job_answers, job_charts, job_views
 from mlmp_spawner.web.api.job_logs import read, whole
 from mlmp_spawner.web.api.jobs import jobs_of, tell
@@ -88,6 +88,7 @@ class OneJob(JobPage):
             "job.html",
             one=one,
             log=log,
+            attempt=attempt,
             log_gone=self._log_gone() if attempt and log is None else "",
             charts=charts[:MOST_CHARTS],
             left_out=len(charts) - MOST_CHARTS if len(charts) > MOST_CHARTS else 0,
@@ -104,7 +105,7 @@ class OneJob(JobPage):
         return (
             "Logs are not shown while no jobs run here."
             if self.context.jobs is None
-            else "Its log is not kept any more."
+            else "It printed nothing, or its log is not kept any more."
         )
 
     def _attempt(self, job: Job) -> Attempt | None:
@@ -120,14 +121,14 @@ class OneJob(JobPage):
         return {} if jobs is None else await self.context.run(metrics.used, jobs.files, [attempt.id])
 
     async def _log_shown(self, job: Job, attempt: Attempt) -> Log | None:
-        """None where it is not kept any more."""
+        """None where it printed nothing, or that is not kept any more."""
         said = self.get_query_argument("from", "")
         paged = bool(_NUMBER.fullmatch(said))
         if self.context.jobs is None:
             return None
         # One byte more, by which is seen whether the first line is whole.
         part = await read(self.context.jobs, attempt, max(0, int(said) - 1) if paged else -SHOWN, SHOWN + 1)
-        if not part.size and attempt.ended_at is not None and self.now - attempt.ended_at > DAY:
+        if not part.size and attempt.ended_at is not None:
             return None
         return self._part_shown(job, attempt, part, paged=paged)
 
