@@ -121,7 +121,7 @@ class Site:
         return self.process.wait(40)
 
     def kill(self, *names: str) -> None:
-        """SIGKILL to ``hub``, ``service``, ``proxy``, ``starter`` (of jobs) or ``up``."""
+        """SIGKILL to ``hub``, ``service``, ``proxy``, ``job starter`` or ``up``."""
         for name in names:
             if name == "up":
                 assert self.process is not None
@@ -135,7 +135,7 @@ class Site:
         assert self.process is not None
         words = {
             "hub": "jupyterhub", "service": "mlmp_spawner.service", "proxy": "configurable-http-proxy",
-            "starter": "mlmp_spawner.admin.job_starter",
+            "job starter": "mlmp_spawner.admin.job_starter",
         }  # fmt: skip
         for pid in processes.below(self.process.pid):
             if processes.identity(pid) and any(words[name] in word for word in command_line(pid)[:4]):

@@ -282,7 +282,7 @@ def _children(
     ]  # fmt: skip
     if jobs:
         starter = [sys.executable, "-m", "mlmp_spawner.admin.job_starter", "--config", str(config)]
-        children.append(Child("starter of jobs", starter, logs / "jobs.log", {"PATH": path["PATH"]}, root))
+        children.append(Child("job starter", starter, logs / "jobs.log", {"PATH": path["PATH"]}, root))
     if machine.ssh_port is not None:
         command = [
             sys.executable, "-m", "mlmp_spawner.ssh", "--config", str(config), "--hub", machine.local_url,

@@ -103,7 +103,7 @@ def test_a_taken_port_of_the_ssh_gateway_is_named_too(tmp_path: Path) -> None:
     assert f"port {port} is taken by another program; choose one: mlmp up --ssh-port {port + 1}" in result.stderr
 
 
-@pytest.mark.parametrize("part", ["hub", "service", "proxy"])
+@pytest.mark.parametrize("part", ["hub", "service", "proxy", "job starter"])
 def test_starts_again_what_dies_and_says_so(site: Site, part: str) -> None:
     before = site.pid_of(part)
     site.kill(part)
@@ -154,7 +154,7 @@ def test_a_changed_catalog_holds_at_once_for_pages_and_starts(site: Site) -> Non
 def test_dies_with_all_its_children_and_can_be_started_again(site: Site) -> None:
     assert site.process is not None
     children = processes.below(site.process.pid)
-    assert len(children) == 3
+    assert len(children) == 4
     site.kill("up")
     wait_for(lambda: not any(processes.alive(processes.identity(pid) or "") for pid in children), 30)
     site.start()

@@ -117,7 +117,7 @@ def test_a_job_whose_mlmp_run_is_killed_leaves_nothing_and_runs_again(site: Site
     assert (ended["outcome"], work.attempts()[0]["reason"]) == ("succeeded", "vanished")
 
 
-@pytest.mark.parametrize("victims", [("service",), ("starter",), ("service", "starter"), ("hub", "proxy")])
+@pytest.mark.parametrize("victims", [("service",), ("job starter",), ("service", "job starter"), ("hub", "proxy")])
 def test_a_job_goes_on_whoever_else_is_killed(site: Site, eve: Submitter, victims: tuple[str, ...]) -> None:
     work = Work(site, eve).up()
     former = {name: site.pid_of(name) for name in victims}
@@ -145,8 +145,8 @@ def test_a_job_is_started_once_though_all_is_killed_while_it_starts(site: Site, 
     for pause in (0.0, 0.1, 0.2, 0.3, 0.5, 0.8):
         work = Work(site, eve)
         time.sleep(pause)
-        site.kill("service", "starter")
-        wait_for(lambda: site.pid_of("service") and site.pid_of("starter"), 60, "both")
+        site.kill("service", "job starter")
+        wait_for(lambda: site.pid_of("service") and site.pid_of("job starter"), 60, "both")
         work.up()
         ended = work.finish()
         assert (ended["outcome"], work.starts()) == ("succeeded", 1), f"killed after {pause} s"
