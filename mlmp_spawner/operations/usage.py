@@ -162,17 +162,18 @@ class _What:
         self._by_index = a.node.in_(nodes)  # all of them: for the index of ranges, which begins with the node
         self.start = case((a.start < window.start, window.start), else_=a.start) - window.start
         self.end = case((a.end > window.end, window.end), else_=a.end) - window.start
-        self.spent = func.sum(a.units * (self.end - self.start))
+        length = a.units * (self.end - self.start)
+        self.spent = (func.sum(length), func.sum(_of_jobs(length)))
 
     def by(self, column: Any) -> dict[str, Spent]:
         """By a column of the booking."""
-        taken = self._allocations(column, self.spent, join=True).group_by(column)
+        taken = self._allocations(column, *self.spent, join=True).group_by(column)
         seen = self._uses(column).group_by(column)
         return self._joined(taken, seen)
 
     def by_node(self) -> dict[str, Spent]:
         """By node."""
-        taken = self._allocations(allocation.c.node, self.spent).group_by(allocation.c.node)
+        taken = self._allocations(allocation.c.node, *self.spent).group_by(allocation.c.node)
         return self._joined(taken, self._uses(use.c.node).group_by(use.c.node))
 
     def whole(self) -> Spent:
@@ -182,7 +183,9 @@ class _What:
     def by_day(self, zone: tzinfo) -> list[Day]:
         """Day by day: a booking counts in each day with its part of it."""
         edges = _edges(self.window, zone)
-        totals, jobs = self._until(edges), self._until(edges, jobs=True)
+        begun, over = self._amounts(self.start, edges), self._amounts(self.end, edges)
+        # Those that began before an edge give (edge - start), those that ended take (edge - end).
+        totals, jobs = ([a - b for a, b in zip(*pair, strict=True)] for pair in zip(begun, over, strict=True))
         slot = (use.c.at - use.c.at % _SLOT).label("slot")
         seen = [Spent()] * (len(edges) - 1)
         for row in self.connection.execute(self._uses(slot).group_by(slot)):
@@ -193,28 +196,22 @@ class _What:
             for n, (start, end) in enumerate(pairwise(edges))
         ]
 
-    def _until(self, edges: list[int], *, jobs: bool = False) -> list[int]:
-        """What was taken until each edge. Those that began before it give (edge - start), those that ended take
-        (edge - end)."""
-        begun, over = self._amounts(self.start, edges, jobs=jobs), self._amounts(self.end, edges, jobs=jobs)
-        return [a - b for a, b in zip(begun, over, strict=True)]
-
-    def _amounts(self, instant: ColumnElement[int], edges: list[int], *, jobs: bool) -> list[int]:
-        """For each edge the sum of units x (edge - instant) over the allocations whose instant is before it."""
+    def _amounts(self, instant: ColumnElement[int], edges: list[int]) -> tuple[list[int], list[int]]:
+        """For each edge the sum of units x (edge - instant) over the allocations whose instant is before it; and of
+        jobs' alone."""
         first = self.window.start % _SLOT
         slot = (instant + first - (instant + first) % _SLOT).label("slot")  # from the slot that the window begins in
         units = allocation.c.units
-        query = self._allocations(slot, func.sum(units), func.sum(units * instant)).group_by(slot)
-        query = _of_jobs(query) if jobs else query
+        sums = [func.sum(what) for what in (units, units * instant, _of_jobs(units), _of_jobs(units * instant))]
         inside = [edge - self.window.start for edge in edges[1:]]
-        counts, moments = [0] * len(inside), [0] * len(inside)
-        for row in self.connection.execute(query):
+        found = [[0] * len(inside) for _ in sums]
+        for row in self.connection.execute(self._allocations(slot, *sums).group_by(slot)):
             at = bisect_right(inside, row[0] - first)
             if at < len(inside):
-                counts[at] += int(row[1])
-                moments[at] += int(row[2])
-        sums = zip(inside, accumulate(counts), accumulate(moments), strict=True)
-        return [0, *(count * edge - moment for edge, count, moment in sums)]
+                for column, amount in zip(found, row[1:], strict=True):
+                    column[at] += int(amount)
+        counts, moments, of_jobs, moments_of_jobs = (accumulate(column) for column in found)
+        return _over(inside, counts, moments), _over(inside, of_jobs, moments_of_jobs)
 
     def _allocations(self, *columns: Any, join: bool = False) -> Select[Any]:
         query = select(*columns).select_from(allocation).where(*self._taken)
@@ -235,17 +232,20 @@ class _What:
         return mine & (reservation.c.end > self.window.start)
 
     def _joined(self, taken: Select[Any], seen: Select[Any]) -> dict[str, Spent]:
-        jobs = {row[0]: int(row[1]) for row in self.connection.execute(_of_jobs(taken))}
-        found = {row[0]: _apart(int(row[1]), jobs.get(row[0], 0)) for row in self.connection.execute(taken)}
+        found = {row[0]: _apart(int(row[1]), int(row[2])) for row in self.connection.execute(taken)}
         for row in self.connection.execute(seen):
             used = Spent(0, int(row.busy), int(row.watched) - int(row.busy))
             found[row[0]] = found.get(row[0], Spent()) + used
         return found
 
 
-def _of_jobs(query: Select[Any]) -> Select[Any]:
-    """Of a query on allocations those that jobs had."""
-    return query.where(allocation.c.reservation.in_(select(job_attempt.c.reservation)))
+def _of_jobs(amount: ColumnElement[int]) -> ColumnElement[int]:
+    """What is summed of an allocation, where a job had it."""
+    return case((allocation.c.reservation.in_(select(job_attempt.c.reservation)), amount), else_=0)
+
+
+def _over(edges: Iterable[int], counts: Iterable[int], moments: Iterable[int]) -> list[int]:
+    return [0, *(count * edge - moment for edge, count, moment in zip(edges, counts, moments, strict=True))]
 
 
 def _apart(taken: int, jobs: int) -> Spent:

@@ -276,6 +276,6 @@ def test_what_was_used_with_bars_for_programs_and_for_spreadsheets(ann: CommandL
     assert "░" * 30 in line and line.split()[-4:] == ["2.0", "0.0", "0.0", "2.0"]
     assert done(ann("usage", *span, "--by", "node", "--json")).json["total"]["booked"] == 2
     table = done(ann("usage", *span, "--by", "profile", "--csv")).out.splitlines()
-    assert table[1] == '"gpu",2.0,0.0,0.0,2.0'
+    assert table[1] == '"gpu",2.0,0.0,0.0,2.0,0.0'
     assert ann("usage", *span, "--csv", "--json").status == 2
     assert ann("usage", "--from", end, "--to", begin).status == 2
