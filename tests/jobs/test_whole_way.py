@@ -68,3 +68,38 @@ def test_a_failure_says_what_it_printed_last(eve: Submitter) -> None:
     ended = eve.ended(job)
     assert (ended["outcome"], ended["reason"], ended["exit_status"]) == ("failed", "exit_status", 3)
     assert ended["message"] == "ValueError: no such data"
+
+
+COUNTS = """\
+import os, pathlib, signal, sys, time
+place = pathlib.Path(os.environ["MLMP_CHECKPOINT_DIR"], "count")
+count = int(place.read_text()) if place.exists() else 0
+def save(*_):
+    time.sleep(0.5)  # a checkpoint takes its time
+    place.write_text(str(count))
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+print("from", count, flush=True)
+home = pathlib.Path.home()
+while not (home / "enough").exists():
+    count += 1
+    print("count", count, flush=True)
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.faults
+def test_a_booking_sends_it_away_and_it_goes_on_where_it_was(site: Site, eve: Submitter) -> None:
+    job = eve.submit(script="count.py", code=eve.code(count_py=COUNTS), grace="30s")
+    eve.printed(job, "count 3")
+    booking = site.person("adam").book(60, units=4)
+    eve.until(job, "queued")
+    assert eve.look(job)["attempts"][0]["reason"] == "preempted"
+    first = eve.api.get(f"{API}/{job}/logs", params={"start": 0, "attempt": 1}).json()["text"]
+    last = int(first.split()[-1])
+    answer = site.person("adam").api.delete(f"/services/mlmp/api/v1/reservations/{booking['id']}")
+    assert answer.status_code in (200, 204)
+    eve.until(job, "running")
+    assert eve.printed(job, "count").startswith(f"from {last}\ncount {last + 1}\n")
+    (site.data / "homes" / "eve" / "enough").touch()
+    assert eve.ended(job)["outcome"] == "succeeded"
