@@ -92,3 +92,39 @@ class RememberedJobs:
                 self.now = over
                 self.end(attempt, "signal", None)
                 self.now = now
+
+
+class Killed(BaseException):
+    """The process is killed here."""
+
+
+@dataclass
+class MortalJobs(RememberedJobs):
+    """The back-end, reached from a process that is killed after some steps: a step is a verb, before it or after it
+    was done, or a commit."""
+
+    left: int | None = None
+    done: set[str] = field(default_factory=set)
+    """Jobs that have succeeded before anybody told them to end: they never run again."""
+
+    def step(self, *_: object) -> None:
+        if self.left is not None:
+            self.left -= 1
+            if self.left <= 0:
+                raise Killed
+
+    async def submit(self, order: Order) -> None:
+        self.step()
+        assert order.job not in self.done or order.id in self.seen
+        await super().submit(order)
+        self.step()
+
+    async def cancel(self, attempt: str, *, stop_at: int, kill_at: int) -> None:
+        self.step()
+        await super().cancel(attempt, stop_at=stop_at, kill_at=kill_at)
+        self.step()
+
+    async def forget(self, attempt: str) -> None:
+        self.step()
+        await super().forget(attempt)
+        self.step()

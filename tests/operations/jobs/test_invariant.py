@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 from sqlalchemy import event, select
 
 from mlmp_spawner.errors import MLMPError, TooLate
-from mlmp_spawner.jobs.base import Order
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import get
 from mlmp_spawner.operations.jobs.cancel import cancel
@@ -35,7 +33,7 @@ from mlmp_spawner.store import reservations
 from mlmp_spawner.store.tables import job, reservation, unit_in_use
 from mlmp_spawner.store.transaction import read
 from mlmp_spawner.units import HOUR, MINUTE
-from tests.jobs.remembered import RememberedJobs
+from tests.jobs.remembered import Killed, MortalJobs
 from tests.operations.jobs.queueing import submitted
 from tests.operations.test_invariant import PEOPLE, PHASES, ROUNDS, Sharing, machine_on
 
@@ -83,48 +81,12 @@ def pick(among: Sequence[str], number: int) -> str:
     return among[number % len(among)]
 
 
-class Killed(BaseException):
-    """The process is killed here."""
-
-
-@dataclass
-class Mortal(RememberedJobs):
-    """The back-end, reached from a process that is killed after some steps: a step is a verb, before it or after it
-    was done, or a commit."""
-
-    left: int | None = None
-    done: set[str] = field(default_factory=set)
-    """Jobs that have succeeded before anybody told them to end: they never run again."""
-
-    def step(self, *_: object) -> None:
-        if self.left is not None:
-            self.left -= 1
-            if self.left <= 0:
-                raise Killed
-
-    async def submit(self, order: Order) -> None:
-        self.step()
-        assert order.job not in self.done or order.id in self.seen
-        await super().submit(order)
-        self.step()
-
-    async def cancel(self, attempt: str, *, stop_at: int, kill_at: int) -> None:
-        self.step()
-        await super().cancel(attempt, stop_at=stop_at, kill_at=kill_at)
-        self.step()
-
-    async def forget(self, attempt: str) -> None:
-        self.step()
-        await super().forget(attempt)
-        self.step()
-
-
 class SharingWithJobs(Sharing):
     """Three people book, and run jobs in the time that is left. It is told a story, step by step."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backend = Mortal(now=self.now)
+        self.backend = MortalJobs(now=self.now)
         self.queue = Queue(lambda: self.site, self.backend)
         self.bookings: list[str] = []
         self.jobs: list[str] = []
