@@ -26,7 +26,8 @@ def unpack(code: int, folder: Path) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise NotStarted("Its code can't be unpacked safely by this Python: 3.10.12, 3.11.4 or later can.")
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}-{os.getpid()}")
+    # Workers in pods have one home and, each, a process 1.
+    temporary = folder.with_name(f".{folder.name}-{os.uname().nodename[:63]}-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700)
     try:
