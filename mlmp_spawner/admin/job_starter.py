@@ -233,13 +233,13 @@ class Starter:
             os.close(ready)
         self._started.append(process)
         with open(told, "rb", buffering=0) as answers:
-            heard = bool(select.select([answers], [], [], READY_WITHIN)[0]) and bool(answers.read(64))
-        limit = time.monotonic() + READY_WITHIN
-        while heard and not (self._runs(attempt) or self.files.ended(attempt).exists()):
-            if time.monotonic() > limit:  # another one has it, and does not come so far
-                heard = False
-            time.sleep(0.02)
-        if not heard:
+            heard = bool(select.select([answers], [], [], READY_WITHIN)[0])
+            answer = answers.read(64).decode().strip() if heard else ""
+        if answer == job_guard.BUSY_WITH_IT:  # another one began just before
+            limit = time.monotonic() + READY_WITHIN
+            while not (self._runs(attempt) or self.files.ended(attempt).exists()) and time.monotonic() < limit:
+                time.sleep(0.02)
+        elif answer not in (job_guard.RUNNING, job_guard.ENDED):
             raise Unavailable(f"The attempt {attempt} does not begin; the log of what starts jobs may say why.")
 
     def _runs(self, attempt: str) -> bool:

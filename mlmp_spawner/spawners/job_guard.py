@@ -40,8 +40,8 @@ DRAIN = 5.0
 END_WITHIN = 10.0
 LOG_LIMIT = 64 << 20
 """Bytes of a log that are kept where nobody said how many."""
-RUNNING, ENDED = "running", "ended"
-"""What the starter is told."""
+RUNNING, ENDED, BUSY_WITH_IT = "running", "ended", "busy"
+"""What the starter is told; the last where another one has the attempt."""
 
 _ABOVE = 64
 # Where our own ends of pipes are, so that none is in the way of the numbers above.
@@ -227,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
         with files.touched():
             lock = take_lock(files.lock)
     except Refused:
-        _tell(arguments.ready, RUNNING)
+        _tell(arguments.ready, BUSY_WITH_IT)
         return BUSY
     try:
         return _alone(arguments, files)

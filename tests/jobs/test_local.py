@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from mlmp_spawner import units
+from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.jobs.base import Order
 from mlmp_spawner.jobs.local import LocalJobs
 from mlmp_spawner.units import HOUR, SECOND
-from tests.jobs.contract import BackendContract, running_here
+from tests.jobs.contract import BackendContract, printed, running_here, seen, whole_log
 from tests.jobs.workplace import Workplace
 
 
@@ -57,3 +60,56 @@ class TestLocalJobs(BackendContract):
     @pytest.fixture
     def bench(self, place: Workplace) -> LocalBench:
         return LocalBench(place)
+
+
+BEHIND = """
+sh -c "trap 'sleep 1; echo saved; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+echo never
+"""
+
+
+async def test_a_program_behind_a_shell_that_is_gone_at_once_gets_its_grace_too(place: Workplace) -> None:
+    bench = LocalBench(place)
+    order = await bench.order(BEHIND, grace=60 * SECOND)
+    await bench.backend.submit(order)
+    await printed(bench, order, b"up")
+    await bench.backend.cancel(order.id, stop_at=units.now(), kill_at=units.now() + order.grace)
+    assert (await seen(bench, order, "ended")).reason == "time_limit"
+    log = (await whole_log(bench, order)).data
+    assert log.endswith(b"saved\n") and b"never" not in log
+
+
+async def test_without_a_starter_a_submission_says_so_and_can_be_repeated(tmp_path: Path) -> None:
+    place = Workplace.make(tmp_path)
+    place.files.prepare()
+    bench = LocalBench(place)
+    try:
+        order = await bench.order("echo up")
+        with pytest.raises(Unavailable, match="does not answer"):
+            await place.backend.submit(order)
+        assert await place.backend.state(order.id) is None
+        place.start()
+        await place.backend.submit(order)
+        assert (await seen(bench, order, "ended")).reason == "succeeded"
+    finally:
+        place.close()
+
+
+async def test_of_somebody_whom_the_hub_does_not_know_nothing_is_started(place: Workplace) -> None:
+    order = place.order(command=["true"], owner="mallory")
+    await place.backend.submit(order)
+    ended = await seen(LocalBench(place), order, "ended")
+    assert ended.reason == "start" and "mallory" in ended.message
+
+
+async def test_an_attempt_whose_time_is_over_before_it_begins_ends_as_the_platform_s_fault(place: Workplace) -> None:
+    order = place.order(command=["true"], stop_in=1)
+    await place.backend.submit(order)
+    assert (await seen(LocalBench(place), order, "ended")).reason == "platform"
+
+
+async def test_code_that_is_not_kept_any_more_is_said(place: Workplace) -> None:
+    order = place.order(script="train.py", code="0" * 64)
+    await place.backend.submit(order)
+    ended = await seen(LocalBench(place), order, "ended")
+    assert ended.reason == "start" and "submit it again" in ended.message
