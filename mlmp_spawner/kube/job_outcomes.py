@@ -94,7 +94,8 @@ def _disrupted(status: Json, main: Json | None) -> Ended | None:
         return Ended("time_limit", None, message, at)
     if reason in ("NodeLost", "NodeShutdown", "Terminated"):
         return Ended("node_lost", None, message, at)
-    condition = next((one for one in status.get("conditions") or () if one.get("type") == "DisruptionTarget"), {})
+    conditions = status.get("conditions") or ()
+    condition: Json = next((one for one in conditions if one.get("type") == "DisruptionTarget"), {})
     if condition.get("status") != "True":
         # More disk than its limit: no condition tells of that one, since no other pod is the cause.
         return Ended("exit_status", None, message, at) if reason == "Evicted" else None
@@ -146,7 +147,7 @@ def _started(pod: Json) -> int | None:
 
 
 def _terminated(status: Json, kind: str, name: str) -> Json | None:
-    found = next((one for one in status.get(kind) or () if one.get("name") == name), {})
+    found: Json = next((one for one in status.get(kind) or () if one.get("name") == name), {})
     ended: Json | None = (found.get("state") or {}).get("terminated")
     return ended
 
