@@ -140,8 +140,10 @@ def outcome(note: dict[str, Any]) -> dict[str, Any]:
 
 
 def readable(text: str) -> str:
-    """``text`` as one line that can be shown: no control characters, not too long."""
-    return _CONTROL.sub("", text.replace("\n", " "))[:LONGEST_MESSAGE].strip()
+    """``text`` as one line that can be shown, and written anywhere: no control characters, no half ones, not too
+    long."""
+    whole = text[: 4 * LONGEST_MESSAGE].encode("utf-8", "replace").decode()
+    return _CONTROL.sub("", whole.replace("\n", " "))[:LONGEST_MESSAGE].strip()
 
 
 def pump(source: int, take: Callable[[bytes], None]) -> threading.Thread:

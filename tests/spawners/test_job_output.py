@@ -157,3 +157,8 @@ def test_how_it_ended_is_taken_as_far_as_it_can_be(place: Place, note: dict[str,
     message = notes.ended.pop("message", "")
     assert notes.ended == kept
     assert "\n" not in message and len(message) <= job_output.LONGEST_MESSAGE
+
+
+def test_what_is_said_of_an_end_can_be_written_anywhere() -> None:
+    note = json.loads('{"message": "half \\ud800 a character"}')
+    assert job_output.outcome(note)["message"].encode() == b"half ? a character"

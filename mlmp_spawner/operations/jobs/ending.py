@@ -70,7 +70,7 @@ def _ended(connection: Connection, told: Attempt, seen: Seen, half_life: int, no
     if job is None or attempt is None or attempt.number != told.number:
         return False
     at = min(now, max(attempt.starting_at, now if seen.ended_at is None else seen.ended_at))
-    reason, message = why_ended(job, attempt, seen.reason, at), seen.message[:MESSAGE]
+    reason, message = why_ended(job, attempt, seen.reason, at), _writable(seen.message)
     store.update_attempt(
         connection, attempt, ended_at=at, reason=reason, exit_status=seen.exit_status, message=message,
         started_at=attempt.started_at if attempt.started_at is not None else seen.started_at,
@@ -85,6 +85,11 @@ def _ended(connection: Connection, told: Attempt, seen: Seen, half_life: int, no
     else:
         _queue_again(connection, job, becomes, reason, now)
     return True
+
+
+def _writable(message: str) -> str:
+    """A message that every database takes: what it can't write would keep the attempt from ever ending."""
+    return message[:MESSAGE].replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _give_back(connection: Connection, job: Job, attempt: Attempt, reason: Reason, now: int) -> None:

@@ -121,12 +121,17 @@ class Queue:
         if attempt.started_at is not None:
             await self._ended(site, attempt, Seen(attempt.id, "ended", reason="vanished"), now)
         elif now >= attempt.stop_at:
-            await self._ended(site, attempt, Seen(attempt.id, "ended", reason="platform"), now)
+            await self._given_up(site, attempt, "", now)
         elif now >= attempt.starting_at + START_PATIENCE:
-            message = "It could not be started."
-            await self._ended(site, attempt, Seen(attempt.id, "ended", reason="platform", message=message), now)
+            await self._given_up(site, attempt, "It could not be started.", now)
         else:
             await self._submit(site, job, attempt)
+
+    async def _given_up(self, site: Site, attempt: Attempt, message: str, now: int) -> None:
+        """Its units go to others, so nobody who was asked before may start it any more, however late."""
+        await self._asked(self.backend.cancel(attempt.id, stop_at=now, kill_at=now))
+        if await self._asked(self.backend.state(attempt.id)) is None:
+            await self._ended(site, attempt, Seen(attempt.id, "ended", reason="platform", message=message), now)
 
     async def _ended(self, site: Site, attempt: Attempt, seen: Seen, now: int) -> None:
         await asyncio.to_thread(ending.ended, site, attempt, seen, half_life=self.half_life, now=now)

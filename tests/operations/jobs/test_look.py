@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from mlmp_spawner.errors import Unavailable
+from mlmp_spawner.jobs.base import Seen
 from mlmp_spawner.operations import history
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.jobs.cancel import cancel
@@ -299,3 +300,26 @@ async def test_a_booking_takes_the_units_of_a_job_which_goes_on_afterwards(site:
     assert units_held(site) == {} and violations(site.engine) == []
     await shop.tick(taken.end)
     assert shop.job(job).state() == "starting"
+
+
+@pytest.mark.parametrize("message", ["half a character \ud800", "a zero \0 byte"])
+async def test_whatever_a_back_end_says_of_an_end_it_can_be_written_down(site: Site, message: str):
+    shop = Shop(site)
+    job = await shop.run()
+    attempt = shop.attempt(job)
+    shop.backend.seen[attempt.id] = Seen(attempt.id, "ended", NOW, NOW, "exit_status", 1, message)
+    await shop.tick()
+    assert shop.job(job).state() == "ended" and units_held(site) == {}
+    assert shop.job(job).message.startswith(("half a character", "a zero"))
+
+
+async def test_an_attempt_that_is_given_up_is_not_started_by_who_comes_late(site: Site):
+    shop = Shop(site)
+    shop.backend.deaf = True
+    job = submitted(site)
+    await shop.tick()
+    attempt = shop.attempt(job)
+    shop.backend.times[attempt.id] = (attempt.stop_at, attempt.kill_at)  # it was prepared, and began nothing yet
+    await shop.tick(NOW + START_PATIENCE)
+    assert shop.job(job).attempts[0].reason == "platform"
+    assert shop.backend.times[attempt.id] == (NOW + START_PATIENCE, NOW + START_PATIENCE)
