@@ -23,6 +23,7 @@ from typing import Any
 
 from mlmp_spawner.lab.job_code import unpack
 from mlmp_spawner.lab.job_command import NotStarted, command_of
+from mlmp_spawner.lab.job_lines import Lines
 
 HOME_OF_JOBS = "mlmp-jobs"
 LOOK = 1.0
@@ -48,6 +49,8 @@ class Job:
         self.folder = self.home / HOME_OF_JOBS / order["job"]
         self.stop_file = self.folder / f".mlmp-stop-{order['number']}.json"
         self.workers: list[tuple[subprocess.Popen[bytes], int]] = []
+        self.lines = Lines()
+        self.told = False
         self.grace_ends: float | None = None
 
     def run(self) -> None:
@@ -65,6 +68,7 @@ class Job:
             self._note({"ended": {"reason": "start", "message": f"It could not be started: {error}"}})
             return
         ended = self._until_ended()
+        self.lines.end()
         if collector is not None:
             _end_collector(collector)
         self._note({"ended": ended})
@@ -116,18 +120,24 @@ class Job:
                 "OMP_NUM_THREADS": str(max(1, int(place["cpus"] or 1))),
             }
             own = {**own, "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", own["OMP_NUM_THREADS"])}
+            output = None
             if len(places) > 1:
                 own |= together | {"RANK": str(rank), "NODE_RANK": str(rank)}
+                output = self.lines.of(rank)
             try:
                 started = subprocess.Popen(
                     list(command), cwd=directory, env={**environment, **own}, stdin=subprocess.DEVNULL,
-                    start_new_session=True, preexec_fn=_with_parent,
+                    stdout=output, stderr=output, start_new_session=True, preexec_fn=_with_parent,
                 )  # fmt: skip
             except FileNotFoundError:
                 raise NotStarted(f"There is no program {command[0]!r}.") from None
             except PermissionError:
                 raise NotStarted(f"{command[0]!r} can't be run: chmod +x it, or name its interpreter.") from None
+            finally:
+                if output is not None:
+                    os.close(output)
             self.workers.append((started, os.pidfd_open(started.pid)))
+        self.lines.begin()  # no earlier: where threads run, a child might be made of a lock that one of them holds
 
     def _until_ended(self) -> dict[str, int]:
         """How it ended: as its first worker that failed did; the others are then told to end, too."""
@@ -146,7 +156,10 @@ class Job:
                 self._send(signal.SIGKILL)
 
     def _tell_others(self) -> None:
-        """They would wait for the one that failed for ever."""
+        """They would wait for the one that failed for ever. Who is saving already is not told twice: torchrun leaves
+        its workers alone then, which are in the midst of it."""
+        if self.told:
+            return
         self._send(signal.SIGTERM)
         self.grace_ends = time.monotonic() + self.order["grace"] / 1000
 
@@ -170,6 +183,7 @@ class Job:
         with suppress(OSError):
             temporary.write_bytes(text)
             temporary.replace(self.stop_file)
+        self.told = True
         self._send(signal.SIGTERM)
 
     # -- metrics --------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from mlmp_spawner.lab import job_code, job_main
 from mlmp_spawner.lab.job_command import NotStarted
+from tests.live import wait_for
 
 
 class Home:
@@ -32,9 +33,10 @@ class Home:
 
     def run(
         self, *, code: bytes | None = None, workers: int = 1, ours: dict[str, str] | None = None,
-        secrets: dict[str, str] | None = None, **manifest: Any,
+        secrets: dict[str, str] | None = None, asked_with: str = "", **manifest: Any,
     ) -> dict[str, Any]:  # fmt: skip
-        """Runs an attempt to its end; how it noted that it ended."""
+        """Runs an attempt to its end; how it noted that it ended. It is asked to end once its home has a file of the
+        name ``asked_with``."""
         self.number += 1
         order = {
             "job": "one", "number": self.number, "grace": 10_000, "manifest": {"name": "try", **manifest},
@@ -53,6 +55,9 @@ class Home:
         )  # fmt: skip
         for file in files:
             os.close(file)
+        if asked_with:
+            wait_for((self.path / asked_with).exists, 120, "the file with which it is asked to end")
+            os.write(told, b"{}\n")
         self.output, _ = process.communicate(timeout=120)
         os.close(told)
         with open(read) as noted:
@@ -131,12 +136,54 @@ def test_workers_know_each_other_and_each_has_its_units(home: Home) -> None:
     home.run(
         workers=2, command="echo $RANK $NODE_RANK $WORLD_SIZE $MASTER_ADDR $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS"
     )
-    assert sorted(home.output.splitlines()) == ["0 0 2 127.0.0.1 unit-0 2", "1 1 2 127.0.0.1 unit-1 2"]
+    assert sorted(home.output.splitlines()) == ["[0] 0 0 2 127.0.0.1 unit-0 2", "[1] 1 1 2 127.0.0.1 unit-1 2"]
+
+
+def test_what_several_workers_print_is_kept_to_the_last_word_and_says_whose_it_is(home: Home) -> None:
+    home.run(workers=3, command="seq -f \"line %g of $RANK\" 2000; echo failed >&2; printf 'last word'")
+    lines = home.output.splitlines()
+    for rank in range(3):
+        own = [line.removeprefix(f"[{rank}] ") for line in lines if line.startswith(f"[{rank}] ")]
+        assert own == [*(f"line {number} of {rank}" for number in range(1, 2001)), "failed", "last word"]
+    assert len(lines) == 3 * 2002
+    home.run(command="echo alone")
+    assert home.output == "alone\n"
+
+
+def test_nobody_waits_for_what_workers_left_behind(home: Home) -> None:
+    assert home.run(workers=2, command="echo begun; sleep 60 & exit 0") == {"exit_status": 0}
+    assert sorted(home.output.splitlines()) == ["[0] begun", "[1] begun"]
 
 
 def test_when_one_worker_fails_the_others_do_not_wait_for_it(home: Home) -> None:
     ended = home.run(workers=3, command="if [ $RANK = 1 ]; then exit 5; fi; exec sleep 1000")
     assert ended == {"exit_status": 5}
+
+
+SAVES = """\
+import os, pathlib, signal, time
+home = pathlib.Path.home()
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append("told"))
+(home / os.environ["RANK"]).symlink_to(str(os.getpid()))
+while not (home / "0").is_symlink() or not (home / "1").is_symlink():
+    time.sleep(0.01)
+other = os.readlink(home / "0")
+(home / "ready").touch()
+while not told:
+    time.sleep(0.01)
+if os.environ["RANK"] == "0":
+    raise SystemExit(1)
+while os.path.exists(f"/proc/{other}"):
+    time.sleep(0.01)
+time.sleep(0.2)
+print(*told)
+"""
+
+
+def test_who_was_asked_to_end_is_not_asked_again_when_another_ends_first(home: Home) -> None:
+    home.run(workers=2, script="saves.py", code=code_of(saves_py=SAVES), asked_with="ready")
+    assert home.output == "[1] told\n"
 
 
 @pytest.mark.parametrize(
