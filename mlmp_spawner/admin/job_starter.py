@@ -91,7 +91,8 @@ class Starter:
                 order = orders.order_of(connection, site, attempt)
             except TooLate:
                 return
-            known = reservations.user_id(connection, order.owner) is not None
+            job, _ = orders.find(connection, attempt)
+            known = job.owner_id is not None and job.owner_id == reservations.user_id(connection, order.owner)
         try:
             if not known:
                 raise NotAllowed(f"The hub knows no user {order.owner!r}.")
@@ -158,7 +159,7 @@ class Starter:
     def _open_code(self, owner: str, sha256: str) -> int:
         try:
             return os.open(self.files.code_path(owner, sha256), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             raise NotAllowed("The snapshot of its code is not kept any more: submit it again.") from None
 
     def _limits(self, order: Order) -> list[str]:

@@ -280,7 +280,8 @@ def _children(
             environment_of_service(machine) | of_account, root, runs_as,
         ),
     ]  # fmt: skip
-    if jobs:
+    # Where they were switched off, what runs still wants looking after, or it would never be seen to end.
+    if jobs or any((root / "jobs" / "running").glob("[!.]*.json")):
         starter = [sys.executable, "-m", "mlmp_spawner.admin.job_starter", "--config", str(config)]
         children.append(Child("job starter", starter, logs / "jobs.log", {"PATH": path["PATH"]}, root))
     if machine.ssh_port is not None:

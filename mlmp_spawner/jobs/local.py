@@ -99,11 +99,12 @@ class LocalJobs:
         return found | {seen.id: seen for seen in ended if seen is not None}
 
     def _forget(self, attempt: str) -> None:
-        ended = self.files.ended(attempt)
-        if ended.exists():
+        ended, record = self.files.ended(attempt), self.files.running / f"{attempt}.json"
+        if ended.exists() or not record.exists():
             with self._writing:
                 deadlines.remove(self.files.deadlines, attempt)
-            (self.files.running / f"{attempt}.json").unlink(missing_ok=True)  # its guard was killed just before it did
+        if ended.exists():
+            record.unlink(missing_ok=True)  # its guard was killed just before it did
             ended.unlink(missing_ok=True)
 
 
@@ -115,17 +116,20 @@ def _running(record: processes.Record) -> Seen:
 def _ended(path: Path) -> Seen | None:
     try:
         content = json.loads(path.read_text())
-        status, number, reason = content["exit_status"], content["signal"], content["reason"]
+        status, number, reason, message, out_of_memory = (
+            content[key] for key in ("exit_status", "signal", "reason", "message", "oom")
+        )
+        began, over = content["started_at"], content["ended_at"]
     except OSError:  # there is none, or none that can be read: nothing is concluded from that
         return None
     except (ValueError, KeyError, TypeError):
         return Seen(path.name, "ended", reason="platform", message="What was written of its end can't be read.")
     if reason is None:
-        reason = "succeeded" if status == 0 else "out_of_memory" if content["oom"] else None
+        reason = "succeeded" if status == 0 else "out_of_memory" if out_of_memory else None
     if reason is None:
         reason = "signal" if number is not None else "exit_status"
-    message = content["message"] or (SIGNALS.format(number) if reason == "signal" else "")
-    return Seen(path.name, "ended", content["started_at"], content["ended_at"], reason, status, message)
+    message = message or (SIGNALS.format(number) if reason == "signal" else "")
+    return Seen(path.name, "ended", began, over, reason, status, message)
 
 
 async def _ask(path: Path, question: dict[str, str]) -> dict[str, Any]:

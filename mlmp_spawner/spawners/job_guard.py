@@ -38,6 +38,8 @@ ORDER, CODE, NOTES, NOTICE = 3, 4, 5, 6
 DRAIN = 5.0
 """Seconds that what was printed may take into the log once nothing runs: a process elsewhere may hold the pipe."""
 END_WITHIN = 10.0
+WRITE_WITHIN, WRITE_AGAIN = 1800.0, 2.0
+"""Seconds for which it is tried to write down an end, and between two tries."""
 LOG_LIMIT = 64 << 20
 """Bytes of a log that are kept where nobody said how many."""
 RUNNING, ENDED, BUSY_WITH_IT = "running", "ended", "busy"
@@ -202,13 +204,23 @@ class JobGuard(Guard):
         return End(self.about.started, now, status, number, oom, noted.get("reason") or self.asked, message)
 
     def _remove_record(self) -> None:
-        try:
-            self.files.write_end(self._how())
-        except OSError as error:  # the record stays: who sees that it is dead looks after it
-            _say(f"{self.about.id}: its end can't be written: {error}")
+        if not self._write_end(self._how()):  # the record stays: who sees that it is dead looks after it
             return
         with self.files.touched():
             super()._remove_record()
+
+    def _write_end(self, end: End) -> bool:
+        """Writes how it ended, again and again while a disk is full: nobody else knows."""
+        limit = time.monotonic() + WRITE_WITHIN
+        while True:
+            try:
+                self.files.write_end(end)
+                return True
+            except OSError as error:
+                _say(f"{self.about.id}: its end can't be written: {error}")
+            if time.monotonic() > limit:
+                return False
+            time.sleep(WRITE_AGAIN)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -278,9 +290,10 @@ def _run(arguments: argparse.Namespace, files: Files, group: cgroups.Group | Non
         )  # fmt: skip
         guard = JobGuard(files, about, ready=arguments.ready, grace=round(arguments.grace * 1000))
     except (Refused, KeyError, MLMPError, OSError) as error:
-        late = isinstance(error, Refused)
-        message = "Its time was over before it could begin." if late else str(error)
-        files.write_end(End(None, now, reason="platform" if late else "start", message=message))
+        # What we could not make or open is no mistake of the job's.
+        ours = isinstance(error, (Refused, OSError))
+        message = "Its time was over before it could begin." if isinstance(error, Refused) else str(error)
+        files.write_end(End(None, now, reason="platform" if ours else "start", message=message))
         _tell(arguments.ready, ENDED)
         return USAGE
     return guard.run(guard.start_of(start, arguments.order, arguments.code))

@@ -18,6 +18,7 @@ import pytest
 
 from mlmp_spawner import processes, settings
 from mlmp_spawner.admin import db, node, ports
+from mlmp_spawner.admin import up as up_module
 from mlmp_spawner.admin.supervisor import Child, Supervisor
 from mlmp_spawner.spawners.hub import OneMachine
 from tests.live import Site, wait_for
@@ -214,6 +215,19 @@ def test_the_ssh_gateway_is_where_it_was_told_to_listen(host: str, port: int | N
 
 def test_hub_and_commands_mean_the_same_database(tmp_path: Path) -> None:
     assert OneMachine(str(tmp_path), "").db_url == db.file_url(tmp_path)
+
+
+@pytest.mark.parametrize(("jobs", "left", "starts"), [(True, 0, True), (False, 0, False), (False, 1, True)])
+def test_what_starts_jobs_stays_as_long_as_any_may_run(tmp_path: Path, jobs: bool, left: int, starts: bool) -> None:
+    running = tmp_path / "jobs" / "running"
+    running.mkdir(parents=True)
+    for number in range(left):
+        (running / f"job-{number}.json").touch()
+    machine = OneMachine(str(tmp_path), "")
+    children = up_module._children(
+        machine, None, tmp_path / "config.py", node.Node("node", ("npm",)), tmp_path, jobs=jobs
+    )
+    assert ("job starter" in [child.name for child in children]) is starts
 
 
 # -- its parts -----------------------------------------------------------------------------------------------------

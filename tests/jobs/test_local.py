@@ -14,6 +14,7 @@ from mlmp_spawner.jobs.local import LocalJobs
 from mlmp_spawner.units import HOUR, SECOND
 from tests.jobs.contract import BackendContract, printed, running_here, seen, whole_log
 from tests.jobs.workplace import Workplace
+from tests.live import wait_for
 
 
 class LocalBench:
@@ -113,3 +114,30 @@ async def test_code_that_is_not_kept_any_more_is_said(place: Workplace) -> None:
     await place.backend.submit(order)
     ended = await seen(LocalBench(place), order, "ended")
     assert ended.reason == "start" and "submit it again" in ended.message
+
+
+async def test_of_somebody_who_was_deleted_nothing_is_started_for_a_namesake(place: Workplace) -> None:
+    order = place.order(command=["true"], known=False)
+    await place.backend.submit(order)
+    assert (await seen(LocalBench(place), order, "ended")).reason == "start"
+
+
+async def test_what_the_disk_refuses_is_no_mistake_of_the_job_s(place: Workplace) -> None:
+    order = place.order(command=["true"])
+    place.files.log(order.id).mkdir(parents=True)  # no log can be opened there
+    await place.backend.submit(order)
+    assert (await seen(LocalBench(place), order, "ended")).reason == "platform"
+
+
+async def test_an_end_that_can_t_be_written_just_now_is_written_later_as_it_was(place: Workplace) -> None:
+    bench = LocalBench(place)
+    order = await bench.order("echo up")
+    ends, away = place.files.root / "ended", place.files.root / "away"
+    ends.rename(away)
+    try:
+        await place.backend.submit(order)
+        await printed(bench, order, b"up")
+        wait_for(lambda: b"can't be written" in (place.data / "logs" / "jobs.log").read_bytes(), 60, "its try")
+    finally:
+        away.rename(ends)
+    assert (await seen(bench, order, "ended")).reason == "succeeded"

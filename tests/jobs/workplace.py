@@ -25,6 +25,7 @@ from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.settings import shared_file
 from mlmp_spawner.spawners.hub import OneMachine
 from mlmp_spawner.store import jobs as store
+from mlmp_spawner.store import reservations
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.transaction import read, transaction
 from tests.live import CATALOG, wait_for
@@ -93,9 +94,10 @@ class Workplace:
     def order(
         self, *, stop_in: int = units.HOUR, grace: int = 10_000, owner: str = "eve", code: str | None = None,
         secrets: dict[str, str] | None = None, workers: list[list[str]] | None = None, job: Job | None = None,
-        log_limit: int = orders.LOG_LIMIT, **manifest: Any,
+        log_limit: int = orders.LOG_LIMIT, known: bool = True, **manifest: Any,
     ) -> Order:  # fmt: skip
-        """An attempt with all that is written of it, and the order for it. ``job``: another one of this job."""
+        """An attempt with all that is written of it, and the order for it. ``job``: another one of this job.
+        ``known``: whether its owner is a user still."""
         now, site = units.now(), self.site
         (node,) = site.catalog.nodes
         with transaction(self.engine) as connection:
@@ -103,6 +105,7 @@ class Workplace:
                 count = len(workers or [[]])
                 job = Job(
                     new_id(), owner, "train", "gpu", "nvidia.com/gpu", 1, count, stop_in, MANIFEST | manifest,
+                    owner_id=reservations.user_id(connection, owner) if known else None,
                     grace=grace, code=code, created_at=now, queued_at=now,
                 )  # fmt: skip
                 store.insert_job(connection, job, secrets or {})
