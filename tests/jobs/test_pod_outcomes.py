@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlmp_spawner.jobs.base import Seen
-from mlmp_spawner.kube.job_outcomes import seen, to_be_ended
+from mlmp_spawner.jobs.pod_outcomes import seen, to_be_ended
 from mlmp_spawner.rules.jobs import PLATFORM
 from mlmp_spawner.units import from_iso
 
