@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,8 @@ _ATTEMPT = re.compile(r"[a-z0-9]{1,30}-[0-9]{1,9}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FOLDERS = ("code", "logs", "deadlines", "running", "ended")
 _UPLOAD = ".upload-"
+_BLOCK = 4096
+# What the smallest file takes on a disk, and a folder: many small ones fill it too.
 
 
 class Kept(NamedTuple):
@@ -102,7 +104,7 @@ class JobFiles:
             return 0
 
     def size_of(self, attempts: Iterable[str]) -> int:
-        """Bytes of the logs and numbers of ``attempts``."""
+        """Bytes that the logs and numbers of ``attempts`` take, in whole blocks."""
         return sum(_size(self._logs(attempt)) for attempt in attempts)
 
     def with_logs(self) -> list[str]:
@@ -110,6 +112,14 @@ class JobFiles:
         with suppress(FileNotFoundError):
             return [name for name in os.listdir(self.root / "logs") if _ATTEMPT.fullmatch(name)]
         return []
+
+    def remove_strays(self, known: Collection[str], *, before: int) -> None:
+        """Drops the logs of attempts that nobody knows, such as those of a database that was replaced, where nothing
+        was written since ``before`` (ms UTC)."""
+        for attempt in set(self.with_logs()) - set(known):
+            with suppress(FileNotFoundError):
+                if self._logs(attempt).stat().st_mtime_ns // 1_000_000 < before:
+                    self.remove_logs(attempt)
 
     def remove_logs(self, attempt: str) -> None:
         """Drops the log and the numbers of an attempt."""
@@ -152,6 +162,15 @@ class JobFiles:
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime_ns // 1_000_000 < before:
                     path.unlink()
+
+    def all_code(self, *, before: int) -> list[Path]:
+        """The snapshots that came before then (ms UTC)."""
+        found = []
+        for path in (self.root / "code").glob("*/*.tar.gz"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime_ns // 1_000_000 < before:
+                    found.append(path)
+        return found
 
     def _logs(self, attempt: str) -> Path:
         return self.root / "logs" / _checked(_ATTEMPT, attempt)
@@ -214,8 +233,9 @@ def _checked(form: re.Pattern[str], text: str) -> str:
 
 def _size(folder: Path) -> int:
     total = 0
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(folder):
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        total = _BLOCK
+        for entry in entries:
             with suppress(FileNotFoundError):
-                total += entry.stat(follow_symlinks=False).st_size
+                total += -(-entry.stat(follow_symlinks=False).st_size // _BLOCK) * _BLOCK
     return total

@@ -31,6 +31,11 @@ def drop(connection: Connection, owner: str, sha256: str) -> None:
     connection.execute(delete(job_code).where(*_one(owner, sha256)))
 
 
+def all_kept(connection: Connection) -> list[tuple[str, str]]:
+    """Owner and SHA-256 of each."""
+    return [(row.owner, row.sha256) for row in connection.execute(select(job_code.c.owner, job_code.c.sha256))]
+
+
 def total(connection: Connection, owner: str) -> int:
     """Bytes of all snapshots of one owner."""
     found = connection.execute(select(func.sum(job_code.c.size)).where(job_code.c.owner == owner)).scalar()

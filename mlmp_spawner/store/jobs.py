@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Text, cast, delete, func, insert, select, update
 
 from mlmp_spawner.errors import Changed
 from mlmp_spawner.rules.jobs import Attempt, Job
@@ -153,3 +153,27 @@ def versions_of_open(connection: Connection) -> tuple[int, ...]:
     c = job.c
     query = select(func.count(), func.sum(c.version), func.sum(c.created_at)).where(c.ended_at.is_(None))
     return tuple(int(number or 0) for number in connection.execute(query).one())
+
+
+def forget_secrets(connection: Connection, *, before: int) -> int:
+    """Drops the values of secrets of jobs that ended before then (ms UTC); of how many."""
+    had = cast(job.c.secrets, Text) != "{}"
+    return connection.execute(update(job).where(job.c.ended_at < before, had).values(secrets={})).rowcount
+
+
+def over_by_owner(connection: Connection, most: int) -> list[str]:
+    """The owners of more than ``most`` jobs that have ended."""
+    query = select(job.c.owner).where(job.c.ended_at.is_not(None)).group_by(job.c.owner)
+    return list(connection.execute(query.having(func.count() > most)).scalars())
+
+
+def oldest_over(connection: Connection, owner: str, *, behind: int, limit: int) -> list[Job]:
+    """Jobs of an owner that have ended, all older than the last ``behind`` of these."""
+    ended = (job.c.owner == owner, job.c.ended_at.is_not(None))
+    ids = select(job.c.id).where(*ended).order_by(job.c.created_at.desc(), job.c.id.desc()).offset(behind).limit(limit)
+    return select_where(connection, job.c.id.in_(list(connection.execute(ids).scalars())))
+
+
+def drop_ended(connection: Connection, job_ids: Iterable[str]) -> None:
+    """Drops jobs that have ended, with their attempts."""
+    connection.execute(delete(job).where(job.c.id.in_(list(job_ids)), job.c.ended_at.is_not(None)))

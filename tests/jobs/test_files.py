@@ -123,8 +123,8 @@ class TestWhatIsDropped:
             printed(files, f"b-{number}", b"x" * 100)
         ended = [Kept(f"{owner[0]}-{number}", owner, number) for owner in ("ann", "bob") for number in range(1, 6)]
         files.metrics("a-5").write_bytes(b"y" * 50)
-        assert sorted(files.remove_old(ended, before=0, room={"ann": 350, "bob": None})) == ["a-1", "a-2"]
-        assert files.size_of(files.with_logs()) == 350 + 500
+        assert sorted(files.remove_old(ended, before=0, room={"ann": 30 << 10, "bob": None})) == ["a-1", "a-2"]
+        assert files.size_of(files.with_logs()) == (8 * 8 + 4) << 10
 
     def test_all_may_go_again(self, files: JobFiles) -> None:
         files.remove_logs("a-1")
@@ -144,10 +144,10 @@ class TestWhatIsDropped:
         for number, (owner, at, size) in enumerate(made):
             printed(files, f"a-{number}", b"x" * size)
             ended.append(Kept(f"a-{number}", owner, at))
-        dropped = set(files.remove_old(ended, before=before, room={"ann": room}))
+        dropped = set(files.remove_old(ended, before=before, room={"ann": room << 10}))
         stays = [one for one in ended if one.attempt not in dropped]
         assert {one.attempt for one in stays} == set(files.with_logs())
-        assert files.size_of(one.attempt for one in stays if one.owner == "ann") <= room
+        assert files.size_of(one.attempt for one in stays if one.owner == "ann") <= room << 10
         assert all(one.ended_at >= before for one in stays)
         assert all(one.ended_at < before or one.owner == "ann" for one in ended if one.attempt in dropped)
 

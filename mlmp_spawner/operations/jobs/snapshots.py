@@ -20,6 +20,10 @@ from mlmp_spawner.store import job_code as store
 from mlmp_spawner.store.transaction import Busy, lock_owner, read, transaction
 
 
+MOST_UNUSED = 1000
+"""How many snapshots of one person stay that no open job needs: small ones fill a disk, too."""
+
+
 def kept(site: Site, files: JobFiles, owner: str, sha256: str) -> int | None:
     """Bytes of a snapshot, None where it is not kept."""
     with read(site.engine) as connection:
@@ -64,16 +68,28 @@ def keep(site: Site, files: JobFiles, sha256: str, sent: Path, *, owner: Actor, 
 
 def _make_room(connection: Connection, site: Site, files: JobFiles, owner: Actor, asked: int) -> None:
     allowed = limits.rules(connection, site).of(owner.name, owner.groups).job_logs
-    if allowed is None:
-        return
-    used = store.total(connection, owner.name)
-    for _, sha256, size in store.unused(connection, owner=owner.name):
-        if used + asked <= allowed:
-            return
-        drop(connection, files, owner.name, sha256)
-        used -= size
-    if used + asked > allowed:
+    room = None if allowed is None else allowed - asked
+    used = _shrink(connection, files, owner.name, room, most=MOST_UNUSED - 1)
+    if allowed is not None and used + asked > allowed:
         raise quotas.too_much_kept(allowed, used, asked)
+
+
+def shrink(site: Site, files: JobFiles, owner: str, room: int) -> int:
+    """Drops what no open job needs until the rest has ``room`` bytes at most, or nothing such is left; what stays."""
+    with transaction(site.engine) as connection:
+        lock_owner(connection, owner)
+        return _shrink(connection, files, owner, room, most=MOST_UNUSED)
+
+
+def _shrink(connection: Connection, files: JobFiles, owner: str, room: int | None, *, most: int) -> int:
+    used = store.total(connection, owner)
+    unused = store.unused(connection, owner=owner)
+    for place, (_, sha256, size) in enumerate(unused):
+        if (room is None or used <= room) and len(unused) - place <= most:
+            break
+        drop(connection, files, owner, sha256)
+        used -= size
+    return used
 
 
 def drop(connection: Connection, files: JobFiles, owner: str, sha256: str) -> None:
@@ -92,3 +108,13 @@ def drop_old(site: Site, files: JobFiles, *, before: int) -> int:
             if any(one[1] == sha256 for one in store.unused(connection, owner=owner, before=before)):
                 drop(connection, files, owner, sha256)
     return len(found)
+
+
+def drop_strays(site: Site, files: JobFiles, *, before: int) -> None:
+    """Drops files that came before then (ms UTC) and of which nothing is written: a crash came between the two."""
+    found = files.all_code(before=before)
+    with read(site.engine) as connection:
+        known = {files.code_path(owner, sha256) for owner, sha256 in store.all_kept(connection)}
+    for path in found:
+        if path not in known:
+            path.unlink(missing_ok=True)
