@@ -28,6 +28,8 @@ from mlmp_spawner.lab.job_lines import Lines
 HOME_OF_JOBS = "mlmp-jobs"
 LOOK = 1.0
 """Seconds between two looks at what nobody tells."""
+LEFT_LOOK = 0.1
+"""The same, while programs are waited for whose shells have ended."""
 LAST_METRICS = 10.0
 """Seconds that the collector of metrics gets for the last ones."""
 COLLECTOR = "mlmp_spawner.lab.job_metrics"
@@ -51,6 +53,8 @@ class Job:
         self.workers: list[tuple[subprocess.Popen[bytes], int]] = []
         self.lines = Lines()
         self.told = False
+        self.seen_out: set[int] = set()
+        self.left: set[int] = set()
         self.grace_ends: float | None = None
 
     def run(self) -> None:
@@ -149,7 +153,8 @@ class Job:
             if bad and failed is None:
                 failed = bad[0]
                 self._tell_others()
-            if all(code is not None for code in codes):
+            self._tell_left()
+            if all(code is not None for code in codes) and not self.left:
                 code = failed or 0
                 return {"exit_status": code} if code >= 0 else {"signal": -code}
             if self.grace_ends is not None and time.monotonic() >= self.grace_ends:
@@ -163,6 +168,17 @@ class Job:
         self._send(signal.SIGTERM)
         self.grace_ends = time.monotonic() + self.order["grace"] / 1000
 
+    def _tell_left(self) -> None:
+        """A shell ends by the signal at once, and not the program that it runs: that is told too, and waited for."""
+        if not self.told:
+            return
+        for worker, _ in self.workers:
+            if worker.returncode is not None and worker.pid not in self.seen_out:
+                self.seen_out.add(worker.pid)
+                if _to_group(worker.pid, signal.SIGTERM):
+                    self.left.add(worker.pid)
+        self.left = {group for group in self.left if _to_group(group, 0)}
+
     def _send(self, number: int) -> None:
         for worker, _ in self.workers:
             if worker.poll() is None:
@@ -172,10 +188,11 @@ class Job:
     def _look_for_notice(self) -> None:
         """Waits until a worker ends, a moment at most. What is told of the end is written where the program looks.
 
-        Then each worker gets SIGTERM, and nothing that it started: that would be gone before the worker could save.
+        Then each worker gets SIGTERM, and nothing that it started as long as it runs: that would be gone before the
+        worker could save.
         """
         watched = [self.notice, *(end for worker, end in self.workers if worker.returncode is None)]
-        ready, _, _ = select.select(watched, [], [], LOOK)
+        ready, _, _ = select.select(watched, [], [], LEFT_LOOK if self.left else LOOK)
         if self.notice not in ready:
             return
         text = os.read(self.notice, 4096)
@@ -216,6 +233,15 @@ def _end_collector(collector: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         collector.kill()
         collector.wait()
+
+
+def _to_group(group: int, number: int) -> bool:
+    """Sends a signal to a group of processes, 0 for none; whether there is such a group."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # gone, or somebody else's by now
+        return False
+    return True
 
 
 def _with_parent() -> None:

@@ -186,6 +186,30 @@ def test_who_was_asked_to_end_is_not_asked_again_when_another_ends_first(home: H
     assert home.output == "[1] told\n"
 
 
+SAVES_LATE = """\
+import pathlib, signal, time
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append("told"))
+(pathlib.Path.home() / "ready").touch()
+while not told:
+    time.sleep(0.01)
+time.sleep(0.5)
+pathlib.Path("metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\\n')
+print("saved")
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_program_behind_a_shell_says_after_it_was_asked_to_end_is_kept(home: Home, workers: int) -> None:
+    command = f"if [ ${{RANK:-0}} = 0 ]; then '{sys.executable}' saves.py; fi"
+    home.run(
+        workers=workers, command=command, code=code_of(saves_py=SAVES_LATE), asked_with="ready",
+        metrics=[{"json_lines": "metrics.jsonl"}],
+    )  # fmt: skip
+    assert "saved" in home.output
+    assert [note["values"] for note in home.notes if "values" in note] == [{"loss": 0.5}]
+
+
 @pytest.mark.parametrize(
     ("manifest", "said"),
     [
