@@ -30,7 +30,7 @@ from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.processes import Record
 from mlmp_spawner.spawners.accounts import SPARED, make_home, spare
 from mlmp_spawner.spawners.guard import BUSY, USAGE, Guard, Refused, Start, take_lock
-from mlmp_spawner.spawners.job_output import Log, Notes, pump
+from mlmp_spawner.spawners.job_output import METRICS_LIMIT, Log, Notes, pump
 
 MAIN = "mlmp_spawner.lab.job_main"
 ORDER, CODE, NOTES, NOTICE = 3, 4, 5, 6
@@ -130,8 +130,9 @@ class JobGuard(Guard):
         self.ready = ready
         self.asked: str | None = None
         self.first_stop = self.deadline.stop_at
-        self.log = Log(files.append("log"), files.append("cut"), files.log_limit())
-        self.notes = Notes(files.append("metrics.jsonl"))
+        limit = files.log_limit()
+        self.log = Log(files.append("log"), files.append("cut"), limit)
+        self.notes = Notes(files.append("metrics.jsonl"), min(METRICS_LIMIT, limit))
         self._pipes = {name: os.pipe() for name in ("output", "notes", "notice")}
         self._given: dict[int, int] = {}
         self._threads: list[threading.Thread] = []

@@ -141,3 +141,11 @@ async def test_an_end_that_can_t_be_written_just_now_is_written_later_as_it_was(
     finally:
         away.rename(ends)
     assert (await seen(bench, order, "ended")).reason == "succeeded"
+
+
+async def test_metrics_are_bounded_as_the_log_is(place: Workplace) -> None:
+    print_many = "i=0; while [ $i -lt 3000 ]; do echo '{\"loss\": '$i'}'; i=$((i+1)); done > numbers.jsonl; sleep 2"
+    order = place.order(command=["sh", "-c", print_many], metrics=[{"json_lines": "numbers.jsonl"}], log_limit=20_000)
+    await place.backend.submit(order)
+    await seen(LocalBench(place), order, "ended")
+    assert 10_000 < place.files.metrics(order.id).stat().st_size <= 20_000

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from mlmp_spawner.errors import Changed, Conflict, MLMPError, NotFound, TooLate, Unavailable
 from mlmp_spawner.jobs.base import Backend, Order, Seen
-from mlmp_spawner.operations.jobs import deciding, ending, orders, starting
+from mlmp_spawner.operations.jobs import deciding, ending, orders, quotas, starting
 from mlmp_spawner.operations.jobs.cancel import cancel
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.job_queue import Outlook, Why
@@ -39,7 +39,6 @@ SOON = SECOND // 2
 AT_ONCE = 16
 """Verbs under way at the same time."""
 
-LogLimit = Callable[[Job], int]
 T = TypeVar("T")
 
 
@@ -49,7 +48,6 @@ class Queue:
     :param site: gives the site as it is now, since the catalog may change.
     :param half_life: in ms, after which what was used counts half.
     :param interval: the longest wait between two ticks, in ms.
-    :param log_limit: how many bytes of its log an attempt of this job may keep.
     """
 
     def __init__(
@@ -59,14 +57,14 @@ class Queue:
         *,
         half_life: int = 7 * DAY,
         interval: int = 2 * SECOND,
-        log_limit: LogLimit = lambda job: orders.LOG_LIMIT,
     ) -> None:
         self.site = site
         self.backend = backend
         self.half_life = half_life
         self.interval = interval
-        self.log_limit = log_limit
         self.failures = 0
+        self.begun = 0
+        """How many attempts were submitted so far."""
         self.last_tick: int | None = None
         self._outlook: Mapping[str, Outlook] = {}
         self._done: deciding.Decided | None = None
@@ -104,7 +102,7 @@ class Queue:
         if seen is None:
             seen = await self._asked(self.backend.state(attempt.id))
         if seen is None:
-            await self._unseen(site, job, attempt, now)
+            await self._unseen(site, attempt, now)
             return
         if seen.phase == "ended":
             await self._ended(site, attempt, seen, now)
@@ -116,7 +114,7 @@ class Queue:
             await asyncio.to_thread(_give_up, site, job, now)
         await self._tell(site, job, attempt, now)
 
-    async def _unseen(self, site: Site, job: Job, attempt: Attempt, now: int) -> None:
+    async def _unseen(self, site: Site, attempt: Attempt, now: int) -> None:
         """Nothing of it runs: it was never submitted, or is gone without a trace."""
         if attempt.started_at is not None:
             await self._ended(site, attempt, Seen(attempt.id, "ended", reason="vanished"), now)
@@ -125,7 +123,7 @@ class Queue:
         elif now >= attempt.starting_at + START_PATIENCE:
             await self._given_up(site, attempt, "It could not be started.", now)
         else:
-            await self._submit(site, job, attempt)
+            await self._submit(site, attempt)
 
     async def _given_up(self, site: Site, attempt: Attempt, message: str, now: int) -> None:
         """Its units go to others, so nobody who was asked before may start it any more, however late."""
@@ -150,11 +148,12 @@ class Queue:
         if now >= attempt.stop_at and attempt.stopping_at is None:
             await asyncio.to_thread(ending.stopping, site, job, attempt, now=now)
 
-    async def _submit(self, site: Site, job: Job, attempt: Attempt) -> None:
+    async def _submit(self, site: Site, attempt: Attempt) -> None:
         try:
-            order = await asyncio.to_thread(_order, site, attempt.id, self.log_limit(job))
+            order = await asyncio.to_thread(_order, site, attempt.id)
         except (NotFound, TooLate):  # it ended meanwhile
             return
+        self.begun += 1
         await self._asked(self.backend.submit(order))
         self._told[attempt.id] = (order.stop_at, order.kill_at)
 
@@ -182,17 +181,17 @@ class Queue:
         self._done = None
         await self._each(decided.nobodys, lambda job: asyncio.to_thread(_give_up, site, job, now))
         await self._each(decided.too_late, lambda job: asyncio.to_thread(ending.too_late, site, job, now=now))
-        begun: list[tuple[Job, Attempt]] = []
+        begun: list[Attempt] = []
         refused: dict[str, Outlook] = {}
         for job, where in decided.starts:
             try:
-                begun.append((job, await asyncio.to_thread(starting.start, site, job, where, now=now)))
+                begun.append(await asyncio.to_thread(starting.start, site, job, where, now=now))
             except (Refused, Busy, Changed, Conflict) as error:
                 log.debug("%s does not start now: %s", job.id, error)
                 refused[job.id] = Outlook(None, Why("in_use"))
         self._outlook = {**decided.outlook, **refused}
         self._done = None if refused else decided
-        await self._each(begun, lambda one: self._submit(site, *one))
+        await self._each(begun, lambda one: self._submit(site, one))
         return len(begun)
 
     # -- helpers -----------------------------------------------------------------------------------------------
@@ -229,9 +228,11 @@ def _give_up(site: Site, job: Job, now: int) -> None:
     cancel(site, job.id, actor=CLOCK, now=now, message="The account of its owner is gone.")
 
 
-def _order(site: Site, attempt_id: str, log_limit: int) -> Order:
+def _order(site: Site, attempt_id: str) -> Order:
     with read(site.engine) as connection:
-        return orders.order_of(connection, site, attempt_id, log_limit=log_limit)
+        job, _ = orders.find(connection, attempt_id)
+        limit = quotas.log_limit(connection, site, job, orders.LOG_LIMIT)
+        return orders.order_of(connection, site, attempt_id, log_limit=limit)
 
 
 def _lives(site: Site, attempt_id: str) -> bool:

@@ -59,6 +59,12 @@ def of_owners(connection: Connection, site: Site, jobs: Iterable[Job]) -> dict[s
     return {owner: holding.of(owner, people.groups_of(connection, known)) for owner, known in owners.items()}
 
 
+def log_limit(connection: Connection, site: Site, job: Job, most: int) -> int:
+    """Bytes that the log of one attempt may have: no more than may be kept of all of its owner's."""
+    allowed = of_owners(connection, site, [job])[job.owner].job_logs
+    return most if allowed is None else min(most, allowed)
+
+
 def units_allowed(connection: Connection, site: Site, jobs: Iterable[Job]) -> dict[str, int]:
     """The most units that the jobs of each owner of one of ``jobs`` may take at once; without a limit left out."""
     found = of_owners(connection, site, jobs)

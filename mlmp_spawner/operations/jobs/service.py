@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 AFTER_FAILURE = 1.0
 TIDY_EVERY = HOUR / 1000
+TIDY_AFTER, TIDY_SOONEST = 16, 10.0
+"""It is tidied up earlier once so many attempts began: each may leave some 100 MiB behind within a second. Not more
+often than each so many seconds."""
 TICK_PATIENCE = 120.0
 
 
@@ -56,7 +59,7 @@ class JobService:
         if isinstance(self.backend, NoJobs):  # and a cluster's service may have no room for files
             return [self._queue_loop()]
         self.files.prepare()
-        loops = [self._queue_loop(), _again_and_again(self._tidy, TIDY_EVERY, "tidying up after jobs")]
+        loops = [self._queue_loop(), self._tidy_loop()]
         if self.sampling is not None:
             every = self.settings.job_sample_every
             loops.append(_again_and_again(self._sample, every, "looking at what jobs use"))
@@ -80,6 +83,19 @@ class JobService:
     async def _sample(self) -> None:
         assert self.sampling is not None
         await asyncio.to_thread(self.sampling.look, units.now())
+
+    async def _tidy_loop(self) -> None:
+        """Tidies up once an hour, and earlier where much began."""
+        while True:
+            begun = self.queue.begun
+            try:
+                await self._tidy()
+            except Exception:
+                log.exception("tidying up after jobs failed; tried again")
+            for _ in range(round(TIDY_EVERY / TIDY_SOONEST)):
+                await asyncio.sleep(TIDY_SOONEST)
+                if self.queue.begun >= begun + TIDY_AFTER:
+                    break
 
     async def _tidy(self) -> None:
         keep = round(self.settings.job_logs_kept * DAY)

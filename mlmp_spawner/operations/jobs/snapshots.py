@@ -19,7 +19,6 @@ from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.store import job_code as store
 from mlmp_spawner.store.transaction import Busy, lock_owner, read, transaction
 
-
 MOST_UNUSED = 1000
 """How many snapshots of one person stay that no open job needs: small ones fill a disk, too."""
 

@@ -13,8 +13,10 @@ from mlmp_spawner.operations import history
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.jobs.cancel import cancel
 from mlmp_spawner.operations.jobs.look import START_PATIENCE
+from mlmp_spawner.operations.jobs.orders import LOG_LIMIT
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.catalog import LimitRules, Limits
 from mlmp_spawner.rules.job_queue import Outlook, Why
 from mlmp_spawner.rules.jobs import FREE_TRIES, GRACE
 from mlmp_spawner.store.tables import outage, unit_in_use, users
@@ -323,3 +325,10 @@ async def test_an_attempt_that_is_given_up_is_not_started_by_who_comes_late(site
     await shop.tick(NOW + START_PATIENCE)
     assert shop.job(job).attempts[0].reason == "platform"
     assert shop.backend.times[attempt.id] == (NOW + START_PATIENCE, NOW + START_PATIENCE)
+
+
+@pytest.mark.parametrize(("allowed", "limit"), [(1000, 1000), (1 << 40, LOG_LIMIT), (None, LOG_LIMIT)])
+async def test_a_log_has_no_more_than_may_be_kept_of_its_owners(site: Site, allowed: int | None, limit: int):
+    rules = LimitRules(everybody=Limits(job_logs=allowed))
+    shop = Shop(replace(site, catalog=site.catalog.model_copy(update={"limits": rules})))
+    assert shop.order(await shop.run()).log_limit == limit
