@@ -7,6 +7,8 @@ when the server was *seen gone*.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, delete, insert, select
@@ -18,7 +20,7 @@ from mlmp_spawner.operations.requests import BookingRequest, usable_profile
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.due import is_live
 from mlmp_spawner.rules.placement import Wanted, longest_from
-from mlmp_spawner.rules.reservations import Interval, Reservation, chain_end
+from mlmp_spawner.rules.reservations import Interval, Reservation, chain_end, peak_use
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store import ssh_ways
 from mlmp_spawner.store.tables import unit_in_use
@@ -181,7 +183,8 @@ def _claim(site: Site, actor: Actor, seen: Reservation, now: int) -> Admission:
 def take_units(connection: Connection, site: Site, reservation: Reservation, node: str, now: int) -> tuple[str, ...]:
     """Reserves physical units; what this booking already holds is taken again.
 
-    :raises WaitingForUnits: too few are free, since former ones are still seen on them.
+    :raises WaitingForUnits: too few are free, since former ones are still seen on them, or others who booked before
+        need those that are.
     """
     table = unit_in_use.c
     here = (table.node == node, table.resource == reservation.resource)
@@ -190,6 +193,8 @@ def take_units(connection: Connection, site: Site, reservation: Reservation, nod
     known = site.catalog.unit_ids(node, reservation.resource)
     if not known:
         return ()
+    if not mine:
+        _let_pass(connection, reservation, node, Counter(row.holder for row in rows), len(known), now)
     held = {row.unit for row in rows}
     free = [unit for unit in known if unit not in held]
     chosen = (mine + free)[: reservation.units]
@@ -203,6 +208,29 @@ def take_units(connection: Connection, site: Site, reservation: Reservation, nod
         row = {"node": node, "resource": reservation.resource, "holder": reservation.id, "since": now}
         connection.execute(insert(unit_in_use), [row | {"unit": unit} for unit in added])
     return tuple(unit for unit in known if unit in chosen)
+
+
+def _let_pass(
+    connection: Connection, reservation: Reservation, node: str, held: Mapping[str, int], capacity: int, now: int
+) -> None:
+    """While a job is longer on its units than it has them, somebody has to wait: who booked last, not whoever begins
+    last. Who booked further ahead than its grace finds units then.
+
+    :param held: how many units each holder has. :raises WaitingForUnits: it is this one that waits.
+    """
+    over = yielding.overstaying(connection, held, now)
+    if not over:
+        return
+    last = max(over, key=lambda job: over[job])
+    window = Interval(now, over[last])
+    rows = [row for row in store.taken(connection, reservation.resource, [node], window) if row[0] not in over]
+    made = store.made_at(connection, {row[0] for row in rows})
+    own = (reservation.created_at, reservation.id)
+    before = {name for name, at in made.items() if name in held or (at, name) <= own}
+    taken = [(start, end, units) for name, _, units, start, end in rows if name in before]
+    taken += [(now, until, held[job]) for job, until in over.items()]
+    if peak_use(taken, window) > capacity:
+        raise _waiting(connection, [last], now)
 
 
 def _waiting(connection: Connection, holders: list[str], now: int) -> WaitingForUnits:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, or_
 
 from mlmp_spawner.operations import history, yielding
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.jobs import LONGEST_GRACE
 from mlmp_spawner.rules.placement import Board, Move, Plan, Taken, Wanted, place
 from mlmp_spawner.rules.reservations import Allocation, Interval, Reservation, continues
 from mlmp_spawner.store import reservations as store
@@ -97,6 +98,10 @@ def _with_movable(
     intervals = [t.interval for board in boards for t in board.taken if t.reservation in movable]
     window = Interval(min(i.start for i in intervals), max(i.end for i in intervals))
     wider = view(connection, resource, [board.node for board in boards], window, without=without).boards
+    # Whoever begins this soon is not moved onto a job: it would not have its grace, and they would begin late.
+    soon = {row.id for row in rows if row.start < now + LONGEST_GRACE}
+    with_jobs = frozenset(wide.node for wide in wider if any(t.yields for t in wide.taken))
+    movable = {name: nodes - with_jobs if name in soon else nodes for name, nodes in movable.items()}
     result = []
     for board, wide in zip(boards, wider, strict=True):
         taken = tuple(

@@ -69,6 +69,15 @@ def gone_at(connection: Connection, reservation_id: str) -> int | None:
     return connection.execute(select(a.kill_at).where(*mine)).scalar()
 
 
+def overstaying(connection: Connection, holders: Iterable[str], now: int) -> dict[str, int]:
+    """Those of these holders of physical units that are jobs which somebody else's booking found there: when each is
+    gone (ms UTC), which is later than what it has them for."""
+    a, r = job_attempt.c, reservation.c
+    query = select(r.id, a.kill_at).join_from(reservation, job_attempt, a.reservation == r.id)
+    query = query.where(r.id.in_(sorted(holders)), a.ended_at.is_(None), a.kill_at > r.end, a.kill_at > now)
+    return {row.id: row.kill_at for row in connection.execute(query)}
+
+
 def held_inside(connection: Connection, booking_ids: Iterable[str]) -> set[str]:
     """Those of these bookings inside which a job may still run, on the physical units of the booking."""
     mine = (reservation.c.parent.in_(sorted(booking_ids)), job_attempt.c.ended_at.is_(None))

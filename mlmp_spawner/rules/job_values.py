@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from mlmp_spawner.rules.job_metrics import LONGEST_PATTERN, compile_pattern
+from mlmp_spawner.rules.jobs import LONGEST_GRACE
 from mlmp_spawner.rules.values import Duration, quoted
-from mlmp_spawner.units import MINUTE, SECOND
+from mlmp_spawner.units import SECOND
 
 LONGEST_PATH = 1000
 
@@ -85,7 +86,7 @@ def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _grace(value: int) -> int:
-    if not SECOND <= value <= 10 * MINUTE:
+    if not SECOND <= value <= LONGEST_GRACE:
         raise ValueError("must be from 1s to 10m")
     return value
 

@@ -36,6 +36,9 @@ PLATFORM: frozenset[str] = frozenset({"preempted", "node_lost", "vanished", "pla
 GRACE = 60_000
 """How long a job gets between SIGTERM and SIGKILL unless it says otherwise."""
 
+LONGEST_GRACE = 600_000
+"""How long it may say that this is."""
+
 FREE_TRIES = 20
 """How often the platform may fail a job (preemption aside) before that counts as a failure: no job runs in circles."""
 

@@ -245,6 +245,13 @@ def taken(
     return found
 
 
+def made_at(connection: Connection, ids: Collection[str]) -> dict[str, int]:
+    """When each of these was made (ms UTC)."""
+    c = tables.reservation.c
+    query = select(c.id, c.created_at).where(c.id.in_(sorted(ids)))
+    return {row.id: row.created_at for row in connection.execute(query)}
+
+
 def capacities(connection: Connection, resource: str) -> dict[str, tuple[int, int]]:
     """``node: (units, version)`` of one resource; the version rises with each write to the node's allocations."""
     query = select(tables.capacity.c.node, tables.capacity.c.units, tables.capacity.c.version).where(
