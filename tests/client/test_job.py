@@ -125,6 +125,35 @@ def test_run_sends_the_folder_and_what_the_options_say(mlmp: CommandLine, servic
     assert "s3cret" not in json.dumps([asked.body for asked in service.asked if "dry_run" in asked.query])
 
 
+@pytest.mark.parametrize("name", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+def test_a_job_from_a_terminal_of_mlmp_runs_in_the_python_environment_that_is_active_there(
+    mlmp: CommandLine, service: StandIn, name: str
+) -> None:
+    mlmp.environment |= {"MLMP_RESERVATION_ID": ID, name: "/home/ann/env", "PATH": "/home/ann/env/bin:/bin"}
+    ran = mlmp("job", "run", "train.py", "--profile", "gpu", "--env", "A=b")
+    assert ran.status == 0 and "/home/ann/env" in ran.err
+    environment = submitted(service)["manifest"]["environment"]
+    assert environment == {name: "/home/ann/env", "PATH": "/home/ann/env/bin:/bin", "A": "b"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "more"),
+    [
+        ({"VIRTUAL_ENV": "/home/ann/env", "MLMP_RESERVATION_ID": ""}, []),
+        ({"MLMP_RESERVATION_ID": ID, "VIRTUAL_ENV": ""}, []),
+        ({"MLMP_RESERVATION_ID": ID, "VIRTUAL_ENV": "/home/ann/env"}, ["--image", "torch"]),
+        ({"MLMP_RESERVATION_ID": ID, "VIRTUAL_ENV": "/home/ann/env"}, ["--env", "PATH=/bin"]),
+    ],
+    ids=["on a computer of one's own", "none is active", "in an image", "where it was said"],
+)
+def test_a_python_environment_that_the_job_may_not_have_is_not_sent(
+    mlmp: CommandLine, service: StandIn, environment: dict[str, str], more: list[str]
+) -> None:
+    mlmp.environment |= {"VIRTUAL_ENV": "", "CONDA_PREFIX": "", **environment}
+    assert mlmp("job", "run", "train.py", "--profile", "gpu", *more).status == 0
+    assert "VIRTUAL_ENV" not in submitted(service)["manifest"].get("environment", {})
+
+
 def test_code_that_is_kept_is_not_sent_again(mlmp: CommandLine, service: StandIn) -> None:
     assert mlmp("job", "run", "train.py", "--profile", "gpu").status == 0
     assert mlmp("job", "run", "train.py", "again", "--profile", "gpu").status == 0
@@ -231,6 +260,16 @@ def test_a_manifest_that_is_refused_is_told_before_code_is_sent(mlmp: CommandLin
     ran = mlmp("job", "run", "train.py", "--profile", "gpu", "--hours", "100")
     assert (ran.status, len(server.asked)) == (2, 1)
     assert "8 h at most" in ran.err
+
+
+def test_each_mistake_of_a_manifest_has_a_line_of_its_own(mlmp: CommandLine, server: StandIn, home: Path) -> None:
+    (home / "code" / "job.yaml").write_text("profil: gpu\nhours: many\n")
+    errors = [{"field": "manifest", "message": "'profile' is missing", "line": 1},
+              {"field": "hours", "message": "must be a number\x1b[2J", "line": 2}]  # fmt: skip
+    server.on["POST jobs"] = problem(400, "invalid", "The manifest: all in one line", errors=errors)
+    told = mlmp("job", "submit", "job.yaml").err.splitlines()
+    assert told[:2] == ["error: 2 things are wrong:", "       line 1: 'profile' is missing"]
+    assert told[2].startswith("       line 2: hours: must be a number") and "\x1b[2J" not in told[2]
 
 
 def test_a_script_that_is_left_out_of_the_code_is_not_submitted(mlmp: CommandLine, service: StandIn) -> None:

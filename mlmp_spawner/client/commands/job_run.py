@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -91,7 +91,8 @@ def run(
       mlmp job run --profile gpu --command -- python -m train
 
     The files in the folder are packed as they are now (the current folder, or the script's if it is elsewhere);
-    .mlmpignore leaves out more. The job may be ended for a booking: it gets SIGTERM, and later runs once more with
+    .mlmpignore leaves out more. It runs in the Python environment (venv, conda) that is active, if this is a terminal
+    of MLMP. The job may be ended for a booking: it gets SIGTERM, and later runs once more with
     the same checkpoints. On a terminal its log is shown; Ctrl-C leaves it running.
     """
     from mlmp_spawner.client import job_submit
@@ -103,7 +104,12 @@ def run(
     if not as_command:
         runs, folder = job_submit.program(script, arguments, code=code)
     values = _secrets(given["secrets"])
-    work = job_submit.Work({**runs, **_manifest(given)}, folder, values)
+    said = _manifest(given)
+    python = {} if given["image"] else python_here(os.environ, said.get("environment", {}))
+    if python:
+        said["environment"] = {**python, **said.get("environment", {})}
+        session.note(f"It runs in the Python environment that is active here: {next(iter(python.values()))}")
+    work = job_submit.Work({**runs, **said}, folder, values)
     answer(session, job_submit.submit(session.client.jobs, work, note=session.note), follow)
 
 
@@ -180,6 +186,18 @@ def follow(session: Session, record: JobRecord, *, start: int = 0) -> NoReturn:
     if session.json:
         show.print_json(record.raw)
     context.exit(0 if record.succeeded else 1)
+
+
+def python_here(here: Mapping[str, str], said: Mapping[str, str]) -> dict[str, str]:
+    """The variables of the Python environment (venv, conda) that is active in a terminal of MLMP: what works there
+    works in the job, which sees the same files. Elsewhere, and where somebody said a ``PATH``, none.
+
+    :param here: the environment of the terminal. :param said: that of the job, as far as it was said.
+    """
+    active = next((name for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if here.get(name)), None)
+    if active is None or not here.get("MLMP_RESERVATION_ID") or "PATH" not in here or "PATH" in said:
+        return {}
+    return {name: here[name] for name in (active, "PATH")}
 
 
 def _manifest(given: dict[str, Any]) -> dict[str, Any]:
