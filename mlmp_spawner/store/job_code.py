@@ -5,7 +5,7 @@ Every function takes an open connection; who calls it decides on the transaction
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from mlmp_spawner.store.tables import job, job_code
 
@@ -51,13 +51,16 @@ def unused(
     :param before: only those last submitted before then (ms UTC).
     """
     c = job_code.c
-    wanted = exists().where(job.c.owner == c.owner, job.c.code == c.sha256, job.c.ended_at.is_(None))
-    query = select(c.owner, c.sha256, c.size).where(~wanted).order_by(c.at, c.sha256)
+    query = select(c.owner, c.sha256, c.size).order_by(c.at, c.sha256)
     if owner is not None:
         query = query.where(c.owner == owner)
     if before is not None:
         query = query.where(c.at < before)
-    return [(row.owner, row.sha256, row.size) for row in connection.execute(query)]
+    found = [(row.owner, row.sha256, row.size) for row in connection.execute(query)]
+    # Asked for one by one, a database may look through all jobs that have ended for each of them.
+    wanted = select(job.c.owner, job.c.code).where(job.c.ended_at.is_(None), job.c.code.is_not(None)).distinct()
+    needed = {(row.owner, row.code) for row in connection.execute(wanted)} if found else set()
+    return [one for one in found if one[:2] not in needed]
 
 
 def _one(owner: str, sha256: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -109,6 +109,8 @@ def resubmit(
     with read(site.engine) as connection:
         old = listing.known(store.find(connection, job_id), job_id)
         listing.check_own(old, actor)
+        if old.owner_id is None:
+            raise NotFound(f"The account of {old.owner!r}, whose job it was, is gone.")
         secrets = store.secrets_of(connection, job_id)
         groups = people.groups_of(connection, old.owner_id)
     asked = Submission(job_manifest.parse(old.manifest), old.code, secrets, old.owner, groups)
@@ -190,11 +192,14 @@ def _check_secrets(manifest: Manifest, secrets: Mapping[str, str]) -> None:
     """:raises Invalid: not exactly those that the manifest names, or values that no environment can hold."""
     missing = sorted(set(manifest.secrets) - set(secrets))
     if missing:
-        raise Invalid.field("secrets", f"the manifest names {', '.join(missing)}, but gives no value: give it here")
+        raise Invalid.field("secrets", f"the manifest names {', '.join(missing)}, but gives no value: give it here "
+                            "(those of a job that ended long ago are not kept)")  # fmt: skip
     if strange := sorted(set(secrets) - set(manifest.secrets)):
         raise Invalid.field("secrets", f"the manifest does not name {', '.join(strange)[:200]}")
     if any("\0" in value for value in secrets.values()):
         raise Invalid.field("secrets", "a value has a NUL in it")
+    if any("\ud800" <= character <= "\udfff" for value in secrets.values() for character in value):
+        raise Invalid.field("secrets", "a value has half a character (a surrogate) in it")
     if sum(len(value.encode("utf-8", "surrogatepass")) for value in secrets.values()) > SECRETS:
         raise Invalid.field("secrets", f"their values may have {format_size(SECRETS)} together")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlmp_spawner.errors import Conflict, Invalid, MLMPError, NotAllowed, OverLimit
+from mlmp_spawner.errors import Conflict, Invalid, MLMPError, NotAllowed, NotFound, OverLimit
 from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.operations import history
 from mlmp_spawner.operations.jobs import listing, quotas
@@ -19,7 +19,8 @@ from mlmp_spawner.rules.catalog import LimitRules, Limits
 from mlmp_spawner.rules.job_manifest import parse
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.store import jobs as store
-from mlmp_spawner.store.transaction import read
+from mlmp_spawner.store.tables import users
+from mlmp_spawner.store.transaction import read, transaction
 from mlmp_spawner.units import HOUR, MINUTE
 from tests.operations.conftest import GPU, NOW, ann, ben
 from tests.operations.jobs.running import run_job
@@ -113,7 +114,7 @@ def test_what_jobs_take_and_may_take_is_told_by_owner(site: Site):
     assert quotas.units_taken(jobs) == {"eve": 2, "ben": 1}
 
 
-@pytest.mark.parametrize("value", ["x" * 70_000, "nul\0"])
+@pytest.mark.parametrize("value", ["x" * 70_000, "nul\0", "half \ud800"])
 def test_a_secret_that_no_environment_can_hold_is_refused(site: Site, files: JobFiles, value: str):
     wrong = replace(asked(secrets=["TOKEN"]), secrets={"TOKEN": value})
     with pytest.raises(Invalid) as refused:
@@ -124,6 +125,16 @@ def test_a_secret_that_no_environment_can_hold_is_refused(site: Site, files: Job
 def test_the_values_of_secrets_are_in_no_text_that_somebody_might_log(site: Site):
     wanted = replace(asked(secrets=["TOKEN"]), secrets={"TOKEN": "tutti-frutti"})
     assert "tutti-frutti" not in repr(wanted)
+
+
+def test_what_somebody_left_behind_is_not_submitted_for_a_namesake(site: Site, files: JobFiles):
+    wanted = replace(asked(secrets=["TOKEN"]), secrets={"TOKEN": "tutti-frutti"})
+    job = submit(site, wanted, files=files, actor=ann, now=NOW)
+    with transaction(site.engine) as connection:
+        connection.execute(users.delete().where(users.c.name == "ann"))
+        connection.execute(users.insert().values(id=77, name="ann"))
+    with pytest.raises(NotFound, match="is gone"):
+        resubmit(site, job.id, files=files, actor=Actor("root", admin=True), now=NOW)
 
 
 def test_code_that_is_not_kept_is_refused_and_nothing_is_submitted(site: Site, files: JobFiles):
