@@ -57,7 +57,7 @@ def test_inside_are_the_variables_devices_and_files_of_a_terminal_in_jupyterlab(
     either: Computer, booking: dict[str, Any], home: Path, way: str
 ) -> None:
     lab = environment_of_lab(either.person, home)
-    told = either.ssh(*way.split(), "ann", "env -0 > ssh-env; ls -l /dev | grep -v pts > ssh-dev; id > ssh-id")
+    told = either.ssh(*way.split(), "ann", "env -0 > ssh-env; ls -F /dev > ssh-dev; id > ssh-id")
     assert told.returncode == 0, told.stderr
     here = dict(item.split("=", 1) for item in (home / "ssh-env").read_text().split("\0") if item)
     own = OF_EACH_SESSION | {name for name in here if name.startswith("SSH_")}
