@@ -1,11 +1,11 @@
 """A day of bookings and jobs, replayed through the operations that the service itself calls.
 
 Bookings are those of ``benchmarks.demand`` at 0.7 that touch its third day, each made when it was asked for; who asks
-for something at once walks up, some of them up to four minutes before. Jobs of three groups ask for half as much again
-as is left: one group has few large jobs, one many small ones. Everything is as in the service (``booking``,
+for something at once walks up, most of them up to four minutes before. Jobs of three groups ask for one and a half
+times what there is: one group has few large jobs, one many small ones. Everything is as in the service (``booking``,
 ``admission``, ``submit``, ``Queue.tick`` on SQLite); only the time is told, and the programs run in this process: each
 ends when its work is done, or some time within its grace after it was told to, and goes on from there the next time.
-So what is told here does not depend on the machine.
+So what is told here does not depend on the machine; ties are broken by random ids, which moves it by some hundredths.
 
 The same day three times: bookings alone; jobs in strict order, nobody before somebody whose turn is earlier; and as we
 do it. A booking begins late where its server is not admitted since a job is still seen on its units.
