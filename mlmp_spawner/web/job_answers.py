@@ -103,7 +103,7 @@ def why(found: Job, outlook: Outlook | None, *, context: Context, now: int) -> s
     if found.state() != "queued":
         return None
     if outlook is None:
-        return "It was not looked at yet."
+        return "In a moment it is known when it starts."
     site = context.site
     profile = site.catalog.profiles.get(found.profile)
     zone = find_zone(context.settings.zone) or timezone.utc

@@ -114,6 +114,17 @@ def test_a_connection_that_is_lost_goes_on_where_it_was(rows: Rows, app: Running
     assert page.locator("#log").evaluate("log => log.textContent") == "one\ntwo\nthree\n"
 
 
+def test_a_long_reason_breaks_no_word_beside_it(rows: Rows, person: Person):
+    job = rows.add()
+    attempt = rows.attempt(job, ended_at=NOW, reason="exit_status", exit_status=1, message="no such data set " * 20)
+    rows.end(job, outcome="failed", reason="exit_status", exit_status=1)
+    row = person(path=f"jobs/{job.id}").locator(f"#try-{attempt.number}")
+    lines = "cell => { const all = new Range(); all.selectNodeContents(cell); return all.getClientRects().length; }"
+    assert row.locator("[data-label='How it went']").evaluate(lines) > 1
+    assert row.locator("[data-label=On] span").evaluate("name => name.getClientRects().length") == 1
+    assert row.locator("[data-label=Log] a").evaluate("link => link.getClientRects().length") == 1
+
+
 # -- the queue ----------------------------------------------------------------------------------------------------
 
 

@@ -53,6 +53,18 @@ def test_an_empty_queue_says_how_the_first_job_is_run(rows: Rows, visit: Visit):
     assert "None of your jobs runs or waits." in text(page)
 
 
+def test_who_comes_after_the_end_of_a_job_finds_it_still(rows: Rows, visit: Visit):
+    jobs = [over(rows, f"run-{n}")[0] for n in range(5)]
+    page = visit().get("jobs")
+    assert "None of your jobs runs or waits." in text(page)
+    shown = [notes(page, job) for job in jobs if notes(page, job)]
+    assert len(shown) == 3 and all("succeeded run-" in one for one in shown)
+    assert "state=ended" in page and "All that are over" in page
+    rows.add(name="next")
+    assert "All that are over" not in visit().get("jobs")
+    assert "run-" not in text(visit("ben-token").get("jobs"))
+
+
 def test_what_waits_says_when_it_may_start_and_why_it_waits(rows: Rows, visit: Visit):
     first, second = rows.add(name="first", units=2), rows.add(name="second")
     rows.outlook[first.id] = Outlook(NOW + HOUR, Why("in_use"))

@@ -16,6 +16,7 @@ from mlmp_spawner.rules import job_queue
 from mlmp_spawner.rules.job_queue import Outlook, Waiting
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.web import job_plots, job_views
+from mlmp_spawner.web.api.job_logs import numbers
 from mlmp_spawner.web.job_charts import Measured
 from mlmp_spawner.web.job_views import ShownJob
 from mlmp_spawner.web.pages.base import Page
@@ -28,6 +29,9 @@ STATES = {"open": "Open", "running": "Running", "queued": "Waiting", "ended": "O
 LIVE: tuple[Wanted, ...] = ("running", "starting", "stopping")
 
 AT_ONCE = 50
+
+ENDED_LAST = 3
+"""So many of those that are over are shown where none runs or waits."""
 
 MOST_LIVE = 200
 """Of those that run, in each state, so many are shown at once."""
@@ -92,7 +96,8 @@ class JobPage(Page):
         jobs = self.context.jobs
         if jobs is None or not listing.is_own(job, self.me.name):
             return {}
-        return await self.context.run(metrics.measured, jobs.files, [one.id for one in job.attempts], job.manifest)
+        ids = [one.id for one in job.attempts]
+        return await numbers(self.context, jobs, self.me.name, metrics.measured, jobs.files, ids, job.manifest)
 
     async def done_of(self) -> ShownJob | None:
         """The job that was cancelled just now, by the redirect's query."""
@@ -124,10 +129,14 @@ class Jobs(JobPage):
         rows = [self.shown_job(job) for job in found]
         if state in ("open", "running"):
             rows.sort(key=_soonest)
+        none_open = state == "open" and not rows and "cursor" not in asked
+        last = await self._ended_last(mine) if mine and none_open else []
         live = await self.live()
         self.render_page(
             "jobs.html",
             rows=rows,
+            last=last,
+            over=self._link(asked, state="ended"),
             whose=whose,
             state=state,
             summary=job_views.summary(counts, mine=mine is not None),
@@ -157,6 +166,11 @@ class Jobs(JobPage):
             )  # fmt: skip
             found += page
         return found, None if state == "running" else cursor
+
+    async def _ended_last(self, owner: str) -> list[ShownJob]:
+        """Who comes to look after a job may come after its end."""
+        found, _ = await self.context.run(listing.page, self.site, owner=owner, state="ended", limit=ENDED_LAST)
+        return [self.shown_job(job) for job in found]
 
     def _link(self, asked: dict[str, str], **changed: str) -> str:
         kept = {name: asked[name] for name in ("show", "state", "batch") if asked.get(name)}
