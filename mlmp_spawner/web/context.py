@@ -104,7 +104,9 @@ class Jobs:
     outlook: Callable[[str], Outlook | None] = lambda job: None
     wake: Callable[[], None] = lambda: None
     open: Counter[str] = field(default_factory=Counter)
-    """Logs that are followed and snapshots that come in, by person."""
+    """Logs that are followed, snapshots that come in and numbers that are read, by person."""
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Numbers are read for so many at once: that takes a thread for seconds, and all else needs threads, too."""
 
 
 @dataclass

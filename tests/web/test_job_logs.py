@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Queue
-from threading import Thread
+from threading import Barrier, Thread
 from typing import Any
 
 import httpx
@@ -18,10 +19,10 @@ from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.jobs.base import LogPart
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.units import MINUTE, to_iso
-from mlmp_spawner.web.api.job_logs import shown, whole
+from mlmp_spawner.web.api.job_logs import NUMBERS, numbers, shown, whole
 from mlmp_spawner.web.context import Jobs
 from tests.operations.conftest import NOW
-from tests.web.harness import RunningApp, until
+from tests.web.harness import PREFIX, RunningApp, until
 from tests.web.job_parts import QuietBackend, begin, end, printed, submit
 
 
@@ -238,3 +239,32 @@ def test_numbers_that_no_calendar_and_no_json_has_are_left_out(site: Site, jobs:
     ]
     jobs.files.metrics(attempt.id).write_text("\n".join([*lines, "junk", ""]))
     assert ann.get(f"jobs/{id}/metrics").status_code == 200
+
+
+def test_one_person_has_numbers_read_for_so_many_requests_and_others_for_theirs(
+    app: RunningApp, jobs: Jobs, ann: httpx.Client
+) -> None:
+    id = submit(ann)["id"]
+    jobs.open["numbers of ann"] = NUMBERS
+    assert ann.get(f"jobs/{id}/metrics").status_code == 429
+    del jobs.open["numbers of ann"]
+    jobs.open["numbers of ben"] = NUMBERS
+    assert ann.get(f"jobs/{id}/metrics").status_code == 200
+    with app.client("ann-token", Accept="text/html") as client:
+        jobs.open["numbers of ann"] = NUMBERS
+        assert client.get(f"{app.url}{PREFIX}jobs/{id}").status_code == 429
+
+
+async def test_reading_numbers_leaves_threads_for_all_else(app: RunningApp, jobs: Jobs) -> None:
+    at_once = [0]
+    most = []
+    together = Barrier(2)
+
+    def read_them() -> None:
+        at_once[0] += 1
+        most.append(at_once[0])
+        together.wait(60)
+        at_once[0] -= 1
+
+    await asyncio.gather(*(numbers(app.context, jobs, f"user-{n}", read_them) for n in range(8)))
+    assert len(most) == 8 and max(most) <= 2

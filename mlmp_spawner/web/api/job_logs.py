@@ -6,7 +6,8 @@ import asyncio
 import json
 import re
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from tornado.iostream import StreamClosedError
 
@@ -22,7 +23,7 @@ from mlmp_spawner.web import models
 from mlmp_spawner.web.api.job_code import one_of
 from mlmp_spawner.web.api.jobs import check_private, find, jobs_of
 from mlmp_spawner.web.base import Handler
-from mlmp_spawner.web.context import Jobs
+from mlmp_spawner.web.context import Context, Jobs
 from mlmp_spawner.web.routes import Answer, Call, Route, query_of
 
 LOOK = 0.3
@@ -31,8 +32,13 @@ LOOK = 0.3
 LOOKS = 4
 """After how many of them without anything new it is seen whether the attempt has ended."""
 
+NUMBERS = 8
+"""For how many requests of one person numbers are read, or wait to be."""
+
 PIECE = 128 << 10
 SLOW_READER = 30.0
+
+T = TypeVar("T")
 
 _ID = re.compile(models.ID)
 _LAST = re.compile(r"([0-9]{1,6})\.([0-9]{1,15})")
@@ -58,7 +64,18 @@ async def get_metrics(call: Call) -> Answer:
     jobs = jobs_of(call.handler.context)
     wanted = found.attempts if query.attempt == "all" else [one for one in [attempt_of(found, query.attempt)] if one]
     ids = [one.id for one in wanted]
-    return Answer(await call.handler.context.run(_metrics, jobs.files, ids, found.manifest))
+    name = call.handler.me.name
+    return Answer(await numbers(call.handler.context, jobs, name, _metrics, jobs.files, ids, found.manifest))
+
+
+async def numbers(context: Context, jobs: Jobs, name: str, read_them: Callable[..., T], *args: Any) -> T:
+    """Reads numbers of a job for somebody, when it is their turn.
+
+    :raises TooManyRequests: so much is read for the same person already.
+    """
+    with one_of(jobs, f"numbers of {name}", NUMBERS):
+        async with jobs.reading:
+            return await context.run(read_them, *args)
 
 
 def _metrics(files: JobFiles, attempts: list[str], manifest: dict[str, Any]) -> types.Metrics:

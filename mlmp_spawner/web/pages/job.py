@@ -20,7 +20,7 @@ from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.units import format_size
 from mlmp_spawner.web import job_answers, job_charts, job_views
-from mlmp_spawner.web.api.job_logs import read, whole
+from mlmp_spawner.web.api.job_logs import numbers, read, whole
 from mlmp_spawner.web.api.jobs import jobs_of, tell
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.job_charts import Measured
@@ -118,7 +118,9 @@ class OneJob(JobPage):
     async def _used(self, attempt: Attempt) -> Measured:
         """What one attempt used of the machine."""
         jobs = self.context.jobs
-        return {} if jobs is None else await self.context.run(metrics.used, jobs.files, [attempt.id])
+        if jobs is None:
+            return {}
+        return await numbers(self.context, jobs, self.me.name, metrics.used, jobs.files, [attempt.id])
 
     async def _log_shown(self, job: Job, attempt: Attempt) -> Log | None:
         """None where it printed nothing, or that is not kept any more."""
