@@ -92,8 +92,8 @@ def run(
 
     The files in the folder are packed as they are now (the current folder, or the script's if it is elsewhere);
     .mlmpignore leaves out more. It runs in the Python environment (venv, conda) that is active, if this is a terminal
-    of MLMP. The job may be ended for a booking: it gets SIGTERM, and later runs once more with
-    the same checkpoints. On a terminal its log is shown; Ctrl-C leaves it running.
+    of MLMP. The job may be ended for a booking: it gets SIGTERM, and later runs once more with the same checkpoints.
+    On a terminal its log is shown; Ctrl-C leaves it running.
     """
     from mlmp_spawner.client import job_submit
 
