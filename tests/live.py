@@ -111,7 +111,7 @@ class Site:
             assert self.process.poll() is None, self.output.read_text()
             return "Ctrl-C ends it" in self.output.read_text()[before:]  # the last line of what it says
 
-        wait_for(ready, 60, "mlmp up")
+        wait_for(ready, 180, "mlmp up")
         return self
 
     def end(self) -> int:
