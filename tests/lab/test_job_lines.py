@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlmp_spawner.lab.job_lines import LONGEST_LINE, whole_lines
@@ -10,6 +10,7 @@ from mlmp_spawner.lab.job_lines import LONGEST_LINE, whole_lines
 PIECES = st.lists(st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\r\n", b"bc"])).map(b"".join))
 
 
+@settings(deadline=None)
 @given(PIECES)
 @example([b"a\r", b"\nb\n"])
 def test_the_lines_are_the_same_in_whatever_pieces_they_come(pieces: list[bytes]) -> None:

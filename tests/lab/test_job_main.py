@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlmp_spawner.lab import job_code, job_main
@@ -261,6 +261,7 @@ KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarf
                          tarfile.CHRTYPE])  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, KINDS, NAMES), max_size=6))
 def test_whatever_a_snapshot_has_nothing_outside_is_touched(
     tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, bytes, str]]
