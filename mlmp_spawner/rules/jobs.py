@@ -89,7 +89,7 @@ class Job:
     its owner in which it runs. ``group``: the hub group for whose share it counts, "" for none. ``code``: the SHA-256
     of its snapshot, None where it has none. ``retries``: how often a failure of the user's own is tried again;
     ``failures``: how often it failed so, ``faults``: how often the platform did. ``front``: it goes before all others
-    of its owner's priority, since it was sent away.
+    of its owner, whatever their priority, since it was sent away.
     """
 
     id: str

@@ -18,7 +18,7 @@ from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.units import format_size
 from mlmp_spawner.web import job_models as types
 from mlmp_spawner.web import models
-from mlmp_spawner.web.api.jobs import check_private, jobs_of
+from mlmp_spawner.web.api.jobs import OFF, check_private, jobs_of
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.context import Jobs
 from mlmp_spawner.web.routes import Route
@@ -200,16 +200,16 @@ class CodeOfJob(Handler):
 TABLE: tuple[Route, ...] = (
     Route(
         "PUT", "jobs/code/{sha256}", "sendCode", "keep a snapshot of code, a tar.gz, for jobs to come", "book", None,
-        handler=CodeHandler, answer=types.Code, status=201,
+        handler=CodeHandler, answer=types.Code, status=201, statuses=OFF,
         description="The body is the file itself. It is kept as long as a job that waits or runs needs it, and some "
         "time more; it counts for the quota of logs.",
     ),
     Route(
         "HEAD", "jobs/code/{sha256}", "hasCode", "whether a snapshot is kept", "book", None, handler=CodeHandler,
-        answer=types.Code,
+        answer=types.Code, statuses=OFF,
     ),
     Route(
         "GET", "jobs/{id}/code", "getJobCode", "the snapshot that a job runs from, for its owner", "access", None,
-        handler=CodeOfJob, media_type="application/gzip",
+        handler=CodeOfJob, media_type="application/gzip", statuses=OFF,
     ),
 )  # fmt: skip

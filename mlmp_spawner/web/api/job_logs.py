@@ -21,7 +21,7 @@ from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.web import job_models as types
 from mlmp_spawner.web import models
 from mlmp_spawner.web.api.job_code import one_of
-from mlmp_spawner.web.api.jobs import check_private, find, jobs_of
+from mlmp_spawner.web.api.jobs import OFF, check_private, find, jobs_of
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.context import Context, Jobs
 from mlmp_spawner.web.routes import Answer, Call, Route, query_of
@@ -246,17 +246,17 @@ class LogStream(Handler):
 TABLE: tuple[Route, ...] = (
     Route(
         "GET", "jobs/{id}/logs", "getJobLog", "a part of what a job printed, for its owner", "access", get_log,
-        query=types.LogQuery, answer=types.LogPart, also=("text/plain",),
+        query=types.LogQuery, answer=types.LogPart, also=("text/plain",), statuses=OFF,
         headers={"Accept": "text/plain for the bytes as they are; where they lie is in the headers X-MLMP-Log-*"},
     ),
     Route(
         "GET", "jobs/{id}/logs/stream", "followJobLog", "what a job prints, as it comes (server-sent events)",
-        "access", None, query=types.FollowQuery, handler=LogStream, media_type="text/event-stream",
+        "access", None, query=types.FollowQuery, handler=LogStream, media_type="text/event-stream", statuses=OFF,
         description="Events `log` (as from `logs`) and, when the attempt has ended, `end`.",
     ),
     Route(
         "GET", "jobs/{id}/metrics", "getJobMetrics", "what a job measured and used, for its owner", "access",
         get_metrics, query=types.MetricsQuery, answer=types.Metrics, headers={"If-None-Match": "the etag that you "
-        "have; 304 if it is still that"}, statuses={304: "not modified"},
+        "have; 304 if it is still that"}, statuses={304: "not modified"} | OFF,
     ),
 )  # fmt: skip

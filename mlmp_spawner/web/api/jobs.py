@@ -178,6 +178,8 @@ _IF_NONE = {"If-None-Match": "the etag that you have; 304 if it is still that"}
 _IF_MATCH = {"If-Match": "the etag of the job as you saw it; 412 if it changed meanwhile"}
 _ONCE = {"Idempotency-Key": "your own name for this request: repeated within a day, nothing is submitted twice"}
 _NOT_MODIFIED = {304: "not modified"}
+OFF = {409: "there are no jobs here"}
+"""What a route says that asks for jobs."""
 _REFUSED = {409: "its code is not kept, its booking is over, or there are no jobs here"}
 
 TABLE: tuple[Route, ...] = (
