@@ -23,7 +23,7 @@ test: $(VENV)/.dev node_modules/.all ## the fast suite
 	$(BIN)/pytest -m "not faults and not cluster" -n 2 --dist loadfile $(REMEMBER) $(PYTEST_ARGS)
 
 test-faults: $(VENV)/.dev node_modules/.all ## kills, races, fuzz, long property runs (FAULT_ROUNDS=100 for more)
-	tests/install.sh
+	tests/install.sh faults
 	$(BIN)/pytest -m "faults and not cluster" -n 2 --dist loadfile $(REMEMBER) $(PYTEST_ARGS)
 
 test-cluster: $(VENV)/.dev node_modules/.all ## on a real Kubernetes: the one KUBECONFIG names, else one made for it

@@ -164,6 +164,9 @@ LAB = (
     ("timeline-week", "timeline?view=week", "", LOOKS[:1]),
     ("timeline-book", "timeline?date=2027-01-16", "#tl-book", LOOKS[:1]),
     ("usage", "usage?period=last-week&by=user", "", TWO),
+    ("jobs", "jobs", "", TWO),
+    ("job", "jobs/resnetbase22", "", TWO),
+    ("compare", "jobs/compare?job=sweep7aaaaaa&job=sweep7bbbbbb&job=sweep7cccccc&job=sweep7dddddd", "", TWO),
     ("notices", "notices", "", TWO),
     ("preferences", "preferences", "", TWO),
 )

@@ -5,6 +5,7 @@ The real service in a thread of its own, since one machine alone would make a du
 
 from __future__ import annotations
 
+import math
 import random
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from mlmp_spawner.operations import booking, catalog_sync, outages
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.catalog import Accelerator, Catalog, Node, Profile
+from mlmp_spawner.rules.job_queue import Outlook, Why
+from mlmp_spawner.rules.jobs import Attempt
 from mlmp_spawner.store import tables
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.transaction import transaction
@@ -26,6 +29,7 @@ from mlmp_spawner.units import DAY, HOUR, MINUTE
 from mlmp_spawner.web.context import WebSettings
 from tests.databases import sqlite_template
 from tests.web.harness import PREFIX, RunningApp
+from tests.web.job_rows import Rows
 
 NOW = 1_800_000_000_000
 GPU = "nvidia.com/gpu"
@@ -44,6 +48,12 @@ WEEK = (
     ("ann", "a100", "balu", 97, 8, 4, "Final run", "session"), ("eva", "h100", "circe", 95, 9, 1, "", "session"),
 )  # fmt: skip
 
+RUNNING = "resnetbase22"
+"""The job whose page is shown."""
+
+SWEEP = ("sweep7aaaaaa", "sweep7bbbbbb", "sweep7cccccc", "sweep7dddddd")
+"""Those that are compared."""
+
 
 @contextmanager
 def lab() -> Iterator[str]:
@@ -59,6 +69,7 @@ def lab() -> Iterator[str]:
                 looks = (r"/hub/static/(.*)", StaticFileHandler, {"path": str(Path(DATA_FILES_PATH) / "static")})
                 logo = (r"/hub/logo", RedirectHandler, {"url": "/hub/static/images/jupyterhub-80.png"})
                 app.app.add_handlers(".*", [looks, logo])
+                _jobs(Rows.of(app, Path(folder)))
                 yield app.url + PREFIX
         finally:
             engine.dispose()
@@ -113,3 +124,46 @@ def _week(site: Site) -> None:
     booking.book(site, waits, actor=Actor("ann"), now=NOW)
     disks = outages.Wanted(NOW + 11 * HOUR, NOW + 14 * HOUR, "new disks")
     outages.set_outages(site, "circe", [disks], actor=Actor("root", admin=True), now=NOW, bookings="keep")
+
+
+def _jobs(rows: Rows) -> None:
+    """One that runs for the second time, some that wait, a sweep that is over, one that failed."""
+    a100 = {"profile": "a100", "units": 2}
+    running = rows.add(id=RUNNING, name="resnet-baseline", hours=6, manifest=a100, created_at=NOW - 7 * HOUR, **a100)
+    first = rows.attempt(
+        running, "balu", started_at=NOW - 6 * HOUR, ended_at=NOW - 5 * HOUR, reason="preempted", log="step 0\n"
+    )
+    _train(rows, first, 0, 1200, 0.1)
+    second = rows.attempt(running, "balu", started_at=NOW - 20 * MINUTE)
+    lines = [f"step {step:4} loss {_loss(step, 0.1):.4f}  2.1 it/s\n" for step in range(1200, 2400, 20)]
+    rows.print(second, "going on from checkpoints/last.pt, step 1200\n" + "".join(lines))
+    _train(rows, second, 1200, 2400, 0.1)
+    for name, profile, units, hours, start, why in (
+        ("resnet-large", "a100", 4, 12, 12, Why("in_use")), ("ablation-3", "a100", 1, 1, 4, Why("behind", 3, 1)),
+        ("tokenizer", "h100", 1, 2, 3, Why("booked")),
+    ):  # fmt: skip
+        waits = rows.add(name=name, hours=hours, manifest={"profile": profile}, profile=profile, units=units)
+        rows.outlook[waits.id] = Outlook(NOW + start * HOUR, why)
+    for number, (wanted, rate) in enumerate(zip(SWEEP, (0.05, 0.1, 0.2, 0.4), strict=True)):
+        begun = NOW - 20 * HOUR + number
+        said = {"profile": "a100", "arguments": ["--lr", str(rate), "--epochs", "20", "--augment"]}
+        done = rows.add(id=wanted, name=f"sweep-lr-{rate}", hours=1, manifest=said, profile="a100", created_at=begun)
+        attempt = rows.attempt(done, "atlas", started_at=begun, ended_at=begun + 50 * MINUTE, reason="succeeded")
+        _train(rows, attempt, 0, 2000 - number * 150, rate)
+        rows.end(done, outcome="succeeded", reason="succeeded", exit_status=0, ended_at=begun + 50 * MINUTE)
+
+
+def _loss(step: int, rate: float) -> float:
+    return 2.3 * math.exp(-step * rate / 30) + 0.15
+
+
+def _train(rows: Rows, attempt: Attempt, first: int, last: int, rate: float) -> None:
+    chance = random.Random(attempt.id)  # noqa: S311
+    start = attempt.started_at or 0
+    measured = []
+    for step in range(first, last, 10):
+        loss = max(0.01, _loss(step, rate) + chance.gauss(0, 0.03))
+        measured.append((start + (step - first) * 1000, step, {"loss": loss, "accuracy": 1 - loss / 2.6}))
+    rows.measured(attempt, measured)
+    used = [{"gpu": min(100, chance.gauss(88, 5)), "cpu": chance.gauss(3.4, 0.2), "memory": 9.5e9} for _ in measured]
+    rows.used(attempt, [(at, None, values) for (at, _, _), values in zip(measured, used, strict=True)])

@@ -102,6 +102,17 @@ class Group:
                 found |= {int(line) for line in (folder / "cgroup.procs").read_text().split() if line != "0"}
         return found
 
+    def out_of_memory(self) -> bool:
+        """Whether the kernel ended something in it since its memory was used up."""
+        places = [self.others["memory"] / "memory.oom_control"] if "memory" in self.others else []
+        places += [self.unified / "memory.events"] if self.unified is not None else []
+        for place in places:
+            with suppress(OSError, ValueError):
+                counted = dict(line.split() for line in place.read_text().splitlines())
+                if int(counted.get("oom_kill", 0)):
+                    return True
+        return False
+
     def end(self, patience: float = 2.0) -> bool:
         """Kills what is left in it and removes it; False if something would not go."""
         limit = time.monotonic() + patience

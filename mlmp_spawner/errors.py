@@ -18,6 +18,7 @@ the command line, so that a refusal reads the same everywhere.
     |   +-- NoCapacity     409  nothing is free; ``alternatives`` can be posted as they are
     |   +-- TooLate        409  the stop has begun; ``latest_end`` where an earlier end is possible
     |   +-- NotNow         409  the booking is not in a state that allows this
+    |   +-- JobsOff        409  no jobs run on this site
     +-- Changed            412  somebody changed it meanwhile
     +-- TooManyRequests    429
     +-- Unavailable        503  the hub or the database does not answer
@@ -127,6 +128,12 @@ class NotNow(Conflict):
     """The booking is not in a state that allows this."""
 
     code, title = "not_now", "Not possible now"
+
+
+class JobsOff(Conflict):
+    """No jobs run on this site: they are switched off, or it has no place for them."""
+
+    code, title = "jobs_off", "No jobs here"
 
 
 class Changed(MLMPError):

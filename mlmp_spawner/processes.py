@@ -76,7 +76,8 @@ class Record:
     """A user's server as its ``mlmp run`` records it. ``id``: the reservation that it was started under.
 
     ``pid`` and ``identity`` are those of ``mlmp run`` itself; ``stopping`` is when it began to stop, in ms UTC.
-    ``not_enforced``: what of its share could not be limited, each with the reason.
+    ``not_enforced``: what of its share could not be limited, each with the reason. ``started``: when it began, ms UTC,
+    where that is kept.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Record:
     port: int = 0
     stopping: int | None = None
     not_enforced: Mapping[str, str] = field(default_factory=dict)
+    started: int | None = None
 
     @property
     def alive(self) -> bool:

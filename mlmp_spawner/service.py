@@ -28,11 +28,13 @@ from tzlocal import get_localzone_name
 from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError, Unavailable
 from mlmp_spawner.hub import HubClient
+from mlmp_spawner.jobs.off import switched_off
 from mlmp_spawner.operations import catalog_sync
 from mlmp_spawner.operations.backend import make_backend
 from mlmp_spawner.operations.catalog_files import LOOK, read_catalog
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.delivery import outbox_of
+from mlmp_spawner.operations.jobs.service import JobService
 from mlmp_spawner.operations.postman import Postman
 from mlmp_spawner.operations.site import Site, make_site
 from mlmp_spawner.rules.catalog import Catalog
@@ -42,7 +44,7 @@ from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.throttle import Throttle
 from mlmp_spawner.web.app import HARD_BODY_LIMIT, make_app
 from mlmp_spawner.web.auth import HubAuthentication
-from mlmp_spawner.web.context import Context, State, WebSettings
+from mlmp_spawner.web.context import Context, Jobs, State, WebSettings
 from mlmp_spawner.web.feed import Feed
 from mlmp_spawner.web.metrics import Metrics
 from mlmp_spawner.web.pages import routes as pages
@@ -135,6 +137,7 @@ class Service:
             start_grace=self.backend.start_grace,
         )
         self.feed = Feed(lambda: self.site)
+        self.jobs = JobService(lambda: self.site, self.backend.jobs, settings)
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
         self.postman = Postman(lambda: self.site, outbox_of(settings, address, ZoneInfo(self.zone)))
@@ -174,11 +177,24 @@ class Service:
             state=self.state,
             activity=self.backend.activity,
             images=self.backend.images,
+            jobs=self._jobs() if self.jobs.off is None else None,
+            jobs_off=self.jobs.off or switched_off,
+        )
+
+    def _jobs(self) -> Jobs:
+        """What handlers need of jobs."""
+        return Jobs(
+            self.jobs.files,
+            self.jobs.backend,
+            code_limit=self.settings.job_code_limit,
+            outlook=self.jobs.queue.outlook,
+            wake=self.wake,
         )
 
     def wake(self) -> None:
-        """Something changed: the clock looks at once."""
+        """Something changed: clock and queue look at once."""
         self._due.set()
+        self.jobs.wake()
         self.postman.wake()
 
     def state(self) -> State:
@@ -221,6 +237,7 @@ class Service:
             self._catalog_loop(),
             self.postman.run(),
             *self.backend.loops(),
+            *self.jobs.loops(),
         ]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         try:

@@ -127,6 +127,12 @@ def parse_size(text: str) -> int:
     return _scaled(number, _SIZE_UNITS[binary] if binary else _DECIMAL_SIZE_UNITS[decimal])
 
 
+def compact_size(size: int) -> str:
+    """A size as options, the API and the catalog take it, exactly: ``"64GiB"``, ``"1536MiB"``, ``"0B"``."""
+    prefix = next((prefix for prefix in "TGMK" if size and size % _SIZE_UNITS[prefix] == 0), "")
+    return f"{size // _SIZE_UNITS[prefix]}{prefix}iB" if prefix else f"{size}B"
+
+
 def format_size(size: int) -> str:
     """A size for people: ``"64 GiB"``, ``"1.5 TiB"``; one digit after the point at most."""
     if size < 0:

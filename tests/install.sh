@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Installs what the tests need of the system, PostgreSQL, Chromium, OpenSSH, slapd and a C compiler, from Debian's packages, as
-# root or by sudo. `tests/install.sh cluster` installs what the test cluster needs as well.
+# root or by sudo. `tests/install.sh faults` installs PyTorch as well, `tests/install.sh cluster` what the test cluster needs.
 # Elsewhere it says what will be skipped and how to get it; with CI=true nothing may be skipped.
 set -euo pipefail
 
 what=${1:-}
 case $what in
-"" | cluster) ;;
+"" | faults | cluster) ;;
 *)
-    echo "tests/install.sh takes no argument, or 'cluster', not '$what'" >&2
+    echo "tests/install.sh takes no argument, 'faults' or 'cluster', not '$what'" >&2
     exit 2
     ;;
 esac
@@ -29,6 +29,7 @@ missing() {
     have_postgresql || echo postgresql
     have_chromium || echo chromium
     command -v cc >/dev/null || command -v gcc >/dev/null || echo gcc libc6-dev
+    [ "$what" != faults ] || [ -x /usr/bin/torchrun ] || echo python3-torch
     [ "$what" != cluster ] || programs="$programs $cluster_programs"
     for word in $programs; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${word%%:*}" >/dev/null || echo "${word#*:}"

@@ -111,7 +111,7 @@ class Site:
             assert self.process.poll() is None, self.output.read_text()
             return "Ctrl-C ends it" in self.output.read_text()[before:]  # the last line of what it says
 
-        wait_for(ready, 60, "mlmp up")
+        wait_for(ready, 180, "mlmp up")
         return self
 
     def end(self) -> int:
@@ -121,7 +121,7 @@ class Site:
         return self.process.wait(40)
 
     def kill(self, *names: str) -> None:
-        """SIGKILL to ``hub``, ``service``, ``proxy`` or ``up``."""
+        """SIGKILL to ``hub``, ``service``, ``proxy``, ``job starter`` or ``up``."""
         for name in names:
             if name == "up":
                 assert self.process is not None
@@ -133,7 +133,10 @@ class Site:
     def pid_of(self, name: str) -> int | None:
         """The pid of a part of it, None while that is down."""
         assert self.process is not None
-        words = {"hub": "jupyterhub", "service": "mlmp_spawner.service", "proxy": "configurable-http-proxy"}
+        words = {
+            "hub": "jupyterhub", "service": "mlmp_spawner.service", "proxy": "configurable-http-proxy",
+            "job starter": "mlmp_spawner.admin.job_starter",
+        }  # fmt: skip
         for pid in processes.below(self.process.pid):
             if processes.identity(pid) and any(words[name] in word for word in command_line(pid)[:4]):
                 return pid
@@ -148,7 +151,7 @@ class Site:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        for record in self.servers():
+        for record in [*self.servers(), *processes.running(self.data / "jobs" / "running")]:
             for pid in processes.below(record.pid):
                 os.kill(pid, signal.SIGKILL)
             processes.send(record.identity, signal.SIGKILL)

@@ -135,6 +135,16 @@ def test_a_size_is_written_for_people(size: int, text: str) -> None:
     assert units.format_size(size) == text
 
 
+@given(st.integers(0, 1 << 59) | st.integers(0, 1 << 22).map(lambda number: number << 40))
+def test_a_compact_size_is_read_back_exactly(size: int) -> None:
+    assert units.parse_size(units.compact_size(size)) == size
+
+
+@pytest.mark.parametrize(("size", "text"), [(64 << 30, "64GiB"), (1536 << 20, "1536MiB"), (500, "500B"), (0, "0B")])
+def test_a_compact_size_has_the_largest_unit_of_which_it_is_a_multiple(size: int, text: str) -> None:
+    assert units.compact_size(size) == text
+
+
 def test_now_is_in_milliseconds_of_this_century() -> None:
     assert units.from_iso("2020-01-01T00:00:00Z") < units.now() < units.from_iso("2100-01-01T00:00:00Z")
 

@@ -49,9 +49,10 @@ def _walk(command: click.Command, name: str, parent: click.Context | None) -> It
     settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
     context = click.Context(command, parent, info_name=name, **settings)
     yield context
+    internal = INTERNAL if parent is None else ()  # `mlmp run` is; `mlmp job run` is for people
     for below in command.list_commands(context) if isinstance(command, click.Group) else ():
         found = command.get_command(context, below)
-        if found is not None and not found.hidden and below not in INTERNAL:
+        if found is not None and not found.hidden and below not in internal:
             yield from _walk(found, below, context)
 
 
@@ -95,6 +96,7 @@ PAGES = {
     "cli.md": commands,
     "configuration.md": settings,
     "catalog.md": schemas.catalog,
+    "job-manifest.md": schemas.job,
     "http-api.md": schemas.api,
     "helm.md": chart.page,
 }

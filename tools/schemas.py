@@ -1,4 +1,5 @@
-"""Pages of docs/reference from schemas: the catalog from its JSON Schema, the HTTP API from its OpenAPI document."""
+"""Pages of docs/reference from schemas: the catalog and a job's manifest from their JSON Schemas, the HTTP API from
+its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.catalog_yaml import json_schema
 from mlmp_spawner.web.api.table import document
 
@@ -45,6 +47,23 @@ def catalog() -> str:
     for name, file in FILES.items():
         text = text.replace(f"[{name}](#{_anchor(name)})", f"[{file}](#{_anchor(file)})")
     return text
+
+
+def job() -> str:
+    """The page of a job's manifest."""
+    schema = job_manifest.schema()
+    metric = schema["$defs"]["Metric"]
+    parts = [
+        "# A job's manifest",
+        "*Written by `make docs` from the schema that checks it (`profiles/job.schema.json`).*",
+        "A file of YAML or JSON, 64 KiB at most, for `mlmp job submit`; [Run training jobs](../how-to/jobs.md) shows "
+        "some.\nExactly one of `script`, `notebook` and `command` says what to run.",
+        _members(schema).replace("[Metric](#metric)", "[a metric](#a-metric)"),
+        "## A metric",
+        metric["description"],
+        _members(metric),
+    ]
+    return "\n\n".join(parts).replace("``", "`") + "\n"
 
 
 def api() -> str:

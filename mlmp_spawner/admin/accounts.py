@@ -1,7 +1,8 @@
 """``mlmp up --auth pam``: root runs the hub, an account of its own runs proxy and service; who owns which directory.
 
 What root reads, writes or runs is root's: an account that could change it would be root itself. The service's account
-owns two directories, for the database and for the deadlines; it reads the others by its group.
+owns three directories, for the database, for the deadlines and for what it keeps of jobs; it reads the others by its
+group.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ def owners(account: Account) -> dict[str, tuple[int, int, int]]:
         "logs/servers": (0, 0, 0o700),
         "db": (account.uid, account.gid, 0o700),
         "deadlines": (account.uid, account.gid, 0o700),
+        "jobs": (account.uid, account.gid, 0o700),
     }
 
 

@@ -12,6 +12,7 @@ from mlmp_spawner import machine
 from mlmp_spawner.client.show import safe
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.rules import discovery as rules
+from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.catalog import Node
 from mlmp_spawner.rules.catalog_yaml import entry_as_written, json_schema, section_text
 
@@ -67,14 +68,14 @@ def _cluster(also: tuple[str, ...]) -> tuple[list[Node], list[str]]:
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Into this file: profiles/schema.json."
 )
-def schema(output: Path | None) -> None:
+@click.option("--jobs", is_flag=True, help="Of a job's manifest instead: profiles/job.schema.json.")
+def schema(output: Path | None, jobs: bool) -> None:
     """Print the JSON Schema of the catalog's files, for editors."""
-    _write(schema_text(), output)
+    _write(schema_text(job_manifest.schema() if jobs else json_schema()), output)
 
 
-def schema_text() -> str:
-    """What belongs into ``profiles/schema.json``."""
-    document: dict[str, Any] = json_schema()
+def schema_text(document: dict[str, Any]) -> str:
+    """A schema as its file in ``profiles`` has it."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 

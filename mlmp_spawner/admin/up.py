@@ -34,7 +34,7 @@ from mlmp_spawner.admin.supervisor import Child, Supervisor
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.operations.catalog_files import changed_at
 from mlmp_spawner.operations.one_machine import one_machine_catalog
-from mlmp_spawner.settings import load_config, private_directory, shared_file
+from mlmp_spawner.settings import MLMP, load_config, private_directory, shared_file
 from mlmp_spawner.spawners.hub import EVERYWHERE, OneMachine, database_file, environment_of_service
 
 READY_WITHIN = 60.0
@@ -219,14 +219,14 @@ def _run(machine: OneMachine, own: Account | None, first: bool, console: Console
     os.environ.update(MLMP_UP=str(root / "up.json"), MLMP_DATA=machine.data)
     config = shared_file("hub_config") / "jupyterhub_config.py"
     if own is None:
-        for name in ("deadlines", "servers", "homes", "logs", "logs/servers"):
+        for name in ("deadlines", "servers", "homes", "jobs", "logs", "logs/servers"):
             private_directory(root / name)
     else:
         accounts.make_database(database_file(root), own)
         needed = [root / "up.json", root / "jupyterhub_config.py", config, *Path(machine.catalog).glob("*.y*ml")]
         accounts.check_reach(own, [path for path in needed if path.exists()])
     _forget_old_logs(root / "logs" / "servers")
-    load_config(config)  # a mistake in it is told before anything starts
+    given = load_config(config)  # a mistake in it is told before anything starts
     _, notes = one_machine_catalog(Path(machine.catalog), simulate=machine.simulate)
     for note in notes:
         console.print(f"Note: {note}.")
@@ -239,7 +239,8 @@ def _run(machine: OneMachine, own: Account | None, first: bool, console: Console
         with console.status("Installing the proxy with npm, once …"):
             proxy = nodes.install_proxy(node, root)
     supervisor = Supervisor(
-        _children(machine, own, config, node, proxy), lambda text: console.print(text, style="yellow")
+        _children(machine, own, config, node, proxy, jobs=MLMP(config=given).jobs),
+        lambda text: console.print(text, style="yellow"),
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.stop())
@@ -253,7 +254,9 @@ def _run(machine: OneMachine, own: Account | None, first: bool, console: Console
         _end(root, supervisor, console, stop_servers=stop_servers)
 
 
-def _children(machine: OneMachine, own: Account | None, config: Path, node: Node, proxy: Path) -> list[Child]:
+def _children(
+    machine: OneMachine, own: Account | None, config: Path, node: Node, proxy: Path, *, jobs: bool
+) -> list[Child]:
     root = Path(machine.data)
     runs_as, of_account = ((own.uid, own.gid), own.environment) if own else (None, {})
     logs = root / "logs"
@@ -277,6 +280,10 @@ def _children(machine: OneMachine, own: Account | None, config: Path, node: Node
             environment_of_service(machine) | of_account, root, runs_as,
         ),
     ]  # fmt: skip
+    # Where they were switched off, what runs still wants looking after, or it would never be seen to end.
+    if jobs or any((root / "jobs" / "running").glob("[!.]*.json")):
+        starter = [sys.executable, "-m", "mlmp_spawner.admin.job_starter", "--config", str(config)]
+        children.append(Child("job starter", starter, logs / "jobs.log", {"PATH": path["PATH"]}, root))
     if machine.ssh_port is not None:
         command = [
             sys.executable, "-m", "mlmp_spawner.ssh", "--config", str(config), "--hub", machine.local_url,
@@ -346,32 +353,41 @@ def _watch(machine: OneMachine, supervisor: Supervisor, console: Console) -> Non
 
 
 def _end(root: Path, supervisor: Supervisor, console: Console, *, stop_servers: bool) -> None:
-    records = processes.running(root / "servers")
-    if stop_servers and records:
-        with console.status(f"Ending {_servers(len(records))} …"):
+    running = len(processes.running(root / "servers")), len(processes.running(root / "jobs" / "running"))
+    if stop_servers and any(running):
+        with console.status(f"Ending {_servers(running[0])}, {_counted(running[1], 'job')} …"):
             _end_servers(root)
     with console.status("Ending hub, proxy and service …"):
         supervisor.end()
-    left = len(processes.running(root / "servers"))
+    left, jobs = len(processes.running(root / "servers")), len(processes.running(root / "jobs" / "running"))
     if left:
         verb = "runs" if left == 1 else "run"
         console.print(f"Ended. {_servers(left)} of users {verb} on until the end of the booking; "
                       "`mlmp up` finds them again.")  # fmt: skip
     else:
         console.print("Ended.")
+    if jobs:
+        console.print(f"{_counted(jobs, 'job')} {'runs' if jobs == 1 else 'run'} on; those that wait begin with the "
+                      "next `mlmp up`.")  # fmt: skip
 
 
 def _end_servers(root: Path) -> None:
-    for record in processes.running(root / "servers"):
+    """The servers, and the jobs, which are queued again."""
+    folders = (root / "servers", root / "jobs" / "running")
+    for record in (record for folder in folders for record in processes.running(folder)):
         if record.stopping is None:
             processes.send(record.identity, signal.SIGTERM)
     limit = time.monotonic() + STOP_WITHIN
-    while processes.running(root / "servers") and time.monotonic() < limit:
+    while any(processes.running(folder) for folder in folders) and time.monotonic() < limit:
         time.sleep(0.1)
 
 
 def _servers(count: int) -> str:
-    return "1 server" if count == 1 else f"{count} servers"
+    return _counted(count, "server")
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _forget_old_logs(directory: Path) -> None:

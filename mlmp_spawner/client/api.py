@@ -15,14 +15,18 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 from mlmp_spawner.client.config import Access
 from mlmp_spawner.client.models import Availability, Me, Profile, Reservation, Ssh
 from mlmp_spawner.client.problems import NotReachable
 from mlmp_spawner.client.transport import PATIENCE, Transport
+
+if TYPE_CHECKING:
+    from mlmp_spawner.client.job_api import JobApi
 
 T = TypeVar("T")
 PAGE = 100
@@ -42,6 +46,7 @@ class Client:
     ) -> None:
         self.access = access
         self._http = Transport(access, notice=notice, patience=patience, timeout=timeout, sleep=sleep)
+        self._sleep = sleep
 
     def __enter__(self) -> Client:
         return self
@@ -54,6 +59,13 @@ class Client:
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
+
+    @cached_property
+    def jobs(self) -> JobApi:
+        """Training jobs."""
+        from mlmp_spawner.client.job_api import JobApi
+
+        return JobApi(self._http, self._parse, self._sleep)
 
     # -- what there is -----------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ OWN = {
     "ssh": ("ssh", "A shell in the server of a booking, or a command there."),
     "ssh-config": ("ssh", "Let ssh, scp, rsync and editors find your servers."),
     "ssh-key": ("ssh_key", "The public SSH keys that open your servers."),
+    "job": ("job", "Training jobs in the time that nobody booked."),
     "completion": ("completion", "Let your shell complete with Tab."),
 }
 """Command to (module of ``client.commands``, a word on it), in the order of ``--help``."""

@@ -1,4 +1,4 @@
-"""What the Tab key offers: bookings, profiles, nodes and images, as the service has them just now.
+"""What the Tab key offers: bookings, jobs, profiles, nodes and images, as the service has them just now.
 
 Nobody waits for it: it asks once, for a second at most, and where nothing answers it offers nothing and says nothing.
 """
@@ -6,6 +6,7 @@ Nobody waits for it: it asks once, for a second at most, and where nothing answe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 """Seconds that an answer may take."""
 FAR = 400 * units.DAY
+MOST = 50
+"""The newest jobs, of more there are too many to choose from."""
 
 Offered = Iterable[tuple[str, str]]
 """Values, each with a word on it."""
@@ -60,6 +63,11 @@ def _bookings(client: Client) -> Offered:
         yield one.id, one.title or f"{one.profile}, {one.state}"
 
 
+def _jobs(client: Client) -> Offered:
+    for one in islice(client.jobs.list(owner=client.me().name, limit=MOST), MOST):
+        yield one.id, f"{one.name}, {one.outcome or one.state}"
+
+
 def _profiles(client: Client) -> Offered:
     return ((one.name, one.title) for one in client.profiles())
 
@@ -72,4 +80,4 @@ def _images(client: Client) -> Offered:
     return client.image_names().items()
 
 
-BOOKING, PROFILE, NODE, IMAGE = Known(_bookings), Known(_profiles), Known(_nodes), Known(_images)
+BOOKING, JOB, PROFILE, NODE, IMAGE = map(Known, (_bookings, _jobs, _profiles, _nodes, _images))

@@ -152,7 +152,7 @@ def report(error: MLMPError, clock: Callable[[], Clock], *, target: Console, con
     def line(text: str, style: str = "") -> None:
         target.print(Text(text, style=style))
 
-    lines = error.problems if isinstance(error, ConfigurationError) else [error.detail]
+    lines = error.problems if isinstance(error, ConfigurationError) else _mistakes(error) or [error.detail]
     for number, text in enumerate(lines):
         line(("error: " if number == 0 else "       ") + safe(text), "bold red")
     if error.hint:
@@ -163,6 +163,20 @@ def report(error: MLMPError, clock: Callable[[], Clock], *, target: Console, con
         for words, command in commands:
             line(f"  {safe(words)}")
             line(f"    {safe(command)}", "bold")
+
+
+def _mistakes(error: MLMPError) -> list[str]:
+    """Where several things are wrong: their number, and a line for each. As a newer server may send anything, nothing
+    where it can't be said so."""
+    found = error.data.get("errors")
+    if not isinstance(found, list) or len(found) < 2 or not all(isinstance(one, dict) for one in found):
+        return []
+    said = [f"{len(found)} things are wrong:"]
+    for one in found:
+        line = f"line {one['line']}: " if one.get("line") else ""
+        field = "" if one.get("field") in (None, "", "manifest") else f"{one['field']}: "
+        said.append(f"{line}{field}{one.get('message', '')}")
+    return said
 
 
 def alternatives(

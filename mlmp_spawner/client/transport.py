@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,6 +27,20 @@ CONNECT_PATIENCE = 4.0
 
 LONGEST_WAIT = 10.0
 """Seconds up to which a ``Retry-After`` is honoured; beyond it the person is told instead."""
+
+SILENCE = 60.0
+"""Seconds after which a stream from which nothing comes, no sign of life either, is taken for lost."""
+
+PIECE = 1 << 17
+"""Bytes of a file that are sent at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a stream. ``name``: its kind; ``data``: its text."""
+
+    name: str
+    data: str
 
 
 class Transport:
@@ -95,6 +110,47 @@ class Transport:
         self._decode(answer)
         raise self._stranger(answer)
 
+    def there(self, path: str) -> bool:
+        """Whether there is such a thing (HEAD); raises as :meth:`json`."""
+        answer = self._send(self._http.build_request("HEAD", path), True)
+        if answer.status_code == 404:
+            return False
+        self._decode(answer)
+        return True
+
+    def upload(self, path: str, file: IO[bytes], size: int) -> Any:
+        """Puts the ``size`` bytes of ``file`` there, once more from its beginning where that is lost; raises as
+        :meth:`json`."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        request = self._http.build_request("PUT", path, content=_Content(file), headers=headers)
+        return self._decode(self._send(request, True))
+
+    def events(self, path: str, *, query: Mapping[str, str | int | None]) -> Iterator[Event]:
+        """The events of a stream, as they come, until its other side ends it.
+
+        :raises MLMPError: what the server says. :raises NotReachable: nothing of use came, or no more does.
+        """
+        request = self._http.build_request(
+            "GET",
+            path,
+            params={name: value for name, value in query.items() if value is not None},
+            headers={"Accept": "text/event-stream"},
+            timeout=httpx.Timeout(SILENCE, connect=10.0),
+        )
+        try:
+            answer = self._http.send(request, stream=True)
+            try:
+                if answer.headers.get("content-type", "").startswith("text/event-stream") and answer.is_success:
+                    yield from _events(answer.iter_bytes())
+                    return
+                answer.read()
+            finally:
+                answer.close()
+        except httpx.TransportError as error:
+            raise self._lost(error, True) from error
+        self._decode(answer)
+        raise self._stranger(answer)
+
     def _send(self, request: httpx.Request, repeatable: bool) -> httpx.Response:
         waited = 0.0
         pause = 0.25
@@ -155,6 +211,35 @@ class Transport:
             f"There is no MLMP at {url} (it answers {answer.status_code}).",
             hint="Give the address of the hub as in your browser.",
         )
+
+
+class _Content:
+    """A file as the body of a request, from its beginning as often as it is sent."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while piece := self._file.read(PIECE):
+            yield piece
+
+
+def _events(pieces: Iterable[bytes]) -> Iterator[Event]:
+    """Server-sent events, from bytes that end anywhere; one that is cut off at the end is dropped."""
+    rest, name, data = b"", "message", list[str]()
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            field, _, value = line.rstrip(b"\r").decode("utf-8", "replace").partition(":")
+            if field == "event":
+                name = value.removeprefix(" ")
+            elif field == "data":
+                data.append(value.removeprefix(" "))
+            elif not field and not value:
+                if data:
+                    yield Event(name, "\n".join(data))
+                name, data = "message", []
 
 
 def _asked_to_wait(answer: httpx.Response, repeatable: bool, pause: float) -> float | None:

@@ -40,6 +40,7 @@ class Granted:
 class Terms:
     """What was booked, as a pod has it.
 
+    :param node: "" where the cluster's own queue picks it, and pins the pod by a selector.
     :param resources: units by the name of the extended resource; empty where none goes with the booking.
     :param limits: cores and memory at most, :param requests: and what is set aside of them.
     :param live_for: seconds after which the cluster itself ends the pod. :param grace: those between its two signals.
@@ -70,7 +71,8 @@ def confine(pod: Mapping[str, Any], terms: Terms) -> tuple[Json, list[str]]:
     _name(made, terms, beyond)
     _spec(spec, terms, beyond)
     _volumes(spec, terms.granted, beyond)
-    spec["affinity"] = pinned(spec.get("affinity"), terms.node)
+    if terms.node:
+        spec["affinity"] = pinned(spec.get("affinity"), terms.node)
     spec["tolerations"] = tolerating(spec.get("tolerations"), terms.resources)
     server = next((one for one in spec.get("containers") or () if one.get("name") == SERVER), None)
     for container in containers(spec):

@@ -12,10 +12,13 @@ from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.units import from_iso, to_iso
 
 KIND = "mlmp.dev/kind"
-"""Label: what the pod is for, :data:`SERVER`, :data:`PRELOAD` or :data:`HOME`."""
+"""Label: what the pod is for, :data:`SERVER`, :data:`PRELOAD`, :data:`HOME` or :data:`JOB`."""
 SERVER = "server"
 PRELOAD = "preload"
 HOME = "home"
+JOB = "job"
+ATTEMPT = "mlmp.dev/attempt"
+"""Label: the attempt of a job, by its id."""
 RESERVATION = "mlmp.dev/reservation"
 """Label: the reservation under which the server was started (``Reservation.server_id``)."""
 OWNER = "mlmp.dev/owner"

@@ -7,23 +7,25 @@ when the server was *seen gone*.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, delete, insert, select
 
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Conflict, Invalid, NotFound, NotNow, TooLate, Unavailable
-from mlmp_spawner.operations import booking, history, limits, planning
+from mlmp_spawner.operations import booking, history, limits, planning, yielding
 from mlmp_spawner.operations.requests import BookingRequest, usable_profile
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.due import is_live
 from mlmp_spawner.rules.placement import Wanted, longest_from
-from mlmp_spawner.rules.reservations import Interval, Reservation, chain_end
+from mlmp_spawner.rules.reservations import Interval, Reservation, chain_end, peak_use
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store import ssh_ways
 from mlmp_spawner.store.tables import unit_in_use
 from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
-from mlmp_spawner.units import MINUTE, SECOND, format_duration
+from mlmp_spawner.units import MINUTE, SECOND, format_duration, to_iso
 
 AFTER_RELEASE = 10 * SECOND
 """How long a server may take to end once its booking was released or lost."""
@@ -52,13 +54,27 @@ class Admission:
 
 
 class WaitingForUnits(Conflict):
-    """The units are booked, but a former server is still seen on them; ``owner`` is whose."""
+    """The units are booked, but a former server, or a job that makes way, is still seen on them; ``owner`` is whose.
+    ``until``: when the job is gone at the latest (ms UTC), None for a server."""
 
     code, title = "waiting_for_units", "Waiting for the units"
 
-    def __init__(self, owner: str) -> None:
-        super().__init__(f"Waiting for {owner}'s server to end.", owner=owner)
-        self.owner = owner
+    def __init__(self, owner: str, until: int | None = None, *, now: int = 0) -> None:
+        self.owner, self.until = owner, until
+        if until is None:
+            super().__init__(f"Waiting for {owner}'s server to end.", owner=owner)
+            return
+        length = format_duration(max(SECOND, until - now))
+        super().__init__(
+            f"Waiting for {owner}'s job to make way: it saves its work, for {length} at most.", owner=owner,
+            until=to_iso(until),
+        )  # fmt: skip
+
+    @property
+    def anonymous(self) -> str:
+        """The same without saying whose it is."""
+        what = "the former server to end" if self.until is None else "a job to make way"
+        return f"Waiting for {what}."
 
 
 def admit(site: Site, *, actor: Actor, server: str, options: StartOptions, now: int) -> Admission:
@@ -99,7 +115,7 @@ def _booked(site: Site, actor: Actor, server: str, options: StartOptions, now: i
         if options.reservation is None:
             return None
         named = store.find(connection, options.reservation)
-    if named is None or named.owner != actor.name:
+    if named is None or named.owner != actor.name or named.kind == "job":
         raise NotFound(f"You have no booking {options.reservation[:40]!r}.")
     state = named.state(now)
     if state == "active" and named.server != server:
@@ -153,7 +169,7 @@ def _claim(site: Site, actor: Actor, seen: Reservation, now: int) -> Admission:
         if reservation.stopping_at is not None:
             raise TooLate("The booking's server is being stopped, since its end is near.")
         node = reservation.nodes[0]
-        units = _take_units(connection, site, reservation, node, now)
+        units = take_units(connection, site, reservation, node, now)
         store.update_reservation(
             connection, reservation, starting_at=now, started_at=None, stopped_at=None, continues=None,
             idle_since=None, idle_warned_at=None,
@@ -164,8 +180,12 @@ def _claim(site: Site, actor: Actor, seen: Reservation, now: int) -> Admission:
         return Admission(admitted, node, units, deadline_of(connection, site, admitted))
 
 
-def _take_units(connection: Connection, site: Site, reservation: Reservation, node: str, now: int) -> tuple[str, ...]:
-    """Reserves physical units; what this booking already holds is taken again."""
+def take_units(connection: Connection, site: Site, reservation: Reservation, node: str, now: int) -> tuple[str, ...]:
+    """Reserves physical units; what this booking already holds is taken again.
+
+    :raises WaitingForUnits: too few are free, since former ones are still seen on them, or others who booked before
+        need those that are.
+    """
     table = unit_in_use.c
     here = (table.node == node, table.resource == reservation.resource)
     rows = connection.execute(select(unit_in_use).where(*here)).all()
@@ -173,11 +193,13 @@ def _take_units(connection: Connection, site: Site, reservation: Reservation, no
     known = site.catalog.unit_ids(node, reservation.resource)
     if not known:
         return ()
+    if not mine:
+        _let_pass(connection, reservation, node, Counter(row.holder for row in rows), len(known), now)
     held = {row.unit for row in rows}
     free = [unit for unit in known if unit not in held]
     chosen = (mine + free)[: reservation.units]
     if len(chosen) < reservation.units:
-        raise WaitingForUnits(_former_owner(connection, [row.holder for row in rows if row.holder != reservation.id]))
+        raise _waiting(connection, [row.holder for row in rows if row.holder != reservation.id], now)
     extra = set(mine) - set(chosen)
     if extra:
         connection.execute(delete(unit_in_use).where(*here, table.unit.in_(extra)))
@@ -188,10 +210,37 @@ def _take_units(connection: Connection, site: Site, reservation: Reservation, no
     return tuple(unit for unit in known if unit in chosen)
 
 
-def _former_owner(connection: Connection, holders: list[str]) -> str:
+def _let_pass(
+    connection: Connection, reservation: Reservation, node: str, held: Mapping[str, int], capacity: int, now: int
+) -> None:
+    """While a job is longer on its units than it has them, somebody has to wait: who booked last, not whoever begins
+    last. Who booked further ahead than its grace finds units then.
+
+    :param held: how many units each holder has. :raises WaitingForUnits: it is this one that waits.
+    """
+    over = yielding.overstaying(connection, held, now)
+    if not over:
+        return
+    last = max(over, key=lambda job: over[job])
+    window = Interval(now, over[last])
+    rows = [row for row in store.taken(connection, reservation.resource, [node], window) if row[0] not in over]
+    made = store.made_at(connection, {row[0] for row in rows})
+    own = (reservation.created_at, reservation.id)
+    before = {name for name, at in made.items() if name in held or (at, name) <= own}
+    taken = [(start, end, units) for name, _, units, start, end in rows if name in before]
+    taken += [(now, until, held[job]) for job, until in over.items()]
+    if peak_use(taken, window) > capacity:
+        raise _waiting(connection, [last], now)
+
+
+def _waiting(connection: Connection, holders: list[str], now: int) -> WaitingForUnits:
+    """For whom: of all that hold units there who is to be gone first."""
     former = [row for holder in holders if (row := store.find(connection, holder)) is not None]
-    former.sort(key=lambda row: row.end)
-    return former[0].owner if former else "the former user"
+    first = min(former, key=lambda row: row.end, default=None)
+    if first is None:
+        return WaitingForUnits("the former user")
+    until = yielding.gone_at(connection, first.id) if first.kind == "job" else None
+    return WaitingForUnits(first.owner, until, now=now)
 
 
 def started(site: Site, reservation_id: str, *, now: int) -> None:
@@ -211,7 +260,9 @@ def gone(site: Site, server_id: str, *, now: int) -> None:
             store.update_reservation(connection, reservation, stopped_at=now)
             history.record(connection, "stopped", actor="clock", at=now, reservation=reservation)
         holders = {server_id, *(reservation.id for reservation in live)}
-        connection.execute(delete(unit_in_use).where(unit_in_use.c.holder.in_(holders)))
+        # A job inside the booking may still run on them.
+        left = holders - yielding.held_inside(connection, holders)
+        connection.execute(delete(unit_in_use).where(unit_in_use.c.holder.in_(left)))
         ssh_ways.remove(connection, holders)
 
 

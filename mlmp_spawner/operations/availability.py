@@ -33,7 +33,8 @@ USUAL = (HOUR, 4 * HOUR)
 
 @dataclass(frozen=True, slots=True)
 class NodeAvailability:
-    """What is free on one node, as adjoining steps; ``first_free`` is the earliest start for what was asked."""
+    """What is free on one node, as adjoining steps; ``first_free`` is the earliest start for what was asked. Units
+    that preemptible jobs use are free: they make way."""
 
     node: str
     capacity: int
@@ -122,7 +123,8 @@ def availability(
     # Nothing can be booked in the past, so what is free begins now.
     search = Interval(max(window.start, min(now, window.end - 1)), window.end)
     with read(site.engine) as connection:
-        boards = planning.view(connection, wanted.resource, chosen, window).boards
+        view = planning.view(connection, wanted.resource, chosen, window)
+    boards = [board.for_bookings() for board in view.boards]
     return [
         NodeAvailability(
             board.node,
@@ -218,7 +220,8 @@ def _within_limits(
 
 def _profile_offer(connection: Connection, site: Site, rules: Limits, profile: Profile, now: int) -> ProfileOffer:
     window = Interval(now, now + max(LOOK_AHEAD, profile.default_duration * 2))
-    boards = planning.view(connection, profile.resource, planning.nodes_of(site, profile.name), window).boards
+    view = planning.view(connection, profile.resource, planning.nodes_of(site, profile.name), window)
+    boards = [board.for_bookings() for board in view.boards]
     rooms = [board.steps(window)[0].free for board in boards]
     until = max((_free_until(board, profile.units, window) for board in boards), default=now)
     shortest = rules.min_duration or MINUTE

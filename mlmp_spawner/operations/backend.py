@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlmp_spawner.hub import HubClient
+from mlmp_spawner.jobs.base import Backend as JobBackend
+from mlmp_spawner.jobs.files import JobFiles
+from mlmp_spawner.jobs.local import LocalJobs
 from mlmp_spawner.operations.clock import START_GRACE, Servers
 from mlmp_spawner.operations.image_states import Preloading
 from mlmp_spawner.operations.local_servers import LocalServers
@@ -32,6 +35,10 @@ class Backend(Protocol):
     @property
     def images(self) -> Preloading | None:
         """What has images on their nodes ahead of time; None where servers run in none."""
+
+    @property
+    def jobs(self) -> JobBackend | None:
+        """What runs jobs; None where nothing does."""
 
     def answers(self) -> bool | None:
         """Whether the cluster did the last time it was asked; None where there is none to ask."""
@@ -63,6 +70,7 @@ class ThisMachine:
     ) -> None:
         self.servers = LocalServers(Path(settings.data), hub, silent_after=settings.hub_silent_after)
         self.watch = Watch(site, settings, seen=seen)
+        self.jobs = LocalJobs(JobFiles(Path(settings.data) / "jobs"))
 
     def answers(self) -> bool | None:
         """There is no cluster."""

@@ -108,13 +108,13 @@ def plan_for(
 
 def _touched(planned: Planned, attempt: int) -> Collection[str]:
     """The nodes to lock: those that the plan books, and all of them where it moves bookings or is made anew inside."""
-    if planned.plan is None or planned.plan.moves or attempt >= OPTIMISTIC:
+    if planned.plan is None or not planned.plan.alone or attempt >= OPTIMISTIC:
         return planned.view.versions
     return planned.plan.nodes
 
 
 def _still_holds(connection: Connection, planned: Planned, resource: str, attempt: int) -> bool:
-    if planned.plan is not None and not planned.plan.moves and attempt < OPTIMISTIC:
+    if planned.plan is not None and planned.plan.alone and attempt < OPTIMISTIC:
         return True  # whether it does, the database says when it is written
     now = {node: version for node, (_, version) in store.capacities(connection, resource).items()}
     return all(now.get(node) == version for node, version in planned.view.versions.items())
@@ -140,7 +140,7 @@ def write(
         position = store.next_waitlist_position(connection)
         new = replace(new, waiting_reason="requested", waitlist_position=position)
     else:
-        planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
+        planning.make_room(connection, plan, actor=actor.name, now=now)
         new = replace(new, allocations=planning.allocations(new, plan.nodes))
     store.insert_reservation(connection, new)
     action = "booked" if plan else "waitlisted"
@@ -181,7 +181,7 @@ def _instead(drafted: Draft, alternative: Alternative) -> Draft:
 
 
 def _sentence(site: Site, view: View, new: Reservation, request: BookingRequest) -> str:
-    rooms = sorted((max(0, board.room(new.interval)) for board in view.boards), reverse=True)
+    rooms = sorted((max(0, board.for_bookings().room(new.interval)) for board in view.boards), reverse=True)
     title = site.catalog.profiles[new.profile].title
     on = request.node or ("any node" if len(view.boards) != 1 else view.boards[0].node)
     length = format_duration(new.interval.length)

@@ -46,7 +46,7 @@ def feed(site: Site, token: str, *, now: int) -> Feed | None:
         recent = or_(c.cancelled_at.is_(None), c.cancelled_at > now - BACK)
         found = store.select_where(
             connection, c.owner == person.name, c.owner_id == person.user_id, c.end > now - BACK, recent,
-            order=(c.start.desc(), c.id), limit=MOST,
+            store.is_booking(), order=(c.start.desc(), c.id), limit=MOST,
         )  # fmt: skip
     return Feed(person.name, found)
 

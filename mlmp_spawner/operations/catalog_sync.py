@@ -1,8 +1,9 @@
 """Bring the capacity table in line with the catalog, and see to bookings that lost their place by it.
 
 Nothing is dropped silently. What does not run is moved or goes back to waiting (:mod:`.relocating`); what runs on
-units that are really gone ends with ``end_reason: capacity_lost``. On a cluster nobody knows whose units are gone, so
-that there nothing ends that runs.
+units that are really gone ends with ``end_reason: capacity_lost``. Jobs end before any booking loses its place, and
+are tried again elsewhere. On a cluster nobody knows whose units are gone, so that there nothing ends that runs but
+preemptible jobs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from mlmp_spawner.errors import Changed
-from mlmp_spawner.operations import history, planning
+from mlmp_spawner.operations import history, planning, yielding
 from mlmp_spawner.operations.changes import give_back
 from mlmp_spawner.operations.relocating import Lost, relocate
 from mlmp_spawner.operations.requests import HORIZON
@@ -94,6 +95,10 @@ def _resolve(site: Site, node: str, resource: str, now: int) -> list[Lost]:
             rest = Interval(max(now, row.start), row.end)
             if row.id not in gone and not _over(connection, node, resource, rest):
                 continue
+            if row.kind == "job":
+                if _job_yields(connection, site, row, row.id in gone, now):
+                    found.append(Lost(row.id, row.owner, "yielded", node))
+                continue
             if is_live(row) and site.cluster:
                 continue
             if is_live(row):
@@ -102,6 +107,14 @@ def _resolve(site: Site, node: str, resource: str, now: int) -> list[Lost]:
             else:
                 found.append(Lost(row.id, row.owner, relocate(connection, site, row, now), node))
         return found
+
+
+def _job_yields(connection: Connection, site: Site, row: Reservation, gone: bool, now: int) -> bool:
+    if row.preemptible and not gone:
+        return bool(yielding.cut(connection, [row.id], now, now))
+    if gone or not site.cluster:
+        yielding.lose(connection, row.id, now)
+    return gone or not site.cluster
 
 
 def _over(connection: Connection, node: str, resource: str, window: Interval) -> bool:
@@ -123,6 +136,8 @@ def _running_on_lost_units(connection: Connection, site: Site, node: str, resour
     return {row.holder for row in rows if known and row.unit not in known}
 
 
-def _order(row: Reservation, gone: Collection[str]) -> tuple[bool, bool, int]:
-    """First what runs on a unit that is gone, then what does not run, the youngest booking first."""
-    return row.id not in gone, is_live(row), -row.created_at
+def _order(row: Reservation, gone: Collection[str]) -> tuple[int, int]:
+    """First what runs on a unit that is gone, then jobs, preemptible ones before others, then what does not run; of
+    equals the youngest first."""
+    rank = 0 if row.id in gone else (2 - row.preemptible) if row.kind == "job" else 3 + is_live(row)
+    return rank, -row.created_at

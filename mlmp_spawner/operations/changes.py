@@ -9,8 +9,18 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from mlmp_spawner.errors import Changed, Invalid, NoCapacity, NotAllowed, NotFound, NotNow, TooLate, Unavailable
-from mlmp_spawner.operations import history, limits, planning
+from mlmp_spawner.errors import (
+    Changed,
+    Conflict,
+    Invalid,
+    NoCapacity,
+    NotAllowed,
+    NotFound,
+    NotNow,
+    TooLate,
+    Unavailable,
+)
+from mlmp_spawner.operations import history, limits, planning, yielding
 from mlmp_spawner.operations.booking import ATTEMPTS, no_capacity
 from mlmp_spawner.operations.requests import LATE, BookingRequest, Draft, usable_image
 from mlmp_spawner.operations.site import Actor, Site
@@ -162,6 +172,7 @@ def give_back(
 ) -> None:
     """Ends a booking now: what has begun is shortened, what has not is cancelled. What was is in the history."""
     begun = old.start < now and old.allocations and old.waiting_reason is None
+    yielding.end_inside(connection, old, now, now)
     if begun:
         store.cut_allocations(connection, old.id, now)
         store.update_reservation(connection, old, end=now, end_reason=reason)
@@ -218,11 +229,13 @@ def _get(connection: Connection, reservation_id: str) -> Reservation:
 def get_own(connection: Connection, reservation_id: str, actor: Actor) -> Reservation:
     """One booking of the actor's; an admin's are all.
 
-    :raises NotFound, NotAllowed:
+    :raises NotFound, NotAllowed: :raises Conflict: it is a job's.
     """
     found = _get(connection, reservation_id)
     if found.owner != actor.name and not actor.admin:
         raise NotAllowed("This booking is somebody else's.", hint=f"Ask {found.owner} or an admin.")
+    if found.kind == "job":
+        raise Conflict(f"{found.id} holds the units of a job: it is no booking.", hint="Cancel the job instead.")
     return found
 
 
@@ -287,6 +300,7 @@ def _move_end(
     if is_live(old) and (old.stopping_at is not None or now >= old.stop_at(site.stop_lead)):
         raise TooLate("The stop has begun.", hint="Save your work, and book again from the end on.")
     if new.end < old.end:
+        yielding.end_inside(connection, old, new.end, now)
         store.cut_allocations(connection, old.id, new.end)
         return new
     limits.check(connection, site, _draft(connection, new, actor), now, changed=old)
@@ -303,7 +317,7 @@ def _move_end(
             longest_end=to_iso(longest),
             alternatives=[{"kind": "shorter", "request": {"end": to_iso(longest)}}] if longest > old.end else [],
         )
-    planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
+    planning.make_room(connection, plan, actor=actor.name, now=now)
     store.extend_allocations(connection, old, new.end)
     return new
 
@@ -331,7 +345,7 @@ def _replaced(
         )  # fmt: skip
         raise no_capacity(site, view, drafted, request, now, change=True)
     store.delete_allocations(connection, old.id)
-    planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
+    planning.make_room(connection, plan, actor=actor.name, now=now)
     store.insert_allocations(connection, planning.allocations(new, plan.nodes))
     return replace(new, allocations=planning.allocations(new, plan.nodes))
 

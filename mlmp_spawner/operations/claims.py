@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from mlmp_spawner.errors import Changed
-from mlmp_spawner.operations import history, offers
+from mlmp_spawner.operations import history, offers, yielding
 from mlmp_spawner.operations.changes import give_back
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.due import (
@@ -39,6 +39,8 @@ def claim(site: Site, action: Action, now: int) -> bool:
     """
     if isinstance(action, Offer) and not _possible(site, action.reservation, now):
         return False  # seen without a lock: it is asked anew at each tick
+    if isinstance(action, NoShow) and _used_by_jobs(site, action.reservation):
+        return False
     locks = [(node, action.reservation.resource) for node in action.reservation.nodes]
     try:
         with transaction(site.engine, lock=locks) as connection:
@@ -51,6 +53,12 @@ def claim(site: Site, action: Action, now: int) -> bool:
 def _possible(site: Site, seen: Reservation, now: int) -> bool:
     with read(site.engine) as connection:
         return offers.longest_end(connection, site, seen, now) is not None
+
+
+def _used_by_jobs(site: Site, seen: Reservation) -> bool:
+    """Whether its owner came with a job instead of a server."""
+    with read(site.engine) as connection:
+        return yielding.has_inside(connection, seen.id)
 
 
 def _still_due(connection: Connection, site: Site, action: Action, now: int) -> Action | None:

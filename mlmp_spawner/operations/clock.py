@@ -17,7 +17,7 @@ from sqlalchemy import delete, select
 
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import MLMPError, Unavailable
-from mlmp_spawner.operations import admission, history, waitlist
+from mlmp_spawner.operations import admission, history, waitlist, yielding
 from mlmp_spawner.operations.claims import claim
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.due import Action, IdleRelease, IdleWarn, Stop, due, next_due
@@ -249,10 +249,12 @@ def _seen_again(site: Site, server_id: str, now: int) -> None:
 
 
 def _free_units(site: Site, known: set[str], before: int) -> None:
-    """Frees units taken before then whose holder's server is neither known nor running: it had time to appear."""
+    """Frees units taken before then whose holder's server is neither known nor running: it had time to appear. Those
+    of jobs are freed when the job is seen gone."""
     with read(site.engine) as connection:
         rows = connection.execute(select(unit_in_use.c.holder).where(unit_in_use.c.since < before)).all()
         holders = {row.holder for row in rows}
+        holders -= yielding.held_by_jobs(connection, holders)
         orphans = {h for h in holders if (store.server_id_of(connection, h) or h) not in known}
     if orphans:
         with transaction(site.engine) as connection:

@@ -32,6 +32,7 @@ class Cluster:
         pods = Pods(settings.namespace, self.connection)
         self.servers = PodServers(pods, hub, silent_after=settings.hub_silent_after)
         self.nodes = NodeWatch(site, settings, NodeReader(self.connection))
+        self.jobs = None
         self.images = Preloads(site, settings, PreloadPods(self.connection, settings_of(settings)))
 
     def answers(self) -> bool:

@@ -233,19 +233,20 @@ def _facts(details: Mapping[str, Any], outbox: Outbox, titles: Mapping[str, str]
 def payload(one: Delivery, outbox: Outbox, titles: Mapping[str, str]) -> dict[str, Any]:
     """What a webhook is sent. A team's channel sees no titles, and owners only where everybody sees them."""
     for_team = one.way == "site"
+    title = None if for_team else one.notice.details.get("title")
     said = wording.words(
         one.notice.kind,
-        one.notice.details,
+        {**one.notice.details, "title": title},
         titles=titles,
         when=lambda ms: f"{wording.at_length(ms, outbox.zone)} ({outbox.zone})",
         named=not for_team or outbox.show_owners,
     )
-    headline, title = said.headline, one.notice.details.get("title")
     if for_team:
-        text = f"Booking of {wording.one_line(one.person.name, 80)}." if outbox.show_owners else ""
-        return webhook.payload(_shape(one, outbox), headline, text, "")
+        what = "Job" if one.notice.job else "Booking"
+        text = f"{what} of {wording.one_line(one.person.name, 80)}." if outbox.show_owners else ""
+        return webhook.payload(_shape(one, outbox), said.headline, text, "")
     text = f"{said.text} ({wording.one_line(title, 200)})" if title else said.text
-    return webhook.payload(_shape(one, outbox), headline, text, _link(one.notice, outbox))
+    return webhook.payload(_shape(one, outbox), said.headline, text, _link(one.notice, outbox))
 
 
 def _shape(one: Delivery, outbox: Outbox) -> Shape:
@@ -257,4 +258,6 @@ def _shape(one: Delivery, outbox: Outbox) -> Shape:
 def _link(told: Notice, outbox: Outbox) -> str:
     if not outbox.pages:
         return ""
+    if told.job:
+        return f"{outbox.pages}jobs/{told.job}"
     return f"{outbox.pages}bookings/{told.reservation}" if told.reservation else f"{outbox.pages}notices"

@@ -1,15 +1,17 @@
-"""Requests that were answered already: who repeats one within a day gets the booking that the first one made."""
+"""Requests that were answered already: who repeats one within a day gets the booking, or the job, that the first one
+made."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
 from mlmp_spawner.errors import Conflict
-from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor
+from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import idempotency
@@ -21,14 +23,22 @@ REMEMBERED = DAY
 
 @dataclass(frozen=True, slots=True)
 class Repeatable:
-    """A request under the caller's own name for it; without a key nothing is remembered."""
+    """A request (a dataclass) under the caller's own name for it; without a key nothing is remembered."""
 
     actor: Actor
-    request: BookingRequest
+    request: Any
     key: str | None
 
     def known(self, connection: Connection, now: int) -> Reservation | None:
-        """What the same request made before.
+        """The booking that the same request made before.
+
+        :raises Conflict: the key was used for another request.
+        """
+        made = self.id_of_known(connection, now)
+        return None if made is None else store.find(connection, made)
+
+    def id_of_known(self, connection: Connection, now: int) -> str | None:
+        """The id of what the same request made before.
 
         :raises Conflict: the key was used for another request.
         """
@@ -43,9 +53,9 @@ class Repeatable:
             raise Conflict(
                 "This idempotency key was used for another request.", hint="Use a new key for a new request."
             )
-        return store.find(connection, row.reservation)
+        return str(row.reservation)
 
-    def remember(self, connection: Connection, booked: Reservation, now: int) -> None:
+    def remember(self, connection: Connection, made: Reservation | Job, now: int) -> None:
         """Keeps what it made, in the transaction that made it."""
         if self.key is None:
             return
@@ -53,7 +63,7 @@ class Repeatable:
         old = (c.at <= now - REMEMBERED) | (c.key == self.key)
         connection.execute(delete(idempotency).where(c.owner == name, old))
         row = {"owner": name, "key": self.key, "at": now, "fingerprint": self._fingerprint()}
-        connection.execute(insert(idempotency).values(row | {"reservation": booked.id}))
+        connection.execute(insert(idempotency).values(row | {"reservation": made.id}))
 
     def _fingerprint(self) -> str:
         fields = asdict(self.request)

@@ -13,7 +13,7 @@ from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import policy
 from mlmp_spawner.rules.reservations import Interval, Outage, Reservation, State, chain_end
 from mlmp_spawner.store import reservations as store
-from mlmp_spawner.store.tables import allocation
+from mlmp_spawner.store.tables import allocation, job_attempt
 from mlmp_spawner.store.tables import reservation as table
 from mlmp_spawner.store.transaction import read
 
@@ -29,16 +29,17 @@ def listing(
     owner: str | None = None,
     state: State | None = None,
     node: str | None = None,
+    kind: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> tuple[list[Reservation], str | None]:
     """One page of bookings, by start and id, and the cursor of the next page, None behind the last.
 
     :param window: only those that overlap it. :param state: only those in this state at ``now``.
-    :param node: only those with a place on this node.
+    :param node: only those with a place on this node. :param kind: only of this kind; None: of all but jobs.
     :raises Invalid: the cursor is not one that this function gave.
     """
-    conditions: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool]] = [store.is_booking() if kind is None else table.c.kind == kind]
     if window is not None:
         conditions.append(store.overlapping(window))
     if owner is not None:
@@ -69,6 +70,15 @@ def by_ids(site: Site, ids: Collection[str]) -> dict[str, Reservation]:
     return {row.id: row for row in found}
 
 
+def job_behind(site: Site, reservation_id: str) -> str | None:
+    """The id of the job whose units a reservation holds."""
+    with read(site.engine) as connection:
+        found: str | None = connection.execute(
+            select(job_attempt.c.job).where(job_attempt.c.reservation == reservation_id)
+        ).scalar()
+    return found
+
+
 def turned(site: Site, after: int, until: int) -> tuple[list[Reservation], list[Outage]]:
     """The bookings and outages that began or ended by the time alone in ``(after, until]``."""
     with read(site.engine) as connection:
@@ -83,7 +93,7 @@ def turned(site: Site, after: int, until: int) -> tuple[list[Reservation], list[
 def stops(site: Site, bookings: Iterable[Reservation], *, now: int) -> dict[str, int]:
     """When the server of each booking begins to stop (ms UTC), at the end of its owner's unbroken chain; only for
     those that are not over."""
-    open_ones = [row for row in bookings if row.state(now) in ("booked", "active")]
+    open_ones = [row for row in bookings if row.state(now) in ("booked", "active") and row.kind != "job"]
     if not open_ones:
         return {}
     owners = sorted({row.owner for row in open_ones})
@@ -109,8 +119,9 @@ def used_by_all(site: Site, *, now: int) -> dict[str, policy.Usage]:
     """The same for everybody who had a booking in the last seven days, or has one."""
     with read(site.engine) as connection:
         rows = store.select_where(
-            connection, table.c.owner_id.is_not(None), table.c.end > now - policy.WEEK, table.c.cancelled_at.is_(None)
-        )
+            connection, store.is_booking(), table.c.owner_id.is_not(None), table.c.end > now - policy.WEEK,
+            table.c.cancelled_at.is_(None),
+        )  # fmt: skip
     theirs: dict[str, list[Reservation]] = {}
     for row in rows:
         theirs.setdefault(row.owner, []).append(row)

@@ -6,7 +6,8 @@ it again in the database, and an admin's own maintenance of the same node is lef
 What has not begun, or has begun without a server, is moved or waits for a place. A server that runs is left alone,
 also on a node of which nothing is heard: that a kubelet is silent says nothing about the work of its containers, which
 may well go on; its owner is told. When the cluster itself gives the pod up, the booking has no server any more, and
-finds another place with the next look. Every server still ends at the end of its booking.
+finds another place with the next look. Every server still ends at the end of its booking. Jobs are seen to by whoever
+looks after jobs.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def find_places(site: Site, *, now: int) -> list[Lost]:
             return [
                 Lost(row.id, row.owner, relocate(connection, site, row, now, reason=outage.reason), node)
                 for row in rows
-                if outage and not is_live(row) and row.end > now
+                if outage and not is_live(row) and row.end > now and row.kind != "job"
             ]
 
         lost += _write(site, node, write)

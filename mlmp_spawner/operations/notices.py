@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, delete, fu
 
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations import people
+from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.notices import Kind, kind_of
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store import reservations as store
@@ -38,6 +39,12 @@ class Notice:
     details: Mapping[str, Any]
     read_at: int | None = None
 
+    @property
+    def job(self) -> str | None:
+        """The job that it is about; its reservation is one that the job held."""
+        job = self.details.get("job")
+        return job if isinstance(job, str) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -63,17 +70,32 @@ def write(
         return
     if action in ONCE_FOR_A_SERIES and reservation.series is not None and _told(connection, kind, reservation, at):
         return
-    connection.execute(
-        insert(notice).values(
-            user_id=reservation.owner_id,
-            kind=kind,
-            at=at,
-            reservation=reservation.id,
-            details=details_of(action, actor, reservation, details),
-            # Of what one did oneself one knows.
-            read_at=at if actor == reservation.owner else None,
-        )
-    )
+    told = {"reservation": reservation.id, "details": details_of(action, actor, reservation, details)}
+    # Of what one did oneself one knows.
+    read_at = at if actor == reservation.owner else None
+    connection.execute(insert(notice).values(user_id=reservation.owner_id, kind=kind, at=at, read_at=read_at, **told))
+
+
+def write_of_job(
+    connection: Connection, action: str, job: Job, *, actor: str, at: int, details: Mapping[str, Any]
+) -> None:
+    """Notes for its owner what became of a job, if they should know."""
+    told = told_of_job(action, job, actor=actor, details=details)
+    if told is not None and job.owner_id is not None:
+        kind, facts = told
+        connection.execute(insert(notice).values(user_id=job.owner_id, kind=kind, at=at, details=facts))
+
+
+def told_of_job(
+    action: str, job: Job, *, actor: str, details: Mapping[str, Any]
+) -> tuple[Kind, dict[str, Any]] | None:
+    """What the owner of a job is told of an event; None: nothing, or the owner did it."""
+    kind = kind_of(action, actor=actor, owner=job.owner)
+    by = job.cancelled_by if details.get("outcome") == "cancelled" and job.cancelled_by is not None else actor
+    if kind is None or by == job.owner:
+        return None
+    facts = {"profile": job.profile, "resource": job.resource, "units": job.units, "title": job.name, "job": job.id}
+    return kind, {**facts, **details, "action": action, "by": by}
 
 
 def _told(connection: Connection, kind: Kind, reservation: Reservation, at: int) -> bool:

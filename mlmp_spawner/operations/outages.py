@@ -1,8 +1,9 @@
 """Maintenance and drain: times at which a node takes no bookings, and what becomes of those that it has.
 
 New bookings into an outage are refused by the database. What has not begun is moved where it fits, else it waits with
-``waiting_reason: capacity_lost``; what has begun goes on, and its owner is told. What was is never rewritten: an
-outage that is over stays, one under way can be ended but not made to have begun at another time.
+``waiting_reason: capacity_lost``; what has begun goes on, and its owner is told; preemptible jobs end in time. What
+was is never rewritten: an outage that is over stays, one under way can be ended but not made to have begun at another
+time.
 
 Outages that the watch on a cluster's nodes opened (:mod:`.node_outages`) are shown among the others; here nobody
 changes them.
@@ -18,7 +19,7 @@ from typing import Literal
 from sqlalchemy import Connection, select
 
 from mlmp_spawner.errors import Changed, Invalid, NotAllowed, NotFound, Unavailable
-from mlmp_spawner.operations import history
+from mlmp_spawner.operations import history, yielding
 from mlmp_spawner.operations.booking import ATTEMPTS
 from mlmp_spawner.operations.relocating import Outcome, relocate
 from mlmp_spawner.operations.requests import LATE
@@ -223,12 +224,15 @@ def _resolve(
     now: int,
     bookings: Literal["move", "keep"],
 ) -> list[Hit]:
-    """What becomes of the bookings during outages; who booked first is seen to first. Of those that go on, the owners
-    are told of what was ``added`` alone: the rest they know."""
+    """What becomes of the bookings and jobs during outages; who booked first is seen to first. Of bookings that go on,
+    the owners are told of what was ``added`` alone: the rest they know. Preemptible jobs end before."""
     hits: list[Hit] = []
     for row, outage in hit_by(connection, sorted(outages, key=lambda o: (o.id not in added, o.start)), now):
         outcome: Outcome
-        if row.start > now and bookings == "move":
+        if row.kind == "job":
+            yields = yielding.cut(connection, [row.id], outage.start, now)
+            outcome = "yielded" if yields else "kept"
+        elif row.start > now and bookings == "move":
             outcome = relocate(connection, site, row, now, actor=actor.name, reason="maintenance")
         else:
             outcome = "kept"
@@ -247,7 +251,8 @@ def tell(connection: Connection, row: Reservation, outage: Outage, actor: Actor,
 
 
 def hit_by(connection: Connection, outages: Iterable[Outage], now: int) -> list[tuple[Reservation, Outage]]:
-    """The bookings that have a place on a node during one of its outages, each with the first of ``outages``."""
+    """The bookings and jobs that have a place on a node during one of its outages, each with the first of
+    ``outages``."""
     first: dict[str, Outage] = {}
     a = allocation.c
     for outage in outages:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, or_
 
-from mlmp_spawner.operations import history
+from mlmp_spawner.operations import history, yielding
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.jobs import LONGEST_GRACE
 from mlmp_spawner.rules.placement import Board, Move, Plan, Taken, Wanted, place
 from mlmp_spawner.rules.reservations import Allocation, Interval, Reservation, continues
 from mlmp_spawner.store import reservations as store
@@ -40,16 +41,17 @@ def nodes_for_waiting(site: Site, row: Reservation) -> frozenset[str]:
 def view(
     connection: Connection, resource: str, nodes: Collection[str], window: Interval, *, without: Collection[str] = ()
 ) -> View:
-    """The boards of ``nodes`` over ``window``.
+    """The boards of ``nodes`` over ``window``, preemptible jobs on them marked as what yields.
 
     :param without: ids of reservations that are left out, as if they had been given back.
     """
     capacity = store.capacities(connection, resource)
     known = sorted(node for node in nodes if node in capacity)
     taken: dict[str, list[Taken]] = {node: [] for node in known}
+    preemptible = yielding.preemptible(connection)
     for reservation, node, units, start, end in store.taken(connection, resource, known, window):
         if reservation not in without:
-            taken[node].append(Taken(reservation, units, Interval(start, end)))
+            taken[node].append(Taken(reservation, units, Interval(start, end), yields=reservation in preemptible))
     away: dict[str, list[Interval]] = {node: [] for node in known}
     for outage in store.outages(connection, window, known):
         away[outage.node].append(Interval(outage.start, outage.end))
@@ -67,7 +69,7 @@ def plan(
     *,
     without: Collection[str] = (),
 ) -> Plan | None:
-    """The best fit; where nothing fits as it is, with bookings moved that have not begun.
+    """The best fit; where nothing fits as it is, preemptible jobs yield, then bookings are moved that have not begun.
 
     :param without: what was left out of ``boards``.
     """
@@ -96,10 +98,14 @@ def _with_movable(
     intervals = [t.interval for board in boards for t in board.taken if t.reservation in movable]
     window = Interval(min(i.start for i in intervals), max(i.end for i in intervals))
     wider = view(connection, resource, [board.node for board in boards], window, without=without).boards
+    # Whoever begins this soon is not moved onto a job: it would not have its grace, and they would begin late.
+    soon = {row.id for row in rows if row.start < now + LONGEST_GRACE}
+    with_jobs = frozenset(wide.node for wide in wider if any(t.yields for t in wide.taken))
+    movable = {name: nodes - with_jobs if name in soon else nodes for name, nodes in movable.items()}
     result = []
     for board, wide in zip(boards, wider, strict=True):
         taken = tuple(
-            Taken(t.reservation, t.units, t.interval, movable.get(t.reservation, frozenset()))
+            replace(t, may_use=movable.get(t.reservation, frozenset()))
             for t in dict.fromkeys((*board.taken, *wide.taken))
         )
         # The movable may all lie on one side of an outage that the caller's window reaches into.
@@ -145,7 +151,14 @@ def from_now(row: Allocation, start: int) -> Allocation:
     return replace(row, start=max(row.start, start))
 
 
-def carry_out_moves(connection: Connection, moves: Sequence[Move], *, actor: str, now: int) -> None:
+def make_room(connection: Connection, plan: Plan, *, actor: str, now: int) -> None:
+    """Does what a plan needs before its own rows are written: jobs yield, bookings move to other nodes."""
+    for one in plan.yields:
+        yielding.cut(connection, [one.reservation], one.at, now)
+    _carry_out_moves(connection, plan.moves, actor=actor, now=now)
+
+
+def _carry_out_moves(connection: Connection, moves: Sequence[Move], *, actor: str, now: int) -> None:
     """Moves bookings to other nodes: all their rows go first, so that they never stand in each other's way."""
     rows = {row.id: row for row in _load(connection, {move.reservation for move in moves})}
     for move in moves:

@@ -173,8 +173,9 @@ def _bookings(site: Site, now: int, before: int) -> list[Reservation]:
     c = table.c
     with read(site.engine) as connection:
         return store.select_where(
-            connection, store.not_given_back(), c.waiting_reason.is_(None), c.start <= now + before, c.end > now
-        )
+            connection, store.is_booking(), store.not_given_back(), c.waiting_reason.is_(None),
+            c.start <= now + before, c.end > now,
+        )  # fmt: skip
 
 
 def _gist(problem: str) -> str:

@@ -7,18 +7,19 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from mlmp_spawner.operations import history, planning
+from mlmp_spawner.operations import history, planning, yielding
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.placement import Wanted, place
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
 
-Outcome = Literal["moved", "waiting", "ended", "kept"]
+Outcome = Literal["moved", "waiting", "ended", "kept", "yielded"]
+"""``kept``: it goes on all the same; ``yielded``: a job that ends in time, and is tried again elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """What became of a booking that lost its place on ``node``; ``kept``: it stays all the same."""
+    """What became of a booking, or a job, that lost its place on ``node``."""
 
     reservation: str
     owner: str
@@ -47,8 +48,10 @@ def relocate(
     boards = planning.view(connection, row.resource, sorted(allowed), left, without={row.id}).boards
     plan = place(boards, Wanted(row.units, left, row.node_count), repack=False)
     source = list(row.nodes)
+    yielding.drop_inside(connection, row, now)
     store.delete_allocations(connection, row.id)  # no server ran on them
     if plan is not None:
+        planning.make_room(connection, plan, actor=actor, now=now)
         moved = planning.allocations(row, plan.nodes)
         store.insert_allocations(connection, [planning.from_now(a, left.start) for a in moved])
         store.update_reservation(connection, row, pinned=row.pinned and plan.nodes == row.nodes)

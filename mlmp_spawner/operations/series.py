@@ -79,7 +79,7 @@ def book_series(
 
 def touched(wishes: Sequence[Wish], planned: Sequence[Planned], attempt: int) -> set[tuple[str, str]]:
     """The capacity rows to lock: those that the plans need, or all where something is planned anew inside."""
-    inside = attempt >= OPTIMISTIC or any(one.plan is None or one.plan.moves for one in planned)
+    inside = attempt >= OPTIMISTIC or any(one.plan is None or not one.plan.alone for one in planned)
     nodes = {node for one in planned for node in (one.view.versions if inside or not one.plan else one.plan.nodes)}
     return {(node, wishes[0].draft.reservation.resource) for node in nodes}
 
@@ -88,7 +88,7 @@ def plan_again(
     connection: Connection, site: Site, wish: Wish, planned: Planned, attempt: int, now: int
 ) -> Plan | None:
     """The plan to write: as it was made before, unless it moves others or was overtaken."""
-    if planned.plan is not None and not planned.plan.moves and attempt < OPTIMISTIC:
+    if planned.plan is not None and planned.plan.alone and attempt < OPTIMISTIC:
         return planned.plan
     return booking.plan_for(connection, site, wish.draft, now).plan
 
@@ -174,7 +174,7 @@ def clash(site: Site, wishes: Sequence[Wish], planned: Sequence[Planned], **data
     """That nothing is free on some days, which are named."""
     clashing = [(wish, one) for wish, one in zip(wishes, planned, strict=True) if one.plan is None]
     new = clashing[0][0].draft.reservation
-    most = max((max(0, board.room(wish.draft.reservation.interval)) for wish, one in clashing
+    most = max((max(0, board.for_bookings().room(wish.draft.reservation.interval)) for wish, one in clashing
                 for board in one.view.boards), default=0)  # fmt: skip
     title, length = site.catalog.profiles[new.profile].title, format_duration(new.interval.length)
     return NoCapacity(

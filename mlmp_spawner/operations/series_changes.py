@@ -202,7 +202,7 @@ def _write(
             raise Refused("capacity")  # overtaken: nothing of it is written
         placed = () if plan is None else planning.allocations(new, plan.nodes)
         if plan is not None:
-            planning.carry_out_moves(connection, plan.moves, actor=actor.name, now=now)
+            planning.make_room(connection, plan, actor=actor.name, now=now)
             store.insert_allocations(connection, placed)
         new = changes.separated(connection, replace(new, allocations=placed), now)
         changes.write_changed(connection, old, new, actor, now, series=series, occurrence=new.occurrence)

@@ -37,7 +37,8 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Units of one resource on one node: ``capacity`` of them, drawn in ``rows`` rows (more where some were lost)."""
+    """Units of one resource on one node: ``capacity`` of them, drawn in ``rows`` rows (more where some were lost).
+    ``steps``: how many are free when; those of preemptible jobs are."""
 
     node: str
     resource: str
@@ -194,12 +195,17 @@ def _group(
     last = max((row for taken in assigned.values() for row in taken), default=-1)
     steps = free_steps(
         capacity,
-        ((bar.start, bar.end, bar.units) for bar in bars),
+        ((bar.start, bar.end, bar.units) for bar in bars if not _makes_way(bar.booking)),
         (Interval(outage.start, outage.end) for outage in outages),
         window,
     )
     group = Group(*place, model, simulated, capacity, max(capacity, last + 1), outages, steps)
     return group, [replace(bar, rows=assigned[bar.key]) for bar in bars]
+
+
+def _makes_way(booking: Reservation) -> bool:
+    """Whether its units count as free: a booking takes them when it wants to."""
+    return booking.kind == "job" and booking.preemptible
 
 
 def _sum(parts: Iterable[tuple[Step, ...]], window: Interval) -> tuple[Step, ...]:

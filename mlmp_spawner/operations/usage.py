@@ -2,7 +2,7 @@
 
 Everything is counted in unit-ms of what lies in the past. *Booked* is what the allocations took, to the millisecond.
 *Used* and *idle* are what was seen of running servers, in steps that count from their beginning; the rest of what was
-booked was *not started*.
+booked was *not started*. What *jobs* had is counted apart.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from mlmp_spawner.machine import SLOT
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import days
 from mlmp_spawner.rules.reservations import LONGEST, Interval
-from mlmp_spawner.store import reservations as store
-from mlmp_spawner.store.tables import allocation, capacity, outage, reservation, use
+from mlmp_spawner.store.tables import allocation, capacity, job_attempt, outage, reservation, use
 from mlmp_spawner.store.transaction import read
 from mlmp_spawner.units import DAY, MINUTE
 
@@ -40,14 +39,23 @@ _SLOT = 15 * MINUTE  # days begin at multiples of it, wherever one is
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Unit-ms: ``booked``, ``used`` (a server did something), ``idle`` (it ran and did nothing)."""
+    """Unit-ms: ``booked``, ``used`` (a server did something), ``idle`` (it ran and did nothing); apart from these
+    ``jobs``, which jobs had of the unbooked time."""
 
     booked: int = 0
     used: int = 0
     idle: int = 0
+    jobs: int = 0
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(self.booked + other.booked, self.used + other.used, self.idle + other.idle)
+        return Spent(
+            self.booked + other.booked, self.used + other.used, self.idle + other.idle, self.jobs + other.jobs
+        )
+
+    @property
+    def taken(self) -> int:
+        """Booked, or used by jobs."""
+        return self.booked + self.jobs
 
     @property
     def not_started(self) -> int:
@@ -109,7 +117,7 @@ def usage(
         units = _capacity(connection, window, resources)
         house = _sum(found.values()) if owner is None else _What(connection, window, resources, None).whole()
     rows = _grouped(found, groups or {}) if by == "group" else found
-    ordered = sorted(rows.items(), key=lambda item: (-item[1].booked, item[0]))
+    ordered = sorted(rows.items(), key=lambda item: (-item[1].taken, item[0]))
     return Usage(window, resources, ordered, _sum(found.values()), house, units, per_day)
 
 
@@ -154,18 +162,19 @@ class _What:
         self._by_index = a.node.in_(nodes)  # all of them: for the index of ranges, which begins with the node
         self.start = case((a.start < window.start, window.start), else_=a.start) - window.start
         self.end = case((a.end > window.end, window.end), else_=a.end) - window.start
-        self.spent = func.sum(a.units * (self.end - self.start))
+        length = a.units * (self.end - self.start)
+        self.spent = (func.sum(length), func.sum(_of_jobs(length)))
 
     def by(self, column: Any) -> dict[str, Spent]:
         """By a column of the booking."""
-        booked = self._allocations(column, self.spent, join=True).group_by(column)
+        taken = self._allocations(column, *self.spent, join=True).group_by(column)
         seen = self._uses(column).group_by(column)
-        return self._joined(booked, seen)
+        return self._joined(taken, seen)
 
     def by_node(self) -> dict[str, Spent]:
         """By node."""
-        booked = self._allocations(allocation.c.node, self.spent).group_by(allocation.c.node)
-        return self._joined(booked, self._uses(use.c.node).group_by(use.c.node))
+        taken = self._allocations(allocation.c.node, *self.spent).group_by(allocation.c.node)
+        return self._joined(taken, self._uses(use.c.node).group_by(use.c.node))
 
     def whole(self) -> Spent:
         """All of it."""
@@ -176,32 +185,33 @@ class _What:
         edges = _edges(self.window, zone)
         begun, over = self._amounts(self.start, edges), self._amounts(self.end, edges)
         # Those that began before an edge give (edge - start), those that ended take (edge - end).
-        totals = [a - b for a, b in zip(begun, over, strict=True)]
+        totals, jobs = ([a - b for a, b in zip(*pair, strict=True)] for pair in zip(begun, over, strict=True))
         slot = (use.c.at - use.c.at % _SLOT).label("slot")
         seen = [Spent()] * (len(edges) - 1)
         for row in self.connection.execute(self._uses(slot).group_by(slot)):
             at = min(max(bisect_right(edges, row[0]) - 1, 0), len(seen) - 1)
             seen[at] = seen[at] + Spent(0, int(row.busy), int(row.watched) - int(row.busy))
         return [
-            Day(start, end, Spent(totals[n + 1] - totals[n], 0, 0) + seen[n])
+            Day(start, end, _apart(totals[n + 1] - totals[n], jobs[n + 1] - jobs[n]) + seen[n])
             for n, (start, end) in enumerate(pairwise(edges))
         ]
 
-    def _amounts(self, instant: ColumnElement[int], edges: list[int]) -> list[int]:
-        """For each edge the sum of units x (edge - instant) over the allocations whose instant is before it."""
+    def _amounts(self, instant: ColumnElement[int], edges: list[int]) -> tuple[list[int], list[int]]:
+        """For each edge the sum of units x (edge - instant) over the allocations whose instant is before it; and of
+        jobs' alone."""
         first = self.window.start % _SLOT
         slot = (instant + first - (instant + first) % _SLOT).label("slot")  # from the slot that the window begins in
         units = allocation.c.units
-        query = self._allocations(slot, func.sum(units), func.sum(units * instant)).group_by(slot)
+        sums = [func.sum(what) for what in (units, units * instant, _of_jobs(units), _of_jobs(units * instant))]
         inside = [edge - self.window.start for edge in edges[1:]]
-        counts, moments = [0] * len(inside), [0] * len(inside)
-        for row in self.connection.execute(query):
+        found = [[0] * len(inside) for _ in sums]
+        for row in self.connection.execute(self._allocations(slot, *sums).group_by(slot)):
             at = bisect_right(inside, row[0] - first)
             if at < len(inside):
-                counts[at] += int(row[1])
-                moments[at] += int(row[2])
-        sums = zip(inside, accumulate(counts), accumulate(moments), strict=True)
-        return [0, *(count * edge - moment for edge, count, moment in sums)]
+                for column, amount in zip(found, row[1:], strict=True):
+                    column[at] += int(amount)
+        counts, moments, of_jobs, moments_of_jobs = (accumulate(column) for column in found)
+        return _over(inside, counts, moments), _over(inside, of_jobs, moments_of_jobs)
 
     def _allocations(self, *columns: Any, join: bool = False) -> Select[Any]:
         query = select(*columns).select_from(allocation).where(*self._taken)
@@ -218,14 +228,28 @@ class _What:
         return query if self.owner is None else query.where(self._mine())
 
     def _mine(self) -> ColumnElement[bool]:
-        return store.owned_by(self.owner or "") & (reservation.c.end > self.window.start)
+        mine = (reservation.c.owner == self.owner) & reservation.c.owner_id.is_not(None)
+        return mine & (reservation.c.end > self.window.start)
 
-    def _joined(self, booked: Select[Any], seen: Select[Any]) -> dict[str, Spent]:
-        found = {row[0]: Spent(int(row[1])) for row in self.connection.execute(booked)}
+    def _joined(self, taken: Select[Any], seen: Select[Any]) -> dict[str, Spent]:
+        found = {row[0]: _apart(int(row[1]), int(row[2])) for row in self.connection.execute(taken)}
         for row in self.connection.execute(seen):
             used = Spent(0, int(row.busy), int(row.watched) - int(row.busy))
             found[row[0]] = found.get(row[0], Spent()) + used
         return found
+
+
+def _of_jobs(amount: ColumnElement[int]) -> ColumnElement[int]:
+    """What is summed of an allocation, where a job had it."""
+    return case((allocation.c.reservation.in_(select(job_attempt.c.reservation)), amount), else_=0)
+
+
+def _over(edges: Iterable[int], counts: Iterable[int], moments: Iterable[int]) -> list[int]:
+    return [0, *(count * edge - moment for edge, count, moment in zip(edges, counts, moments, strict=True))]
+
+
+def _apart(taken: int, jobs: int) -> Spent:
+    return Spent(booked=taken - jobs, jobs=jobs)
 
 
 def _edges(window: Interval, zone: tzinfo) -> list[int]:

@@ -176,7 +176,7 @@ def _write(site: Site, found: _Found, now: int) -> None:
         lock_owner(connection, row.owner)
         if _versions(connection, row.resource) != found.versions or not _allowed(connection, site, row, placed, now):
             raise Changed("Somebody was quicker.")
-        planning.carry_out_moves(connection, found.plan.moves, actor=CLOCK.name, now=now)
+        planning.make_room(connection, found.plan, actor=CLOCK.name, now=now)
         placed = _with_own_server(connection, placed)
         store.insert_allocations(connection, planning.allocations(placed, found.plan.nodes))
         soon = site.announce_before is not None and now >= placed.start - site.announce_before

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import select
 
 from mlmp_spawner import units
-from mlmp_spawner.activity import GpuWatch, ServerWatch
+from mlmp_spawner.activity import GpuWatch, ServerUse, ServerWatch
 from mlmp_spawner.operations import history, sampling
 from mlmp_spawner.operations.cluster_look import ClusterLook
 from mlmp_spawner.operations.intruders import Change, Intruder, Intruders
 from mlmp_spawner.operations.sampling import BookingUse, Look, Sampler
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.settings import MLMP
+from mlmp_spawner.store import jobs as store_of_jobs
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import unit_in_use
 from mlmp_spawner.store.transaction import read, transaction
@@ -76,6 +77,7 @@ class Watch:
         *,
         gpus: GpuWatch | None = None,
         servers: ServerWatch | None = None,
+        jobs: ServerWatch | None = None,
         seen: Callable[[Activity], None] = lambda activity: None,
     ) -> None:
         self.site = site
@@ -83,6 +85,7 @@ class Watch:
         self.every = round(settings.sample_every * 1000)
         self.gpus = gpus or GpuWatch()
         self.servers = servers or ServerWatch(Path(settings.data) / "servers")
+        self.jobs = jobs or ServerWatch(Path(settings.data) / "jobs" / "running")
         self.sampler = Sampler(every=self.every, idle_below=settings.idle_below)
         self.intruders = Intruders(stop=settings.intruders == "stop", ignore=settings.intruder_ignore)
         self.last = Activity()
@@ -118,7 +121,8 @@ class Watch:
     def look(self, now: int) -> Activity:
         """One look, written down."""
         site = self.site()
-        look = Look(now, self.last.at, self.gpus.read(), self.servers.read())
+        servers_and_jobs = with_jobs(site, self.servers.read(), self.jobs.read())
+        look = Look(now, self.last.at, self.gpus.read(), servers_and_jobs)
         bookings = self.sampler.take(site, look)
         found, servers = _units(site, look)
         changes = self.intruders.look(look.units, servers, look.servers, now)
@@ -160,6 +164,27 @@ class Watch:
                     command=one.name, units=list(one.units), since=one.since,
                 )  # fmt: skip
         self._unwritten.clear()
+
+
+def with_jobs(site: Site, servers: Mapping[str, ServerUse], jobs: Mapping[str, ServerUse]) -> dict[str, ServerUse]:
+    """What runs by whom it runs for: a job for the reservation that holds its units, one inside a booking for the
+    booking, as if it were of its server.
+
+    :param jobs: what attempts take, by their id.
+    """
+    found = dict(servers)
+    if not jobs:
+        return found
+    with read(site.engine) as connection:
+        for attempt in store_of_jobs.live_attempts(connection):
+            use, holding = jobs.get(attempt.id), store.find(connection, attempt.reservation)
+            if use is None or holding is None:
+                continue
+            holder = store.server_id_of(connection, holding.parent) if holding.parent else holding.id
+            former = found.get(holder or holding.id, ServerUse(cpu=0))
+            cpu = None if use.cpu is None or former.cpu is None else use.cpu + former.cpu
+            found[holder or holding.id] = ServerUse(cpu, use.memory + former.memory, use.pids | former.pids)
+    return found
 
 
 def _units(site: Site, look: Look) -> tuple[list[Unit], dict[str, str | None]]:

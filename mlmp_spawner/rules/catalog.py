@@ -207,6 +207,12 @@ class Limits(Model):
     """A booking whose server is not started for so long after its begin is given back. None: it is kept."""
     extension: Duration | None = None
     """The longest that one extension may add; 0s forbids extending."""
+    job_units: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """The most units taken at any moment by training jobs of one person; 0 forbids jobs but inside a booking."""
+    open_jobs: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """The most training jobs that have not ended; each of a scan is one."""
+    job_logs: Size | None = None
+    """How much is kept of the logs and the code of one person's training jobs; the oldest go first."""
 
 
 _SMALLER_IS_GENEROUS = frozenset({"min_duration"})

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from mlmp_spawner.rules.catalog import Node, ProfileEntry, fits
+from mlmp_spawner.rules.mistakes import Mistake
 from mlmp_spawner.rules.values import choices, quoted
 from mlmp_spawner.units import format_duration, format_size
 
 Number = TypeVar("Number", int, float)
-
-
-class Mistake(NamedTuple):
-    """Something wrong at a path of the catalog."""
-
-    path: tuple[str | int, ...]
-    message: str
 
 
 def misfits(

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.rules.catalog import (
@@ -29,8 +28,9 @@ from mlmp_spawner.rules.catalog import (
     Profile,
     ProfileEntry,
 )
-from mlmp_spawner.rules.catalog_fit import Mistake, misfits
-from mlmp_spawner.rules.values import AS_WRITTEN, LINE_PATTERN, Model, Name, NodeName, choices, quoted
+from mlmp_spawner.rules.catalog_fit import misfits
+from mlmp_spawner.rules.mistakes import Mistake, mistakes
+from mlmp_spawner.rules.values import AS_WRITTEN, Model, Name, NodeName, choices, quoted
 from mlmp_spawner.rules.yaml_lines import Place, YamlPath, read_yaml
 
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.json\n"
@@ -49,18 +49,6 @@ _MODELS: dict[tuple[str, ...], type[Model]] = {
     ("limits", "users", "*"): Limits,
 }
 """Which model describes what is at a path; ``*`` is any name or number."""
-
-_NAMES = "letters, digits and '._-' (in a resource one '/' too), the first a letter or digit"
-_EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "tuple_type": "a list",
-    "dict_type": "names with their settings",
-    "too_short": "a list with something in it",
-    "model_type": "keys with their values",
-}
 
 
 def load_catalog(directory: Path, *, discovered: Sequence[Node] = (), always: bool = False) -> Catalog:
@@ -230,12 +218,7 @@ class _Reading:
 
     def _note(self, path: YamlPath, error: ValidationError) -> None:
         self._broken.add(str(path[0]))
-        for details in error.errors(include_url=False):
-            if details["type"] == "too_short" and details["input"]:
-                continue  # its items are wrong, and are named themselves
-            inner = tuple(part for part in details["loc"] if part != "[key]")
-            at = path + (inner[:-1] if details["type"] == "missing" else inner)
-            self.add(at, _message(at, details))
+        self.add_all(mistakes(error, path, _keys))
 
     def report(self) -> list[str]:
         """All problems in the order of files and lines, each once."""
@@ -243,42 +226,12 @@ class _Reading:
         return list(dict.fromkeys(f"{place}: {message}" if place.file else message for place, message in ordered))
 
 
-def _message(path: YamlPath, details: ErrorDetails) -> str:
-    """What pydantic found, in words that say what is valid."""
-    kind, value = details["type"], details["input"]
-    if kind == "extra_forbidden":
-        model = _model_at(path[:-1])
-        return f"unknown key; {choices(str(path[-1]), model.model_fields if model else ())}"
-    if kind == "missing":
-        return f"'{details['loc'][-1]}' is missing"
-    if kind == "value_error":
-        return str(details["ctx"]["error"])
-    if kind == "string_type":
-        return f"must be text, not {_shown(value)}" + (f"; put it in quotes: '{value}'" if _scalar(value) else "")
-    if kind == "string_pattern_mismatch" and details["ctx"]["pattern"] == LINE_PATTERN:
-        return "must be one line, without control characters"
-    if kind == "string_pattern_mismatch":
-        return f"{_shown(value)} is not a name: {_NAMES}"
-    if kind in _EXPECTED:
-        return f"must be {_EXPECTED[kind]}, not {_shown(value)}"
-    return details["msg"].replace("Input should", "must").replace("must be be", "must be") + f", not {_shown(value)}"
-
-
-def _model_at(path: YamlPath) -> type[Model] | None:
+def _keys(path: YamlPath) -> Iterable[str]:
+    """The keys that are known at ``path``."""
     for pattern, model in _MODELS.items():
         if len(pattern) == len(path) and all(want in ("*", part) for want, part in zip(pattern, path, strict=True)):
-            return model
-    return None
-
-
-def _scalar(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "nothing"
-    return quoted(value) if isinstance(value, str) else quoted(value).strip("'")
+            return model.model_fields
+    return ()
 
 
 def _files(texts: Mapping[str, str]) -> str:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from mlmp_spawner.units import HOUR, SECOND
 
 Kind = Literal[
-    "booked", "starts_soon", "ends_soon", "promoted", "moved", "released", "idle", "maintenance", "test"
+    "booked", "starts_soon", "ends_soon", "promoted", "moved", "released", "idle", "maintenance", "job_ended",
+    "job_failed", "job_requeued", "test"
 ]  # fmt: skip
 Channel = Literal["browser", "mail", "webhook"]
 Shape = Literal["slack", "teams"]
@@ -21,7 +22,7 @@ KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "test
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
-_QUIET: frozenset[Kind] = frozenset({"booked", "starts_soon"})
+_QUIET: frozenset[Kind] = frozenset({"booked", "starts_soon", "job_ended", "job_requeued"})
 
 _KIND_OF: dict[str, Kind] = {
     "booked": "booked",
@@ -37,6 +38,9 @@ _KIND_OF: dict[str, Kind] = {
     "idle": "released",
     "idle_warned": "idle",
     "maintenance": "maintenance",
+    "job_ended": "job_ended",
+    "job_failed": "job_failed",
+    "job_requeued": "job_requeued",
 }
 _BY_OTHERS: dict[str, Kind] = {"released": "released", "cancelled": "released", "changed": "moved"}
 

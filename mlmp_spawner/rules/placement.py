@@ -1,8 +1,12 @@
 """Where a booking goes: best fit, bounded repacking of what has not begun, and what could be had instead.
 
 A :class:`Board` is one node with what is taken on it. :func:`place` looks for the nodes that leave least unused; when
-nothing fits it moves bookings that have not begun and were not pinned, at most :data:`DEPTH` of them, before it gives
-up. :func:`alternatives` says what would fit instead: later, on another node, shorter, smaller.
+nothing fits, preemptible jobs make way, and then it moves bookings that have not begun and were not pinned, at most
+:data:`DEPTH` of them, before it gives up. :func:`alternatives` says what would fit instead: later, on another node,
+shorter, smaller.
+
+All of this is for bookings: units that yield are free to them. What a job may have is the matter of
+:mod:`mlmp_spawner.rules.job_queue`.
 """
 
 from __future__ import annotations
@@ -22,12 +26,14 @@ TRIES = 300
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Units that a reservation takes on one node. ``may_use`` lists where it could be moved to; empty: it stays."""
+    """Units that a reservation takes on one node. ``may_use`` lists where it could be moved to; empty: it stays.
+    ``yields``: a preemptible job, which ends where a booking begins."""
 
     reservation: str
     units: int
     interval: Interval
     may_use: frozenset[str] = frozenset()
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,12 @@ class Board:
         """The board with one more on it, whether it fits or not."""
         return replace(self, taken=(*self.taken, taken))
 
+    def for_bookings(self) -> Board:
+        """The board as a booking finds it: without what makes way."""
+        if not any(t.yields for t in self.taken):
+            return self
+        return replace(self, taken=tuple(t for t in self.taken if not t.yields))
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -79,26 +91,97 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Yield:
+    """A preemptible job that gives up its units at ``at`` (ms UTC) to make room."""
+
+    reservation: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Where a booking goes, and what has to move for it, in this order."""
+    """Where a booking goes, which jobs yield to it, and what has to move for it, in this order."""
 
     nodes: tuple[str, ...]
     moves: tuple[Move, ...] = ()
+    yields: tuple[Yield, ...] = ()
+
+    @property
+    def alone(self) -> bool:
+        """Whether it leaves everything else as it is."""
+        return not self.moves and not self.yields
 
 
 def place(boards: Sequence[Board], wanted: Wanted, *, repack: bool = True) -> Plan | None:
-    """The best fit for ``wanted``, or None.
+    """The best fit for ``wanted``, or None. Where nothing fits as it is, preemptible jobs yield, as little as can be.
 
-    :param repack: whether bookings that may be moved are moved when nothing fits as it is.
+    :param repack: whether bookings that may be moved are moved when nothing fits without that.
     """
     allowed = [b for b in boards if wanted.nodes is None or b.node in wanted.nodes]
     rooms = {b.node: b.room(wanted.interval) for b in allowed}
     fitting = sorted((n for n, room in rooms.items() if room >= wanted.units), key=lambda n: (rooms[n], n))
     if len(fitting) >= wanted.node_count:
         return Plan(tuple(sorted(fitting[: wanted.node_count])))
+    cleared = [b.for_bookings() for b in allowed]
+    if any(t.yields for b in allowed for t in b.taken):
+        rooms = {b.node: b.room(wanted.interval) for b in cleared}
+        found = _yielding(allowed, wanted, rooms)
+        if found is not None:
+            return found
+        fitting = sorted(n for n, room in rooms.items() if room >= wanted.units)
     if not repack:
         return None
-    return _repacked(boards, allowed, wanted, fitting, rooms)
+    plan = _repacked([b.for_bookings() for b in boards], cleared, wanted, fitting, rooms)
+    return None if plan is None else replace(plan, yields=_yields_to(boards, plan, wanted))
+
+
+def _yielding(allowed: Sequence[Board], wanted: Wanted, rooms: Mapping[str, int]) -> Plan | None:
+    """Where jobs that yield lose least of their time. :param rooms: of each node without them."""
+    mine = Taken("", wanted.units, wanted.interval)
+    ways = []
+    for board in allowed:
+        if rooms[board.node] >= wanted.units:
+            cut = _cut(board, (mine,))
+            ways.append((sum(t.units * (t.interval.end - at) for t, at in cut), rooms[board.node], board.node, cut))
+    if len(ways) < wanted.node_count:
+        return None
+    chosen = sorted(ways, key=lambda way: way[:3])[: wanted.node_count]
+    return Plan(tuple(sorted(way[2] for way in chosen)), yields=_earliest(cut for *_, cut in chosen))
+
+
+def _cut(board: Board, added: Iterable[Taken]) -> list[tuple[Taken, int]]:
+    """Which jobs yield to what is ``added``, and when each ends then: who began last, and has least to lose, first."""
+    full = replace(board.for_bookings(), taken=(*board.for_bookings().taken, *added))
+    cut = []
+    for taken in sorted((t for t in board.taken if t.yields), key=lambda t: (t.interval.start, t.reservation)):
+        short = next((step.start for step in full.steps(taken.interval) if step.free < taken.units), None)
+        if short is None:
+            full = full.adding(taken)
+            continue
+        cut.append((taken, short))
+        if short > taken.interval.start:
+            full = full.adding(replace(taken, interval=Interval(taken.interval.start, short)))
+    return cut
+
+
+def _earliest(cuts: Iterable[list[tuple[Taken, int]]]) -> tuple[Yield, ...]:
+    """Of a job that yields on several nodes the first time."""
+    times: dict[str, int] = {}
+    for cut in cuts:
+        for taken, at in cut:
+            times[taken.reservation] = min(at, times.get(taken.reservation, at))
+    return tuple(Yield(reservation, at) for reservation, at in sorted(times.items()))
+
+
+def _yields_to(boards: Sequence[Board], plan: Plan, wanted: Wanted) -> tuple[Yield, ...]:
+    """The jobs that yield to a booking and to those that are moved for it."""
+    state = {b.node: b for b in boards}
+    added: dict[str, list[Taken]] = {node: [Taken("", wanted.units, wanted.interval)] for node in plan.nodes}
+    for move in plan.moves:
+        taken = next(t for t in state[move.source].taken if t.reservation == move.reservation)
+        state[move.source] = state[move.source].without(move.reservation)
+        added.setdefault(move.target, []).append(taken)
+    return _earliest(_cut(state[node], its) for node, its in sorted(added.items()))
 
 
 def _repacked(
@@ -191,6 +274,7 @@ def alternatives(
     :param shortest: the shortest booking allowed, in ms.
     :param node: the node that was asked for, if one was; ``later`` stays on it and ``node`` leaves it.
     """
+    boards = [b.for_bookings() for b in boards]
     here = [b for b in boards if node is None or b.node == node]
     found: list[Alternative] = []
     later = earliest(here, wanted, horizon=horizon)
@@ -217,6 +301,7 @@ def earliest(boards: Sequence[Board], wanted: Wanted, *, horizon: int) -> int | 
     if horizon < wanted.interval.start:
         return None
     window = Interval(wanted.interval.start, horizon + length)
+    boards = [b.for_bookings() for b in boards]
     free = [b.steps(window) for b in boards]
     starts = sorted({step.start for steps in free for step in steps})
     if wanted.node_count == 1:
@@ -234,7 +319,7 @@ def longest_from(boards: Iterable[Board], wanted: Wanted) -> int:
     lengths = []
     for board in boards:
         end = wanted.interval.start
-        for step in board.steps(wanted.interval):
+        for step in board.for_bookings().steps(wanted.interval):
             if step.free < wanted.units:
                 break
             end = step.end

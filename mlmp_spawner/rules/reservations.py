@@ -177,10 +177,11 @@ def continues(first: Reservation, second: Reservation) -> bool:
     """Whether ``second`` carries on with the server of ``first`` without a restart.
 
     The same owner, server, profile and units on the same nodes, no other image wished for, not a moment in
-    between, and the stop has not begun.
+    between, and the stop has not begun. A job has no server.
     """
     return (
-        first.owner == second.owner
+        "job" not in (first.kind, second.kind)
+        and first.owner == second.owner
         and first.server == second.server
         and first.profile == second.profile
         and first.units == second.units

@@ -17,7 +17,17 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from mlmp_spawner.units import DAY, DURATION_FORMS, HOUR, MINUTE, SECOND, SIZE_FORMS, parse_duration, parse_size
+from mlmp_spawner.units import (
+    DAY,
+    DURATION_FORMS,
+    HOUR,
+    MINUTE,
+    SECOND,
+    SIZE_FORMS,
+    compact_size,
+    parse_duration,
+    parse_size,
+)
 
 AS_WRITTEN = {"as_written": True}
 """Context for what comes from a file or goes to one: there, durations and sizes are texts with their unit."""
@@ -40,7 +50,6 @@ def _size(value: object, info: ValidationInfo) -> object:
 
 
 _DURATION_UNITS = (("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND))
-_SIZE_UNITS = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1))
 
 
 def _duration_text(value: int, info: SerializationInfo) -> int | str:
@@ -57,8 +66,7 @@ def _duration_text(value: int, info: SerializationInfo) -> int | str:
 
 def _size_text(value: int, info: SerializationInfo) -> int | str:
     """Exactly, as it is written: ``64GiB``; as bytes where no file is written."""
-    unit, factor = next((unit, factor) for unit, factor in _SIZE_UNITS if value % factor == 0)
-    return f"{value // factor}{unit}" if info.context else value
+    return compact_size(value) if info.context else value
 
 
 def _form(pattern: str, examples: str) -> WithJsonSchema:

@@ -74,7 +74,8 @@ class _Said:
     def words(self, kind: Kind) -> Words:
         headline, text = getattr(self, f"_{kind}")()
         if message := self.names("message"):
-            text = f"{text} {self.by} says: {message}"
+            # What is said of a job comes from where it ran, not from a person.
+            text = f"{text} {message}" if kind.startswith("job_") else f"{text} {self.by} says: {message}"
         return Words(one_line(headline), one_line(text, 600))
 
     def time(self, name: str) -> str:
@@ -172,3 +173,45 @@ class _Said:
             f"{node} is away from {self.time('start')} until {until}{f' ({reason})' if reason else ''}. Your booking "
             f"of {self.what} lies in that time and stays yours: move it, or ask the people who run this hub.",
         )
+
+    @property
+    def job(self) -> str:
+        return self.names("title") or self.what
+
+    def _job_ended(self) -> tuple[str, str]:
+        if self.details.get("outcome") != "cancelled":
+            return f"Done: {self.job}", f"{self.what}: it ended as it should."
+        return f"Cancelled: {self.job}", f"{self.by} cancelled it. It ran, or waited, as {self.what}."
+
+    def _job_failed(self) -> tuple[str, str]:
+        return f"Failed: {self.job}", f"{self.what}: {why_it_ended(self.details)}"
+
+    def _job_requeued(self) -> tuple[str, str]:
+        return (
+            f"Waits again: {self.job}",
+            f"{self.what}: {why_it_ended(self.details)} It starts again, with its checkpoints, as soon as there is "
+            "room.",
+        )
+
+
+_ENDED = {
+    "succeeded": "It ended as it should.",
+    "signal": "It was ended by a signal that nobody here sent.",
+    "out_of_memory": "It needed more memory than it has.",
+    "image": "Its image can't be run.",
+    "start": "Its program can't be started.",
+    "time_limit": "Its hours were over.",
+    "cancelled": "It was cancelled.",
+    "preempted": "It made way for a booking.",
+    "node_lost": "Its machine was lost.",
+    "vanished": "Its processes were gone without a word.",
+    "platform": "MLMP itself failed.",
+}
+
+
+def why_it_ended(details: Mapping[str, Any]) -> str:
+    """Why a job, or an attempt, ended, as a sentence. :param details: ``reason`` and ``exit_status``."""
+    reason = details.get("reason")
+    if reason == "exit_status":
+        return f"It ended with exit status {one_line(details.get('exit_status', '?'), 20)}."
+    return _ENDED.get(reason, "It ended.") if isinstance(reason, str) else "It ended."

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 MOST_NODES = 100_000
-"""A document with more values is refused: no catalog is so large, but aliases of aliases are."""
+"""A document with more values is refused: nothing here is so large, but aliases of aliases are."""
 
 YamlPath = tuple[str | int, ...]
 
@@ -72,7 +72,7 @@ class _Converter:
             return None
         if self._seen > MOST_NODES or len(self._within) > 50:
             if self._seen == MOST_NODES + 1 or self._seen <= MOST_NODES:
-                self._problem(line, "too large, or nested too deeply, for a catalog")
+                self._problem(line, "too large, or nested too deeply")
             return None
         self._within.append(node)
         try:

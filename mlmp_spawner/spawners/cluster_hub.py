@@ -129,7 +129,8 @@ def _configure_hub(c: Config, cluster: Cluster, environment: Mapping[str, str]) 
         hub_connect_url=cluster.hub_url,
         public_url=cluster.public_url,
         db_url=environment["MLMP_DB_URL"],
-        template_vars={"mlmp_images": True},  # the hub's own pages lead to the service's page of images
+        # What the hub's own pages lead to, of the pages of the service: no jobs run in clusters yet (jobs/off.py).
+        template_vars={"mlmp_images": True, "has_jobs": False},
     )
     c.ConfigurableHTTPProxy.update(
         should_start=False, api_url=cluster.proxy_api_url, auth_token=environment["CONFIGPROXY_AUTH_TOKEN"]

@@ -17,11 +17,10 @@ import ctypes
 import fcntl
 import json
 import os
-import pwd
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import NoReturn
 
 from mlmp_spawner import cgroups, deadlines, processes
 from mlmp_spawner.processes import Record
+from mlmp_spawner.spawners.accounts import SPARED, become_user, spare
 
 LOOK = 0.5
 """Seconds between two looks into the deadline file."""
@@ -44,9 +44,6 @@ USAGE, BUSY, NOT_EXECUTABLE, NOT_FOUND = 2, 75, 126, 127
 
 SHARED = "shared"
 """Name of the link in a home to what all share."""
-
-_SPARED = "-900"
-# What the kernel ends last when memory runs out: without its parent nobody would end the server on time.
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -66,6 +63,7 @@ class Start:
     """What is started, and as whom: ``user`` is one of the system's, None the one who starts it.
 
     ``group``: the control group that it runs in, with ``limits``; ``shared``: what ``~/shared`` shall lead to.
+    ``files``: file descriptors that it gets, by the number that they have there; ours are above all of these.
     """
 
     command: list[str]
@@ -74,6 +72,7 @@ class Start:
     shared: str | None = None
     group: cgroups.Group | None = None
     limits: cgroups.Limits = field(default_factory=cgroups.Limits)
+    files: Mapping[int, int] = field(default_factory=dict)
 
 
 class Guard:
@@ -94,7 +93,7 @@ class Guard:
         self.grace = grace
         self.output_limit = output_limit
         self.child = 0
-        self.status: int | None = None
+        self.code: int | None = None
         self.stopping: int | None = None
         self.kill_time: int | None = None
         found = deadlines.read_file(deadline)
@@ -114,19 +113,26 @@ class Guard:
             self.about = replace(self.about, not_enforced=missing)
             for kind, why in missing.items():
                 _say(f"{kind} is not limited: {why}")
-        processes.write_record(self.record_file, self.about)
+        self._write_record(self.about)
         try:
             self.child = _start(start, before)
+            self._began()
             while self._reap():
                 self._look()
                 received = signal.sigtimedwait(_SIGNALS, self._patience())
                 if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
                     self._asked_to_stop()
         finally:
+            self._over()
             if self.group is not None and not self.group.end():
                 _say(f"could not remove the control group {self.group.name}")
-            self.record_file.unlink(missing_ok=True)
-        return self.status if self.status is not None else 1
+            self._remove_record()
+        return 1 if self.code is None else self.code if self.code >= 0 else 128 - self.code
+
+    @property
+    def acts_at(self) -> int:
+        """When it begins the stop by itself, ms UTC."""
+        return self.deadline.acts_at
 
     def _reap(self) -> bool:
         """Waits for all that have ended; False once nothing is left below."""
@@ -138,14 +144,13 @@ class Guard:
             if pid == 0:
                 return True
             if pid == self.child:
-                code = os.waitstatus_to_exitcode(status)
-                self.status = code if code >= 0 else 128 - code
+                self.code = os.waitstatus_to_exitcode(status)
                 self._end_what_is_left()
 
     def _look(self) -> None:
         self.deadline = deadlines.read_file(self.deadline_file) or self.deadline
         now = _now()
-        if self.stopping is None and now >= self.deadline.acts_at:
+        if self.stopping is None and now >= self.acts_at:
             self._begin_stop("its booking ends")
         latest = self.deadline.kills_at
         if now >= latest or (self.kill_time is not None and now >= self.kill_time):
@@ -159,7 +164,7 @@ class Guard:
         if self.kill_time is not None and now >= self.kill_time:
             # Until none is left; what hangs in the kernel may take its time.
             return 0.02 if now < self.kill_time + 1_000 else 0.25
-        due = [time for time in (self.deadline.acts_at, self.deadline.kills_at, self.kill_time) if time is not None]
+        due = [time for time in (self.acts_at, self.deadline.kills_at, self.kill_time) if time is not None]
         return max(0.02, min([LOOK, *((time - now) / 1000 for time in due if time > now)]))
 
     def _asked_to_stop(self) -> None:
@@ -193,9 +198,21 @@ class Guard:
 
     def _record_stop(self) -> None:
         try:
-            processes.write_record(self.record_file, replace(self.about, stopping=self.stopping))
+            self._write_record(replace(self.about, stopping=self.stopping))
         except OSError as error:  # a full disk keeps nobody from being stopped
             _say(f"could not write {self.record_file}: {error}")
+
+    def _began(self) -> None:
+        """The command was started."""
+
+    def _over(self) -> None:
+        """Nothing is left of it, but its control group."""
+
+    def _write_record(self, record: Record) -> None:
+        processes.write_record(self.record_file, record)
+
+    def _remove_record(self) -> None:
+        self.record_file.unlink(missing_ok=True)
 
     def _signal_all(self, number: signal.Signals) -> None:
         if number == signal.SIGKILL and self.group is not None:
@@ -242,6 +259,8 @@ def _become(start: Start, mask: Iterable[int], parent: int) -> NoReturn:
             os.chdir(start.cwd)
             if start.shared is not None:
                 _link(start.shared)
+        for number, ours in start.files.items():
+            os.dup2(ours, number)
         os.execvp(command[0], command)  # noqa: S606 -- without a shell is what is meant
     except FileNotFoundError as error:
         _say(f"can't start {command[0]}: {error}")
@@ -249,27 +268,6 @@ def _become(start: Start, mask: Iterable[int], parent: int) -> NoReturn:
     except (OSError, KeyError) as error:
         _say(f"can't start {command[0]}: {error}")
     os._exit(status)
-
-
-def become_user(name: str) -> None:
-    """Turns this process, which is root's, into one of user ``name``, for good.
-
-    :raises KeyError: there is no such user. :raises PermissionError: it would stay root.
-    """
-    user = pwd.getpwnam(name)
-    if user.pw_uid == 0:
-        raise PermissionError(f"{name} is root, and servers of root are not started")
-    _spare("0")
-    os.initgroups(name, user.pw_gid)
-    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-    os.umask(0o077)
-
-
-def _spare(score: str) -> None:
-    """How soon the kernel ends this process when memory runs out; in a container it may not be for us to say."""
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(score)
 
 
 def _link(target: str) -> None:
@@ -325,7 +323,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _what(arguments: argparse.Namespace, server_id: str) -> Start:
     if arguments.user is not None:
-        _spare(_SPARED)
+        spare(SPARED)
     group = cgroups.Group(server_id, base=arguments.group) if arguments.group else None
     given = json.loads(arguments.limits)
     denied = tuple((int(major), int(minor)) for major, minor in given.pop("denied", ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from jupyterhub.spawner import LocalProcessSpawner
 from jupyterhub.utils import random_port, url_path_join
 from traitlets import Unicode
 
-from mlmp_spawner import deadlines, processes, units
+from mlmp_spawner import deadlines, lab, processes, units
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import MLMPError, Unavailable
 from mlmp_spawner.processes import Record
@@ -34,6 +35,8 @@ NO_PORTS = (
     "--ServerApp.jpserver_extensions=jupyter_server_proxy=False",
     "--ServerApp.jpserver_extensions=mlmp_spawner.lab=True",
 )
+TERMINAL = Path(lab.__file__).with_name("terminal.sh")
+"""What each terminal of JupyterLab runs."""
 OUTPUT_LIMIT = 20 << 20
 """Bytes of a server's output that are kept; what is longer begins anew."""
 
@@ -78,9 +81,12 @@ class GuardedProcessSpawner(LocalProcessSpawner):
 
     def get_args(self) -> list[str]:
         """Of jupyter-server-proxy there is the way to SSH only: a port of this machine may be somebody else's, whose
-        page would run with this user's rights. ``c.Spawner.args`` can turn all of it on."""
+        page would run with this user's rights. ``c.Spawner.args`` can turn all of it on. Terminals find ``mlmp``."""
         given: list[str] = super().get_args()
-        return [*NO_PORTS, *given] if Path(self.cmd[0]).name == "jupyterhub-singleuser" else given
+        if Path(self.cmd[0]).name != "jupyterhub-singleuser":
+            return given
+        shell = shlex.join(["/bin/sh", str(TERMINAL), str(Path(sys.executable).parent)])
+        return [*NO_PORTS, f"--ServerApp.terminado_settings=shell_command={shell}", *given]
 
     async def move_certs(self, paths: dict[str, str]) -> dict[str, str]:
         """All run as the same account: the files can stay where they are."""

@@ -100,7 +100,7 @@ class ReservationMixin(Spawner):
 
     @default("start_timeout")
     def _default_start_timeout(self) -> int:
-        return 240
+        return 900  # a job on its units may have ten minutes to make way
 
     @default("http_timeout")
     def _default_http_timeout(self) -> int:
@@ -221,9 +221,11 @@ class ReservationMixin(Spawner):
                 )
             except WaitingForUnits as waiting:
                 waited = units.now() - begun
-                if waited > self.units_timeout * 1000:
+                # A job that makes way has its own time for that.
+                until = max(begun, waiting.until or 0) + self.units_timeout * 1000
+                if begun + waited > until:
                     raise self._refusal(waiting) from None
-                what = waiting.detail if self._settings().show_owners else "Waiting for the former server to end."
+                what = waiting.detail if self._settings().show_owners else waiting.anonymous
                 self._tell(20, what if waited < 1000 else f"{what} ({format_duration(waited)})")
                 await asyncio.sleep(0.5)
             except MLMPError as error:

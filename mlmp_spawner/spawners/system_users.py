@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import pwd
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from traitlets import Integer, Unicode
 
 from mlmp_spawner import cgroups, gpu_devices
 from mlmp_spawner.errors import NotAllowed, Unavailable
+from mlmp_spawner.spawners.accounts import make_home
 from mlmp_spawner.spawners.local import LOOK, MLMPLocalSpawner
 
 _SOCKETS = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -132,21 +132,3 @@ def listeners(port: int) -> set[int]:
                 if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
                     found.add(int(fields[7]))
     return found
-
-
-def make_home(account: pwd.struct_passwd) -> None:
-    """Makes the home of an account, 0700, if it is not there.
-
-    :raises OSError: it can't be made. :raises NotAllowed: somebody else could put a link in its place.
-    """
-    home = Path(account.pw_dir)
-    if os.path.lexists(home):
-        return
-    around = home.parent.stat()
-    if around.st_uid != 0 or around.st_mode & 0o022:
-        raise NotAllowed(
-            f"Your home {home} is not there, and {home.parent} is not root's alone.",
-            hint="Ask the people who run this machine to make it.",
-        )
-    os.mkdir(home, 0o700)
-    os.chown(home, account.pw_uid, account.pw_gid, follow_symlinks=False)

@@ -108,8 +108,9 @@ class DatabaseDirectory:
         with read(self._engine) as connection:
             keys = ssh_keys.of_people(connection, users)
             rows = reservations.select_where(
-                connection, c.owner_id.in_(users), c.starting_at.is_not(None), c.stopped_at.is_(None), c.end > now
-            )
+                connection, reservations.is_booking(), c.owner_id.in_(users), c.starting_at.is_not(None),
+                c.stopped_at.is_(None), c.end > now,
+            )  # fmt: skip
             ways = ssh_ways.of(connection, {row.server_id for row in rows})
         active = [row for row in rows if row.state(now) == "active"]
         return {user: _standing(user, keys, active, ways) for user in {key.user_id for key in keys}}

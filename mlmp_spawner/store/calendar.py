@@ -11,8 +11,8 @@ from mlmp_spawner.store.tables import allocation, capacity, reservation
 
 _DRAWN = (
     "id", "owner", "owner_id", "profile", "resource", "units", "node_count", "start", "end", "kind", "title",
-    "pinned", "created_at", "waiting_reason", "cancelled_at", "starting_at", "started_at", "stopping_at", "stopped_at",
-    "end_reason", "version",
+    "pinned", "preemptible", "created_at", "waiting_reason", "cancelled_at", "starting_at", "started_at",
+    "stopping_at", "stopped_at", "end_reason", "version",
 )  # fmt: skip
 _CHUNK = 500
 

@@ -72,9 +72,14 @@ def not_given_back() -> ColumnElement[bool]:
     return and_(reservation.c.cancelled_at.is_(None), reservation.c.end_reason.is_(None))
 
 
+def is_booking() -> ColumnElement[bool]:
+    """Reservations that people made; those that hold the units of jobs are no bookings."""
+    return reservation.c.kind != "job"
+
+
 def owned_by(name: str) -> ColumnElement[bool]:
-    """What belongs to the living user of that name; a namesake of a deleted one gets nothing of his."""
-    return and_(reservation.c.owner == name, reservation.c.owner_id.is_not(None))
+    """The bookings of the living user of that name; a namesake of a deleted one gets nothing of his."""
+    return and_(reservation.c.owner == name, reservation.c.owner_id.is_not(None), is_booking())
 
 
 def of_owner(connection: Connection, owner: str, *, since: int) -> list[Reservation]:
@@ -89,7 +94,7 @@ def versions_of_owners(connection: Connection, owners: Collection[str], *, since
     c = reservation.c
     for at in range(0, len(names), _CHUNK):
         query = select(c.owner, func.count(), func.sum(c.version)).group_by(c.owner)
-        query = query.where(c.owner.in_(names[at : at + _CHUNK]), c.end > since)
+        query = query.where(c.owner.in_(names[at : at + _CHUNK]), c.end > since, is_booking())
         found |= {owner: (count, int(total)) for owner, count, total in connection.execute(query)}
     return found
 
@@ -98,7 +103,7 @@ def open_at(connection: Connection, now: int) -> list[Reservation]:
     """What the clock looks at: bookings that are not over, and those whose server may still run."""
     live = and_(reservation.c.starting_at.is_not(None), reservation.c.stopped_at.is_(None))
     soon = and_(reservation.c.end > now, reservation.c.start <= now + LONGEST, not_given_back())
-    return select_where(connection, or_(live, soon))
+    return select_where(connection, or_(live, soon), is_booking())
 
 
 def waiting(connection: Connection, now: int) -> list[Reservation]:
@@ -119,12 +124,13 @@ def turned(connection: Connection, after: int, until: int) -> list[Reservation]:
     """The bookings that began or ended by the time alone in ``(after, until]``."""
     c = reservation.c
     times = or_(and_(c.start > after, c.start <= until), and_(c.end > after, c.end <= until))
-    return select_where(connection, times, not_given_back())
+    return select_where(connection, times, not_given_back(), is_booking())
 
 
 def live(connection: Connection) -> list[Reservation]:
     """The bookings whose server may be running, by the partial index."""
-    return select_where(connection, reservation.c.starting_at.is_not(None), reservation.c.stopped_at.is_(None))
+    server = (reservation.c.starting_at.is_not(None), reservation.c.stopped_at.is_(None))
+    return select_where(connection, *server, is_booking())
 
 
 def chain(connection: Connection, server_id: str) -> list[Reservation]:
@@ -239,12 +245,27 @@ def taken(
     return found
 
 
+def made_at(connection: Connection, ids: Collection[str]) -> dict[str, int]:
+    """When each of these was made (ms UTC)."""
+    c = tables.reservation.c
+    query = select(c.id, c.created_at).where(c.id.in_(sorted(ids)))
+    return {row.id: row.created_at for row in connection.execute(query)}
+
+
 def capacities(connection: Connection, resource: str) -> dict[str, tuple[int, int]]:
     """``node: (units, version)`` of one resource; the version rises with each write to the node's allocations."""
     query = select(tables.capacity.c.node, tables.capacity.c.units, tables.capacity.c.version).where(
         tables.capacity.c.resource == resource
     )
     return {row.node: (row.units, row.version) for row in connection.execute(query)}
+
+
+def versions_of_all(connection: Connection) -> tuple[int, int]:
+    """Numbers that differ after each write to an allocation, an outage or the capacity of a node."""
+    versions = select(func.sum(tables.capacity.c.version)).scalar_subquery()
+    outages = select(func.count()).select_from(tables.outage).scalar_subquery()  # nothing rises when one is deleted
+    total, count = connection.execute(select(versions, outages)).one()
+    return int(total or 0), int(count)
 
 
 def outages(connection: Connection, window: Interval, nodes: Collection[str] | None = None) -> list[Outage]:

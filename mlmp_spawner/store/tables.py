@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -289,4 +290,95 @@ use = Table(
     Column("cpu", BigInteger, nullable=False),  # ms of CPU time
     Column("memory", BigInteger, nullable=False),  # bytes, the most
     Index("mlmp_use_at", "at"),
+)
+
+_OPEN = text("ended_at IS NULL")
+_BATCH = text("batch IS NOT NULL")
+
+job = Table(
+    "mlmp_job",
+    metadata,
+    # What each means: rules.jobs.Job.
+    Column("id", String(30), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("owner_id", Integer),  # users.id ON DELETE SET NULL, by the migration
+    Column("group", String(255), nullable=False, server_default=""),
+    Column("name", String(255), nullable=False),
+    Column("batch", String(30)),
+    Column("place", Integer, nullable=False, server_default=text("0")),
+    Column("profile", String(255), nullable=False),
+    Column("resource", String(255), nullable=False),
+    Column("units", Integer, CheckConstraint("units > 0"), nullable=False),
+    Column("workers", Integer, CheckConstraint("workers > 0"), nullable=False),
+    Column("length", BigInteger, CheckConstraint("length > 0"), nullable=False),
+    Column("grace", BigInteger, nullable=False),
+    Column("retries", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("preemptible", Boolean, nullable=False),
+    Column("inside", String(30), ForeignKey("mlmp_reservation.id", ondelete="SET NULL")),
+    Column("manifest", JSON, nullable=False),
+    Column("secrets", JSON, nullable=False),
+    Column("code", String(64)),
+    Column("created_at", BigInteger, nullable=False),
+    Column("queued_at", BigInteger, nullable=False),
+    Column("front", Boolean, nullable=False),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("faults", Integer, nullable=False, server_default=text("0")),
+    Column("cancel_asked_at", BigInteger),
+    Column("cancelled_by", String(255)),
+    Column("ended_at", BigInteger),
+    Column("outcome", String(20)),
+    Column("reason", String(20)),
+    Column("exit_status", Integer),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Index("mlmp_job_owner", "owner", "created_at"),
+    Index("mlmp_job_owner_id", "owner_id"),
+    Index("mlmp_job_created", "created_at", "id"),
+    Index("mlmp_job_inside", "inside"),
+    Index("mlmp_job_open", "queued_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index("mlmp_job_batch", "batch", "place", sqlite_where=_BATCH, postgresql_where=_BATCH),
+)
+
+job_attempt = Table(
+    "mlmp_job_attempt",
+    metadata,
+    Column("job", String(30), ForeignKey("mlmp_job.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("reservation", String(30), nullable=False),  # of kind "job": it holds the units
+    Column("nodes", JSON, nullable=False),
+    Column("places", JSON, nullable=False),  # of each worker: node, physical units
+    Column("stop_at", BigInteger, nullable=False),
+    Column("kill_at", BigInteger, nullable=False),
+    Column("starting_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("stopping_at", BigInteger),
+    Column("stop_reason", String(20)),
+    Column("ended_at", BigInteger),
+    Column("reason", String(20)),
+    Column("exit_status", Integer),
+    Column("message", Text, nullable=False, server_default=""),
+    # One attempt of a job at a time, whoever writes.
+    Index("mlmp_job_attempt_live", "job", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index("mlmp_job_attempt_reservation", "reservation"),
+)
+
+job_usage = Table(
+    "mlmp_job_usage",
+    metadata,
+    # Unit-ms that jobs used, decayed to the instant ``at``.
+    Column("kind", String(10), CheckConstraint("kind IN ('group', 'user')"), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("used", Float, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+job_code = Table(
+    "mlmp_job_code",
+    metadata,
+    # The snapshots that are kept as files, so that a quota can be held.
+    Column("owner", String(255), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),  # when it was last submitted
 )

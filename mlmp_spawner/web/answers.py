@@ -60,7 +60,7 @@ def reservation(
         pinned=found.pinned,
         server=found.server if whole else None,
         url=context.server_url(found.owner, found.server) if whole and runs else None,
-        stops_at=stop if whole and state in ("booked", "active") else None,
+        stops_at=stop if whole and state in ("booked", "active") and found.kind != "job" else None,
         warned_at=found.warned_at if whole else None,
         started_at=found.started_at if whole else None,
         stopped_at=found.stopped_at if whole else None,
@@ -183,6 +183,9 @@ def limits(found: rules.Limits) -> models.Limits:
         open_bookings=found.open_bookings,
         no_show_grace=found.no_show_grace,
         extension=found.extension,
+        job_units=found.job_units,
+        open_jobs=found.open_jobs,
+        job_logs=found.job_logs,
     )
 
 

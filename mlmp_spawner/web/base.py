@@ -45,10 +45,12 @@ _INLINE_SCRIPT = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DO
 
 
 class Handler(HubOAuthenticated, RequestHandler):
-    """Base of all handlers. ``right`` is what the caller's token must give."""
+    """Base of all handlers. ``right`` is what the caller's token must give; ``body_limit`` bytes are taken, or where
+    it is None what the settings say."""
 
     right: Right = "access"
     csp = API_CSP
+    body_limit: int | None = None
     caller: Caller | None = None
     _xsrf_refused = False
 
@@ -103,8 +105,8 @@ class Handler(HubOAuthenticated, RequestHandler):
                     f"Your login or token lacks the scope custom:mlmp:{self.right}.",
                     hint="Ask the people who run this for it, or use a token that has it.",
                 )
-        if len(self.request.body or b"") > self.context.settings.body_limit:
-            limit = self.context.settings.body_limit
+        limit = self.body_limit or self.context.settings.body_limit
+        if len(self.request.body or b"") > limit:
             raise HTTPProblem(413, "Too large", f"The body is larger than {limit // 1024} KiB.")
 
     async def sign_in(self) -> bool:

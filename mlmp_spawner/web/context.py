@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from mlmp_spawner import units
+from mlmp_spawner.errors import JobsOff
+from mlmp_spawner.jobs.base import Backend
+from mlmp_spawner.jobs.files import JobFiles
+from mlmp_spawner.jobs.off import switched_off
 from mlmp_spawner.operations.image_states import Preloading
 from mlmp_spawner.operations.people import Ways
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity
+from mlmp_spawner.rules.job_queue import Outlook
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.throttle import Throttle
 
@@ -88,6 +94,22 @@ async def _nobody(reservation: Reservation) -> bool:
 
 
 @dataclass
+class Jobs:
+    """What handlers need of jobs, where there are any. ``code_limit``: bytes of a snapshot; ``outlook``: when one that
+    waits probably starts, and why it waits; ``wake`` is called after each change that was made here."""
+
+    files: JobFiles
+    backend: Backend
+    code_limit: int = 256 << 20
+    outlook: Callable[[str], Outlook | None] = lambda job: None
+    wake: Callable[[], None] = lambda: None
+    open: Counter[str] = field(default_factory=Counter)
+    """Logs that are followed, snapshots that come in and numbers that are read, by person."""
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Numbers are read for so many at once: that takes a thread for seconds, and all else needs threads, too."""
+
+
+@dataclass
 class Context:
     """The parts that handlers use. ``prefix`` and ``hub_prefix`` begin and end with a slash."""
 
@@ -109,6 +131,10 @@ class Context:
     activity: Callable[[], Activity] = Activity
     images: Preloading | None = None
     """What has images on their nodes ahead of time; None where servers run in none."""
+    jobs: Jobs | None = None
+    """What runs jobs; None where there are none."""
+    jobs_off: Callable[[], JobsOff] = switched_off
+    """Why there are none, where there are none."""
     under_way: UnderWay = field(default_factory=UnderWay)
     seldom: Throttle = field(default_factory=lambda: Throttle(1 / 300, 5))
     """For what a person does a few times an hour at most."""

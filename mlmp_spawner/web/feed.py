@@ -16,7 +16,9 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import TooManyRequests
 from mlmp_spawner.operations import history, listing, waitlist
 from mlmp_spawner.operations.history import Entry
+from mlmp_spawner.operations.jobs import listing as job_listing
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.reservations import Reservation
 
 log = logging.getLogger("mlmp.stream")
@@ -35,12 +37,14 @@ AT_ONCE = 5000
 class Change:
     """A line of the history, with the booking as it is now and, while it waits, its place in the waitlist.
 
-    The line has the id 0 where the time alone changed something: ``begun`` or ``over``.
+    ``job``: the job that the line is about, as it is now. The line has the id 0 where the time alone changed
+    something: ``begun`` or ``over``.
     """
 
     entry: Entry
     reservation: Reservation | None
     place: int | None = None
+    job: Job | None = None
 
 
 Queue = asyncio.Queue["Change | None"]
@@ -61,6 +65,8 @@ class Feed:
         self._listeners: set[Queue] = set()
         self._by_user: Counter[str] = Counter()
         self._woken = asyncio.Event()
+        self.over = False
+        """Whether the service stops, so that streams end."""
         self._floor: int | None = None
         self._seen: dict[int, float] = {}
 
@@ -93,6 +99,7 @@ class Feed:
 
     def end(self) -> None:
         """Ends all streams: the service stops."""
+        self.over = True
         for queue in list(self._listeners):
             self.end_one(queue)
 
@@ -140,8 +147,15 @@ class Feed:
         found = listing.by_ids(site, {entry.reservation for entry in new if entry.reservation})
         waits = any(row.waiting_reason is not None for row in found.values())
         places = waitlist.places(site, now=self._now()) if waits else {}
+        jobs = job_listing.by_ids(site, {job for entry in new if (job := _job_of(entry))})
         return turned + [
-            Change(entry, found.get(entry.reservation or ""), places.get(entry.reservation or "")) for entry in new
+            Change(
+                entry,
+                found.get(entry.reservation or ""),
+                places.get(entry.reservation or ""),
+                jobs.get(_job_of(entry) or ""),
+            )
+            for entry in new
         ]
 
     def _turned(self, site: Site) -> list[Change]:
@@ -165,3 +179,9 @@ class Feed:
         while not queue.empty():
             queue.get_nowait()
         queue.put_nowait(None)
+
+
+def _job_of(entry: Entry) -> str | None:
+    """The id of the job that a line is about."""
+    job = entry.details.get("job")
+    return job if isinstance(job, str) else None

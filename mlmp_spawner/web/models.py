@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from mlmp_spawner.units import compact_duration, from_iso, parse_duration, to_iso
+from mlmp_spawner.units import compact_duration, compact_size, from_iso, parse_duration, parse_size, to_iso
 
 EARLIEST = from_iso("2000-01-01T00:00:00Z")
 LATEST = from_iso("2200-01-01T00:00:00Z")
 """Instants beyond these are slips of the finger; dates on either side of them stay computable."""
 
 ID = r"[a-z0-9]{8,30}"
+MOST_BYTES = 1 << 60
 
 
 def _instant(value: object) -> int:
@@ -30,6 +31,15 @@ def _duration(value: object) -> int:
     return parse_duration(value)
 
 
+def _size(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError("write a size as text: 512MiB, 64GiB or 1.5TiB")
+    size = parse_size(value)
+    if not 0 < size <= MOST_BYTES:
+        raise ValueError("the size must be more than nothing and at most 1024 PiB")
+    return size
+
+
 def _line(value: object) -> object:
     if isinstance(value, str) and not value.isprintable():
         raise ValueError("only printable characters in one line")
@@ -38,12 +48,15 @@ def _line(value: object) -> object:
 
 _TIME = {"type": "string", "format": "date-time", "examples": ["2026-11-21T10:00:00Z"]}
 _LENGTH = {"type": "string", "pattern": r"^\s*(\d.*)$", "examples": ["90m", "4h", "2d", "1h30m"]}
+_BYTES = {"type": "string", "pattern": r"^\s*(\d.*)$", "examples": ["512MiB", "64GiB"]}
 
 InstantIn = Annotated[int, BeforeValidator(_instant), WithJsonSchema(_TIME)]
 DurationIn = Annotated[int, BeforeValidator(_duration), WithJsonSchema(_LENGTH)]
+SizeIn = Annotated[int, BeforeValidator(_size), WithJsonSchema(_BYTES)]
 Line = Annotated[str, BeforeValidator(_line)]
 Instant = Annotated[int, PlainSerializer(to_iso, return_type=str), WithJsonSchema(_TIME)]
 Duration = Annotated[int, PlainSerializer(compact_duration, return_type=str), WithJsonSchema(_LENGTH)]
+Size = Annotated[int, PlainSerializer(compact_size, return_type=str), WithJsonSchema(_BYTES)]
 
 Name = Annotated[Line, Field(min_length=1, max_length=255)]
 Title = Annotated[Line, Field(max_length=200)]
@@ -130,6 +143,7 @@ class ReservationsQuery(Request):
     end: InstantIn | None = None
     owner: Name | None = None
     state: State | None = None
+    kind: Literal["session", "class", "job"] | None = Field(None, description="of all but jobs, if left out")
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, Field(max_length=500)] | None = None
 
@@ -270,7 +284,7 @@ class Step(BaseModel):
 
     start: Instant
     end: Instant
-    free: int
+    free: int = Field(description="units that preemptible jobs use are free: these make way for a booking")
 
 
 class NodeAvailability(BaseModel):
@@ -306,6 +320,9 @@ class Limits(BaseModel):
     open_bookings: int | None
     no_show_grace: Duration | None
     extension: Duration | None
+    job_units: int | None
+    open_jobs: int | None
+    job_logs: Size | None
 
 
 class Used(BaseModel):

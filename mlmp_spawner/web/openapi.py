@@ -36,6 +36,7 @@ def document(rows: Iterable[Route], server: str) -> dict[str, Any]:
     table = list(rows)
     requests = {row.body for row in table if row.body} | {row.query for row in table if row.query}
     answers = {row.answer for row in table if row.answer} | {models.Problem}
+    answers |= {model for row in table for model in row.answers.values()}
     wanted: list[tuple[type[BaseModel], Any]] = [(m, "validation") for m in sorted(requests, key=_name)]
     wanted += [(m, "serialization") for m in sorted(answers, key=_name)]
     references, schemas = models_json_schema(wanted, ref_template=_REF)
@@ -114,7 +115,10 @@ def _responses(row: Route, refs: dict[Any, str]) -> dict[str, Any]:
         answer["content"] |= {also: {"schema": {"type": "string"}} for also in row.also}
     responses: dict[str, Any] = {str(row.status): answer}
     for status, words in row.statuses.items():
-        if status < 300:
+        if status in row.answers:
+            content = {"application/json": {"schema": {"$ref": refs[row.answers[status]]}}}
+            responses[str(status)] = {"description": words, "content": content}
+        elif status < 300:
             responses[str(status)] = answer | {"description": words}
         elif status == 304:
             responses[str(status)] = {"description": words}

@@ -18,7 +18,7 @@ HEIGHT = 180
 MANY = 62
 """Days above which a bar is a week."""
 
-KINDS = ("used", "idle", "not_started")
+KINDS = ("used", "idle", "not_started", "jobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class Plot:
 
 
 def plot(days: Sequence[Day], zone: tzinfo) -> Plot:
-    """Stacked bars of what was used, idle and not started."""
+    """Stacked bars of what was used, idle and not started, and on top of it what jobs had."""
     weekly = len(days) > MANY
     spans = _weeks(days, zone) if weekly else list(days)
-    step = _nice(max((day.spent.booked / HOUR for day in spans), default=0))
+    step = _nice(max((day.spent.taken / HOUR for day in spans), default=0))
     top = step * max(1, math.ceil(max((_height(day.spent) / HOUR for day in spans), default=0) / step))
     count = max(1, len(spans))
     every, wide = -(-count // 16), -(-count // 6)
@@ -93,7 +93,7 @@ def across(spent: Spent, most: int) -> tuple[Part, ...]:
 
 
 def _height(spent: Spent) -> int:
-    return spent.used + spent.idle + spent.not_started
+    return spent.used + spent.idle + spent.not_started + spent.jobs
 
 
 def _nice(most: float) -> float:

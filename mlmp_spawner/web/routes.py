@@ -60,6 +60,8 @@ class Route:
     :param call: what answers it; None where ``handler`` does by itself.
     :param headers: request headers that it looks at, besides login: name to description.
     :param also: media types that it answers besides, where ``Accept`` asks for them.
+    :param body_limit: bytes of its body, where that is not the usual.
+    :param answers: of what type it answers under another status.
     :param statuses: what it may answer besides ``status`` and the errors of every call, with a word on each.
     """
 
@@ -79,6 +81,8 @@ class Route:
     media_type: str = "application/json"
     also: tuple[str, ...] = ()
     handler: type[Handler] | None = None
+    body_limit: int | None = None
+    answers: Mapping[int, type[BaseModel]] = field(default_factory=dict)
 
     @property
     def placeholders(self) -> list[str]:
@@ -97,6 +101,7 @@ class ApiHandler(Handler):
         row = rows.get("GET" if self.request.method == "HEAD" else self.request.method or "")
         if row is not None:
             self.right = row.right
+            self.body_limit = row.body_limit
 
     def methods(self) -> set[str]:
         """The methods that the table has for this address."""

@@ -44,10 +44,10 @@ def test_a_directory_with_other_things_is_left_alone(tmp_path: Path) -> None:
     assert tmp_path.stat().st_gid != OWN.gid
 
 
-def test_only_database_and_deadlines_are_the_account_s(tmp_path: Path) -> None:
+def test_only_database_deadlines_and_jobs_are_the_account_s(tmp_path: Path) -> None:
     accounts.prepare(tmp_path, OWN)
     owned = {path.name for path in tmp_path.rglob("*") if path.stat().st_uid == OWN.uid}
-    assert owned == {"db", "deadlines"}
+    assert owned == {"db", "deadlines", "jobs"}
     assert not any(path.stat().st_mode & 0o007 for path in (tmp_path, *tmp_path.rglob("*")))
     (tmp_path / "up.json").write_text("{}")
     accounts.prepare(tmp_path, OWN)  # again, at the next start

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from mlmp_spawner import machine
 from mlmp_spawner.client.cli import cli
+from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.catalog_yaml import catalog_from_texts, json_schema
 
 PROFILE = "profiles: {gpu: {resource: nvidia.com/gpu}}"
@@ -33,6 +34,8 @@ def test_notes_stand_beside_the_answer_and_in_json_within_it() -> None:
 def test_the_schema_is_printed_or_written(tmp_path: Path) -> None:
     printed = CliRunner().invoke(cli, ["catalog", "schema"])
     assert json.loads(printed.stdout) == json_schema()
+    jobs = CliRunner().invoke(cli, ["catalog", "schema", "--jobs"])
+    assert json.loads(jobs.stdout) == job_manifest.schema()
     file = tmp_path / "schema.json"
     assert CliRunner().invoke(cli, ["catalog", "schema", "--output", str(file)]).exit_code == 0
     assert file.read_text() == printed.stdout

@@ -18,6 +18,7 @@ import pytest
 
 from mlmp_spawner import processes, settings
 from mlmp_spawner.admin import db, node, ports
+from mlmp_spawner.admin import up as up_module
 from mlmp_spawner.admin.supervisor import Child, Supervisor
 from mlmp_spawner.spawners.hub import OneMachine
 from tests.live import Site, wait_for
@@ -103,7 +104,7 @@ def test_a_taken_port_of_the_ssh_gateway_is_named_too(tmp_path: Path) -> None:
     assert f"port {port} is taken by another program; choose one: mlmp up --ssh-port {port + 1}" in result.stderr
 
 
-@pytest.mark.parametrize("part", ["hub", "service", "proxy"])
+@pytest.mark.parametrize("part", ["hub", "service", "proxy", "job starter"])
 def test_starts_again_what_dies_and_says_so(site: Site, part: str) -> None:
     before = site.pid_of(part)
     site.kill(part)
@@ -154,7 +155,7 @@ def test_a_changed_catalog_holds_at_once_for_pages_and_starts(site: Site) -> Non
 def test_dies_with_all_its_children_and_can_be_started_again(site: Site) -> None:
     assert site.process is not None
     children = processes.below(site.process.pid)
-    assert len(children) == 3
+    assert len(children) == 4
     site.kill("up")
     wait_for(lambda: not any(processes.alive(processes.identity(pid) or "") for pid in children), 30)
     site.start()
@@ -214,6 +215,19 @@ def test_the_ssh_gateway_is_where_it_was_told_to_listen(host: str, port: int | N
 
 def test_hub_and_commands_mean_the_same_database(tmp_path: Path) -> None:
     assert OneMachine(str(tmp_path), "").db_url == db.file_url(tmp_path)
+
+
+@pytest.mark.parametrize(("jobs", "left", "starts"), [(True, 0, True), (False, 0, False), (False, 1, True)])
+def test_what_starts_jobs_stays_as_long_as_any_may_run(tmp_path: Path, jobs: bool, left: int, starts: bool) -> None:
+    running = tmp_path / "jobs" / "running"
+    running.mkdir(parents=True)
+    for number in range(left):
+        (running / f"job-{number}.json").touch()
+    machine = OneMachine(str(tmp_path), "")
+    children = up_module._children(
+        machine, None, tmp_path / "config.py", node.Node("node", ("npm",)), tmp_path, jobs=jobs
+    )
+    assert ("job starter" in [child.name for child in children]) is starts
 
 
 # -- its parts -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -18,6 +19,7 @@ from tests.browser.played import AXE, booked, running, serious, settled
 from tests.operations.conftest import NOW, ann, ben
 from tests.operations.conftest import admin as root
 from tests.web.harness import PREFIX, RunningApp
+from tests.web.job_rows import Rows
 from tests.web.test_rights import page_address
 from tests.web.visitor import HOSTILE, images_on_nodes
 
@@ -34,13 +36,15 @@ MORE = [
     "bookings?show=past",
     "book?units=4&duration=48h",
     "book?units=2&duration=4h&node=*2&when=first",
+    "jobs?show=everybody&state=all",
+    "jobs/compare?job=done0xxxxxxx&job=done1xxxxxxx",
 ]
 """Pages as they are with a query."""
 
 
 @pytest.fixture
-def lived_in(app: RunningApp) -> str:
-    """A site where something happened, with hostile words everywhere; the id of a booking to look at."""
+def lived_in(app: RunningApp, tmp_path: Path) -> tuple[str, str]:
+    """A site where something happened, with hostile words everywhere; the ids of a booking and a job to look at."""
     mine = booked(app, root, start=NOW + DAY, title=HOSTILE)
     running(app, booked(app, root, hours=2, units=2, title="thesis"))
     booked(app, ann, start=NOW + 3 * HOUR, hours=30, units=3, title=HOSTILE)
@@ -56,28 +60,48 @@ def lived_in(app: RunningApp) -> str:
     limits = Limits(units_at_once=6, hours_per_week=40.0)
     for subject in (Subject("everybody"), Subject("group", HOSTILE)):
         limit_settings.put(app.site, subject, limits, actor=root, now=app.now)
-    return mine.id
+    return mine.id, jobs_of_an_admin(app, tmp_path)
 
 
-def addresses(booking: str) -> list[str]:
+def jobs_of_an_admin(app: RunningApp, folder: Path) -> str:
+    """One that waits, one that runs for the second time and has measured something, two that are over."""
+    rows = Rows.of(app, folder)
+    rows.add("root", name="waits")
+    for number in range(2):
+        done = rows.add(
+            "root", name=f"done-{number}", id=f"done{number}xxxxxxx", manifest={"arguments": [str(number)]}
+        )
+        rows.measured(
+            rows.attempt(done, ended_at=app.now, reason="succeeded"), [(NOW + n, n, {"loss": n}) for n in range(9)]
+        )
+        rows.end(done, outcome="succeeded" if number else "failed", reason="exit_status", message=HOSTILE)
+    job = rows.add("root", name=HOSTILE, manifest={"environment": {"A": HOSTILE}}, group=HOSTILE)
+    rows.attempt(job, ended_at=app.now, reason="preempted", message=HOSTILE, log=HOSTILE)
+    again = rows.attempt(job, "gpu-b", log=f"{HOSTILE}\n" * 60)
+    rows.measured(again, [(NOW + n, n, {HOSTILE: n, "loss": 1 / (n + 1)}) for n in range(30)])
+    rows.used(again, [(NOW + n * 10_000, None, {"gpu": 90.0, "memory": 2.0**30}) for n in range(9)])
+    return job.id
+
+
+def addresses(booking: str, job: str) -> list[str]:
     """One of each route that shows a page; buttons that lead on to another and files are none."""
     found = []
     for pattern, handler, *_ in pages.routes():
         shows = getattr(handler, "get", None) is not RequestHandler._unimplemented_method
-        if shows and "|" not in pattern and not pattern.endswith((".csv", "/change", "start")):
-            found.append(page_address(pattern, booking))
+        if shows and "|" not in pattern and not pattern.endswith((".csv", "/change", "start", "/log")):
+            found.append(page_address(pattern, booking, job))
     return found
 
 
 @pytest.mark.parametrize(("theme", "width"), LOOKS)
 def test_every_page_is_for_everybody(
-    app: RunningApp, lived_in: str, person: Callable[..., Page], theme: str, width: int
+    app: RunningApp, lived_in: tuple[str, str], person: Callable[..., Page], theme: str, width: int
 ):
     if not AXE.exists():
         pytest.skip("axe-core is not installed: tools/npm.sh ci")
     page = person("admin-token", color_scheme=theme, viewport={"width": width, "height": 844}, bypass_csp=True)
     page.on("dialog", lambda dialog: pytest.fail("a script of a user ran"))
-    for path in [*addresses(lived_in), *MORE]:
+    for path in [*addresses(*lived_in), *MORE]:
         page.goto(app.url + PREFIX + path)
         expect(page.locator("h1")).not_to_be_empty()
         settled(page)
@@ -89,7 +113,9 @@ def test_every_page_is_for_everybody(
 
 
 def test_every_route_of_a_page_is_looked_at():
-    assert {"", "book", "timeline", "bookings", "admin", "admin/audit", "admin/machines/gpu-a"} <= set(addresses("x"))
+    assert {"", "book", "timeline", "bookings", "admin", "admin/audit", "admin/machines/gpu-a", "jobs/y"} <= set(
+        addresses("x", "y")
+    )
 
 
 def test_the_navigation_of_a_phone_leads_everywhere(app: RunningApp, person: Callable[..., Page]):

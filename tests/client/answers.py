@@ -39,3 +39,39 @@ def catalog(*names: str, simulated: bool = False) -> dict[str, Any]:
     """Profiles of these names."""
     one = {"title": "A GPU", "resource": "nvidia.com/gpu", "units": 1, "max_units": 4, "simulated": simulated}
     return {"nodes": [], "images": [], "profiles": [{"name": name, **one} for name in names or ("gpu",)]}
+
+
+def job(**changes: Any) -> dict[str, Any]:
+    """A job of Ann's that runs, in its first attempt."""
+    body = {
+        "id": ID, "owner": "ann", "name": "train", "group": "lab", "batch": None, "state": "running", "outcome": None,
+        "reason": None, "message": "", "exit_status": None, "profile": "gpu", "resource": "nvidia.com/gpu", "units": 1,
+        "workers": 1, "hours": 2.0, "created_at": at(-HOUR), "queued_at": at(-HOUR), "started_at": at(-MINUTE),
+        "ended_at": None, "stops_at": at(2 * HOUR - MINUTE), "estimated_start": None, "why": None,
+        "attempts": [attempt()], "manifest": None, "etag": '"1-abc"',
+    }  # fmt: skip
+    return {**body, **changes}
+
+
+def attempt(number: int = 1, **changes: Any) -> dict[str, Any]:
+    """One try of it."""
+    body = {
+        "number": number, "nodes": ["box"], "state": "running", "starting_at": at(-MINUTE), "started_at": at(-MINUTE),
+        "ended_at": None, "stop_reason": None, "reason": None, "exit_status": None, "message": "",
+    }  # fmt: skip
+    return {**body, **changes}
+
+
+def queued_job(**changes: Any) -> dict[str, Any]:
+    """One that waits."""
+    waits = {"state": "queued", "started_at": None, "stops_at": None, "attempts": [], "estimated_start": at(HOUR)}
+    return job(**{**waits, "why": "Waits for 1 x gpu: booked until 14:00.", **changes})
+
+
+def ended_job(outcome: str = "succeeded", **changes: Any) -> dict[str, Any]:
+    """One that is over."""
+    reason = {"succeeded": "succeeded", "failed": "exit_status", "cancelled": "cancelled"}[outcome]
+    status = {"succeeded": 0, "failed": 3}.get(outcome)
+    how = {"reason": reason, "exit_status": status, "ended_at": at(0)}
+    over = {"state": "ended", "outcome": outcome, "stops_at": None, "attempts": [attempt(state="ended", **how)]}
+    return job(**{**over, **how, **changes})

@@ -27,12 +27,14 @@ class Asked:
 
 @dataclass
 class Answer:
-    """One answer. ``body``: JSON, or text as it is; ``drop``: close the connection without one."""
+    """One answer. ``body``: JSON, or text as it is; ``drop``: close the connection without one; ``cut``: close it
+    before the end."""
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     drop: bool = False
+    cut: bool = False
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> Answer:
@@ -85,7 +87,9 @@ def serve() -> Iterator[StandIn]:
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             headers = {name.lower(): value for name, value in self.headers.items()}
             path = parts.path.removeprefix(API) if parts.path.startswith(API) else parts.path
-            answer = stand_in.answer(Asked(self.command, path, query, headers, json.loads(raw) if raw else None))
+            as_sent = headers.get("content-type") == "application/octet-stream"
+            said = raw if as_sent else json.loads(raw) if raw else None
+            answer = stand_in.answer(Asked(self.command, path, query, headers, said))
             if answer.drop:
                 self.close_connection = True
                 return
@@ -94,11 +98,13 @@ def serve() -> Iterator[StandIn]:
             self.send_response(answer.status)
             for name, value in {"Content-Type": "application/json", **answer.headers}.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) + answer.cut))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
+            self.close_connection |= answer.cut
 
-        do_GET = do_POST = do_PATCH = do_DELETE = work
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = work
 
         def log_message(self, format: str, *args: Any) -> None:
             """Quiet."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.answers import ID, catalog, me, reservation
+from tests.client.answers import ID, catalog, job, me, reservation
 from tests.client.conftest import TOKEN, CommandLine
 from tests.client.standin import Answer, StandIn
 
@@ -51,6 +51,12 @@ def test_each_shell_gets_a_script_that_it_can_read(nobody: CommandLine, shell: s
 def test_commands_are_offered(signed_in: dict[str, str]) -> None:
     assert offered("mlmp sto", **signed_in) == ["stop"]
     assert {"book", "free", "completion"} <= set(offered("mlmp ", **signed_in))
+
+
+@pytest.mark.parametrize("command", ["show", "logs", "cancel", "resubmit", "wait"])
+def test_ids_of_own_jobs_are_offered(signed_in: dict[str, str], server: StandIn, command: str) -> None:
+    server.on["GET jobs"] = Answer(200, {"items": [job()], "next_cursor": None})
+    assert offered(f"mlmp job {command} {ID[:2]}", **signed_in) == [ID]
 
 
 @pytest.mark.parametrize("command", ["show", "extend", "cancel", "release", "start", "stop", "open"])

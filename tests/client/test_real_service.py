@@ -182,6 +182,9 @@ def test_an_admin_sets_limits_and_whom_they_are_for_reads_them(app: RunningApp, 
     listed = done(ann("limits")).out
     assert "everybody" in listed and "set by root" in listed
     assert [one["name"] for one in done(ann("limits", "--json")).json["items"]] == ["everybody", "user:ann"]
+    jobs = ("job_units=2", "open_jobs=none", "job_logs=5GiB")
+    assert done(admin("limits", "set", "user:ann", *jobs, "--json")).json["set"] == added["set"] | {
+        "job_units": 2, "open_jobs": None, "job_logs": "5GiB"}  # fmt: skip
     assert done(admin("limits", "set", "user:ann", "ahead=1d", "--only", "--json")).json["set"] == {"ahead": "1d"}
     refused = ann("book", "-p", "gpu", "--for", "1h", "--start", "in 3d")
     assert refused.status == 1 and "at most 24 h ahead" in refused.err
@@ -190,7 +193,7 @@ def test_an_admin_sets_limits_and_whom_they_are_for_reads_them(app: RunningApp, 
     assert ann("limits", "user:ben").status == 1
 
 
-@pytest.mark.parametrize("wrong", ["ahead", "ahead=soon", "hours=4", "units_at_once=many"])
+@pytest.mark.parametrize("wrong", ["ahead", "ahead=soon", "hours=4", "units_at_once=many", "job_logs=5G"])
 def test_limits_that_make_no_sense_are_refused_before_anything_is_asked(nobody: CommandLine, wrong: str) -> None:
     ran = nobody("limits", "set", "everybody", wrong)
     assert (ran.status == 2 and "valid" in ran.err) or "none (no limit)" in ran.err
@@ -273,6 +276,6 @@ def test_what_was_used_with_bars_for_programs_and_for_spreadsheets(ann: CommandL
     assert "░" * 30 in line and line.split()[-4:] == ["2.0", "0.0", "0.0", "2.0"]
     assert done(ann("usage", *span, "--by", "node", "--json")).json["total"]["booked"] == 2
     table = done(ann("usage", *span, "--by", "profile", "--csv")).out.splitlines()
-    assert table[1] == '"gpu",2.0,0.0,0.0,2.0'
+    assert table[1] == '"gpu",2.0,0.0,0.0,2.0,0.0'
     assert ann("usage", *span, "--csv", "--json").status == 2
     assert ann("usage", "--from", end, "--to", begin).status == 2

@@ -14,6 +14,7 @@ import yaml
 
 from mlmp_spawner.client.cli import cli
 from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.catalog_yaml import catalog_from_texts
 from tools import reference
 
@@ -140,3 +141,23 @@ def test_every_piece_of_a_catalog_is_valid(where: str, text: str) -> None:
         catalog_from_texts({"page.yaml": text} | {f"{key}.yaml": value for key, value in given.items()})
     except MLMPError as error:
         pytest.fail(f"{where}: {error}")
+
+
+def manifests() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for block in _FENCE.finditer(page.read_text(encoding="utf-8")):
+            content = yaml.safe_load(block["text"]) if block["kind"] == "yaml" else None
+            if isinstance(content, dict) and "profile" in content and content.keys() & set(job_manifest.WAYS):
+                yield f"{page.relative_to(ROOT)}:{block.start()}", block["text"]
+
+
+@pytest.mark.parametrize(("where", "text"), list(manifests()), ids=[where for where, _ in manifests()])
+def test_every_manifest_of_a_job_is_valid(where: str, text: str) -> None:
+    try:
+        job_manifest.parse(text)
+    except MLMPError as error:
+        pytest.fail(f"{where}: {error}")
+
+
+def test_there_is_a_manifest_to_look_at() -> None:
+    assert list(manifests())

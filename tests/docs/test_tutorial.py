@@ -1,4 +1,4 @@
-"""Every command of the README and of the tutorial works, in the order in which it is written, on a real MLMP."""
+"""Every command of the README and of the tutorials works, in the order in which it is written, on a real MLMP."""
 
 from __future__ import annotations
 
@@ -72,12 +72,13 @@ class Running:
         with closing(machine.browser("ann")) as browser:
             return machine.token_of(browser, "ann")
 
-    def mlmp(self, *arguments: str, stdin: str = "") -> str:
+    def mlmp(self, *arguments: str, stdin: str = "", cwd: Path | None = None) -> str:
         """A command of Ann's; its output. It must succeed."""
         ran = subprocess.run(
             [MLMP, *arguments],
             input=stdin,
             env=self.environment,
+            cwd=cwd,
             capture_output=True,
             text=True,
             timeout=120,
@@ -123,6 +124,27 @@ def test_the_tutorial_works_line_by_line(running: Running) -> None:
             out = running.mlmp(*words)
             if words[0] == "start":
                 assert f"{running.url}user/ann" in out
+
+
+def test_the_tutorial_of_jobs_works_line_by_line(running: Running) -> None:
+    page = "docs/tutorial/first-job.md"
+    script = re.search(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert script
+    folder = running.data / "first-job"
+    folder.mkdir()
+    (folder / "train.py").write_text(script.group(1))
+    running.mlmp("login", running.url, "--token-stdin", stdin=running.token())
+    made = []
+    for line in commands(page):
+        words = [made[-1] if word == "ID" else word for word in shlex.split(line)[1:]]
+        if words[1] in ("run", "resubmit"):
+            made.append(json.loads(running.mlmp(*words[:2], "--json", *words[2:], cwd=folder))["id"])
+        else:
+            out = running.mlmp(*words, cwd=folder)
+            if words[1] == "logs":
+                assert "step 19 loss 0.6897" in out
+    results = [(running.data / f"homes/ann/mlmp-jobs/{id}/result.txt") for id in made]
+    assert [path.read_text() for path in results if path.exists()] == ["0.6897\n", "0.1905\n"]
 
 
 def test_the_script_of_the_how_to_books_from_python(running: Running) -> None:

@@ -267,7 +267,7 @@ def catalogs(draw: st.DrawFn) -> Catalog:
         )  # fmt: skip
     some = st.fixed_dictionaries(
         {}, optional={"units_at_once": st.none() | st.integers(0, 9), "ahead": st.none() | durations,
-                      "hours_per_week": st.none() | st.floats(0, 500)},
+                      "hours_per_week": st.none() | st.floats(0, 500), "job_logs": st.none() | st.integers(1, 9)},
     )  # fmt: skip
     limits = LimitRules(
         everybody=Limits(**draw(some)),

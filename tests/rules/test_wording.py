@@ -24,7 +24,8 @@ FACTS = {
     "nodes": ["a"],
 }
 
-MORE = ("target", "source", "node", "reason", "idle_since", "release_at", "longest_end", "series", "by")
+MORE = ("target", "source", "node", "reason", "idle_since", "release_at", "longest_end", "series", "by",
+        "outcome", "exit_status", "message")  # fmt: skip
 
 
 def said(kind: Any, action: str, **details: object) -> tuple[str, str]:
@@ -61,6 +62,16 @@ def said(kind: Any, action: str, **details: object) -> tuple[str, str]:
         ("idle", "idle_warned", {"idle_since": START}, "Idle: 2 × A100", "done nothing since 09:00. Use it"),
         ("idle", "idle_warned", {"release_at": START + HOUR}, "Idle: 2 × A100", "given back at 10:00"),
         ("maintenance", "maintenance", {"node": "a", "reason": "new driver"}, "Maintenance: a, 09:00", "(new driver)"),
+        ("job_ended", "job_ended", {"title": "train"}, "Done: train", "2 × A100: it ended as it should."),
+        ("job_ended", "job_ended", {"title": "t", "outcome": "cancelled"}, "Cancelled: t", "root cancelled it"),
+        ("job_ended", "job_ended", {"outcome": "cancelled", "message": "gone"}, "Cancelled: 2 × A100", "A100. gone"),
+        ("job_ended", "job_ended", {}, "Done: 2 × A100", "as it should"),
+        ("job_failed", "job_failed", {"title": "train", "reason": "exit_status", "exit_status": 3}, "Failed: train",
+         "It ended with exit status 3."),
+        ("job_failed", "job_failed", {"reason": "start", "message": "train.py: not found", "by": "clock"},
+         "Failed: 2 × A100", "2 × A100: Its program can't be started. train.py: not found"),
+        ("job_requeued", "job_requeued", {"title": "train", "reason": "preempted"}, "Waits again: train",
+         "made way for a booking. It starts again, with its checkpoints"),
         ("test", "test", {}, "This is a test", "Notices arrive here"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A start while the database is away: refused at once, in words that fit, and not by a fault of the hub."""
+"""A start while the database is away, refused at once, in words that fit; and one whose units are still in use."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from mlmp_spawner import units
+from mlmp_spawner.operations.admission import WaitingForUnits
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.spawners import sites
 from mlmp_spawner.spawners.kube import MLMPKubeSpawner
 from mlmp_spawner.spawners.mixin import Refusal
 from mlmp_spawner.store.transaction import Busy
+from mlmp_spawner.units import MINUTE
 from tests.spawners.test_kube import kubeconfig, made
 
 __all__ = ["kubeconfig"]
@@ -54,3 +57,36 @@ async def test_a_database_that_is_too_busy_is_no_fault_of_the_hub_either(spawner
     with pytest.raises(Exception, match="too busy just now") as refused:
         await spawner._ask(busy)
     assert getattr(refused.value, "status", None) == 503
+
+
+class Answers:
+    """What the database says, one time after the other."""
+
+    def __init__(self, *said: object) -> None:
+        self.said = list(said)
+
+    async def __call__(self, question: object) -> object:
+        answer = self.said.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_a_start_waits_as_long_as_a_job_may_take_to_make_way(
+    spawner: MLMPKubeSpawner, monkeypatch: pytest.MonkeyPatch
+):
+    spawner.units_timeout = 0
+    now = units.now()
+    waiting = WaitingForUnits("ben", now + 10 * MINUTE, now=now)
+    monkeypatch.setattr(spawner, "_ask", Answers(waiting, waiting, "admitted"))
+    assert await spawner._admit() == "admitted"
+    assert any(event["message"].startswith("Waiting for ben's job to make way") for event in spawner._events)
+
+
+async def test_for_a_server_it_waits_no_longer_than_it_is_told(
+    spawner: MLMPKubeSpawner, monkeypatch: pytest.MonkeyPatch
+):
+    spawner.units_timeout = 0
+    monkeypatch.setattr(spawner, "_ask", Answers(WaitingForUnits("ben"), WaitingForUnits("ben")))
+    with pytest.raises(Refusal, match="Waiting for ben's server to end"):
+        await spawner._admit()

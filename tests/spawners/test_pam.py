@@ -142,7 +142,7 @@ def test_the_service_and_the_proxy_have_no_root(lab: Lab) -> None:
 def test_root_runs_nothing_that_the_service_could_change(lab: Lab) -> None:
     data = lab.site.data
     own = {str(path.relative_to(data)) for path in data.rglob("*") if path.lstat().st_uid == lab.account.uid}
-    assert {path.partition("/")[0] for path in own} == {"db", "deadlines"}
+    assert {path.partition("/")[0] for path in own} == {"db", "deadlines", "jobs"}
     database = {path.name: path.stat() for path in (data / "db").iterdir()}
     assert {"mlmp.sqlite", "mlmp.sqlite-wal", "mlmp.sqlite-shm"} <= set(database)
     assert {(each.st_uid, each.st_mode & 0o777) for each in database.values()} == {(lab.account.uid, 0o600)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,14 +57,15 @@ def test_inside_are_the_variables_devices_and_files_of_a_terminal_in_jupyterlab(
     either: Computer, booking: dict[str, Any], home: Path, way: str
 ) -> None:
     lab = environment_of_lab(either.person, home)
-    told = either.ssh(*way.split(), "ann", "env -0 > ssh-env; ls -l /dev | grep -v pts > ssh-dev; id > ssh-id")
+    told = either.ssh(*way.split(), "ann", "env -0 > ssh-env; ls -F /dev > ssh-dev; id > ssh-id")
     assert told.returncode == 0, told.stderr
     here = dict(item.split("=", 1) for item in (home / "ssh-env").read_text().split("\0") if item)
     own = OF_EACH_SESSION | {name for name in here if name.startswith("SSH_")}
-    # JupyterLab's terminals are login shells: there Debian's /etc/profile has set another PATH.
+    # JupyterLab's terminals are login shells: there Debian's /etc/profile has set another PATH. mlmp is found even so.
     servers = [Path(f"/proc/{one.pid}/environ").read_text().split("\0") for one in either.person.site.servers()]
     (server,) = [one for one in servers if f"MLMP_RESERVATION_ID={booking['id']}" in one]
-    assert f"PATH={here.pop('PATH')}" in server and lab.pop("PATH")
+    assert f"PATH={here.pop('PATH')}" in server
+    assert str(Path(sys.executable).parent) in lab.pop("PATH").split(":")
     assert {k: v for k, v in here.items() if k not in own} == {k: v for k, v in lab.items() if k not in own}
     assert here["CUDA_VISIBLE_DEVICES"] and here["MLMP_RESERVATION_ID"] == booking["id"]
     assert (home / "ssh-dev").read_text() == (home / "lab-dev").read_text()

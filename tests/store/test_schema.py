@@ -84,13 +84,18 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
     engine.dispose()
     # The foreign keys to the hub's table are the one thing that our metadata does not have.
     assert {(kind, key.parent.name, key.referred_table.name) for kind, key, *_ in differences} == {
-        ("remove_fk", name, "users") for name in ("mlmp_reservation", "mlmp_person", "mlmp_notice", "mlmp_ssh_key")
+        ("remove_fk", name, "users")
+        for name in ("mlmp_reservation", "mlmp_person", "mlmp_notice", "mlmp_ssh_key", "mlmp_job")
     }, differences
     assert checks == {
         "mlmp_allocation": 2,
         "mlmp_capacity": 1,
         "mlmp_history": 0,
         "mlmp_idempotency": 0,
+        "mlmp_job": 3,
+        "mlmp_job_attempt": 0,
+        "mlmp_job_code": 0,
+        "mlmp_job_usage": 1,
         "mlmp_delivery": 0,
         "mlmp_limits": 1,
         "mlmp_notice": 0,

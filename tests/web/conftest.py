@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,20 +12,30 @@ from sqlalchemy import insert
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.store.tables import users
 from mlmp_spawner.store.transaction import transaction
+from mlmp_spawner.web.context import Jobs
 from tests.operations.conftest import NOW, site
 from tests.web.harness import RunningApp
+from tests.web.job_parts import make_jobs
 from tests.web.visitor import Visitor
 
 __all__ = ["site"]
 
 
 @pytest.fixture
-def app(site: Site) -> Iterator[RunningApp]:
+def app(site: Site, tmp_path: Path) -> Iterator[RunningApp]:
     """The application; ``app.now`` is its time."""
     with transaction(site.engine) as connection:
         connection.execute(insert(users), [{"id": 10, "name": "root"}])
     with RunningApp(site, NOW) as running:
+        running.context.jobs = make_jobs(tmp_path)
         yield running
+
+
+@pytest.fixture
+def jobs(app: RunningApp) -> Jobs:
+    """What handlers need of jobs."""
+    assert app.context.jobs is not None
+    return app.context.jobs
 
 
 @pytest.fixture

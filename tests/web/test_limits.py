@@ -65,9 +65,20 @@ def test_if_match_notices_a_change_made_meanwhile(admin: httpx.Client, app: Runn
 
 
 @on_sqlite
+def test_limits_of_jobs_are_set_beside_those_of_bookings(admin: httpx.Client, ann: httpx.Client):
+    said = {"job_units": 2, "open_jobs": 100, "job_logs": "1.5GiB"}
+    body = admin.put("limits/user:ann", json=said).json()
+    assert body["set"] == said | {"job_logs": "1536MiB"}
+    effective = ann.get("me").json()["limits"]
+    assert (effective["job_units"], effective["open_jobs"], effective["job_logs"]) == (2, 100, "1536MiB")
+
+
+@on_sqlite
 @pytest.mark.parametrize(
     "body",
     [{"units": 1}, {"units_at_once": -1}, {"units_at_once": "1"}, {"max_duration": 5}, {"max_duration": "soon"},
+     {"job_logs": 5}, {"job_logs": "5G"}, {"job_logs": "0B"},
+     {"open_jobs": 0.5},
      {"hours_per_week": 1e400}, {"min_duration": "2h", "max_duration": "1h"}, [], None],
 )  # fmt: skip
 def test_nonsense_is_refused_by_field(admin: httpx.Client, body: object):

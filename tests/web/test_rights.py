@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import httpx
@@ -15,6 +16,7 @@ from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW
 from tests.web.harness import PREFIX, TOKENS, PlayedImages, RunningApp
+from tests.web.job_parts import SLEEP, begin, submit
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFZ/NjApOsAaTTRQGQiFxbHjDryfYzQkpSQ/Ust23aVj"
 
@@ -43,6 +45,8 @@ TEACHERS = ADMINS | {"instructor": "in"}
 SEERS = LET_IN | {"other": 403, "instructor": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 THEMSELVES = BOOKERS | {"owner's server": 403}  # what would outlive the server's token
 ITS_OWNER = THEMSELVES | dict.fromkeys(("other", "instructor", "admin", "hub admin"), 404)  # others see none of it
+
+ITS_READERS = SEERS | {"admin": 403, "hub admin": 403}  # nobody sees another's logs and files
 
 EXPECTED = {
     "GET me": LET_IN,
@@ -88,13 +92,30 @@ EXPECTED = {
     "DELETE ssh-keys/{id}": ITS_OWNER,
     "POST ssh-certificates": BOOKERS,
     "POST ssh-host-certificates": BOOKERS,
+    "GET jobs": LET_IN,
+    "POST jobs": BOOKERS,
+    "GET jobs/{id}": LET_IN,
+    "DELETE jobs/{id}": OWNERS,
+    "POST jobs/{id}/resubmit": OWNERS,
+    "GET jobs/{id}/manifest": SEERS,
+    "GET jobs/{id}/logs": ITS_READERS,
+    "GET jobs/{id}/logs/stream": ITS_READERS,
+    "GET jobs/{id}/metrics": ITS_READERS,
+    "GET jobs/{id}/code": ITS_READERS,
+    "PUT jobs/code/{sha256}": BOOKERS,
+    "HEAD jobs/code/{sha256}": BOOKERS,
     "GET health": ANYBODY,
     "GET metrics": ANYBODY,
     "GET openapi.json": ANYBODY,
     "GET docs": ANYBODY,
 }
 QUERIES = {"GET availability": {"profile": "gpu"}}
-NAMES = {"limits/{name}": "limits/user:ann", "nodes/{name}/outages": "nodes/gpu-a/outages"}
+NOTHING = hashlib.sha256(b"").hexdigest()
+NAMES = {
+    "limits/{name}": "limits/user:ann",
+    "nodes/{name}/outages": "nodes/gpu-a/outages",
+    "jobs/code/{sha256}": f"jobs/code/{NOTHING}",
+}
 BODIES = {
     "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
     "POST images/{name}/preload": {},
@@ -107,6 +128,7 @@ BODIES = {
     "POST ssh-certificates": {"public_key": PUBLIC_KEY},
     "POST ssh-host-certificates": {"public_key": PUBLIC_KEY},
     "PUT me/preferences": {},
+    "POST jobs": {"manifest": SLEEP},
 }
 
 #: The pages, by method and pattern. A stranger is sent to the login (302); a form of a stranger is refused.
@@ -115,6 +137,7 @@ TEACHING_VISITORS = TEACHERS | {"nobody": 302, "unknown token": 302}
 ADMIN_VISITORS = ADMINS | {"nobody": 302, "unknown token": 302}
 ITS_VISITORS = VISITORS | dict.fromkeys(("other", "instructor", "foreign", "narrow admin", "filtered admin"), 404)
 ITS_SENDERS = BOOKERS | {"other": 404, "instructor": 404}
+JOB_VISITORS = VISITORS | dict.fromkeys(("other", "instructor", "foreign", "narrow admin", "filtered admin"), 403)
 OF_BOOKINGS = VISITORS | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 PAGES = {
     "GET ": VISITORS,
@@ -140,6 +163,12 @@ PAGES = {
     "POST bookings/([a-z0-9]+)/change": ITS_SENDERS,
     "GET bookings/([a-z0-9]+)/(start|extend|cancel|stop)": OF_BOOKINGS,
     "POST bookings/([a-z0-9]+)/(start|extend|cancel|stop)": ITS_SENDERS,
+    "GET jobs": VISITORS,
+    "GET jobs/compare": VISITORS,
+    "GET jobs/([a-z0-9]+)": JOB_VISITORS,
+    "GET jobs/([a-z0-9]+)/log": JOB_VISITORS | {"admin": 404, "hub admin": 404},
+    "GET jobs/([a-z0-9]+)/(cancel|resubmit)": OF_BOOKINGS,
+    "POST jobs/([a-z0-9]+)/(cancel|resubmit)": OWNERS,
     "GET admin": ADMIN_VISITORS,
     "GET admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMIN_VISITORS,
     "POST admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMINS,
@@ -180,6 +209,8 @@ def _address(path: str, booked: str, ann: httpx.Client) -> str:
         booked = ann.post("reservations", json=body).json()["series"]
     if path.startswith("ssh-keys/"):
         booked = ann.get("ssh-keys").json()["items"][0]["id"]
+    if path.startswith("jobs/{id}"):
+        booked = submit(ann, code=NOTHING)["id"]
     return NAMES.get(path, path).replace("{id}", booked)
 
 
@@ -197,19 +228,22 @@ def test_every_page_has_its_rows_here():
     assert found == set(PAGES)
 
 
-def page_address(pattern: str, booked: str) -> str:
+def page_address(pattern: str, booked: str, job: str) -> str:
     """An address that the pattern is for."""
-    path = pattern.replace("([a-z0-9]+)", booked).replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
+    one = job if pattern.startswith("jobs/") else booked
+    path = pattern.replace("([a-z0-9]+)", one).replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
     return re.sub(r"\((\w+)\|[^)]*\)", r"\1", path).replace("\\.", ".")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booked: str):
+def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booked: str, ann: httpx.Client):
     wrong = []
+    job = submit(ann)["id"]
+    begin(app.site, job, NOW)
     for caller, token in CALLERS.items():
         with app.client(token, Accept="text/html") as client:
             for call in (one for one in PAGES if one.startswith(f"{method} ")):
-                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked)
+                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked, job)
                 answer = client.request(method, address, data=FORMS.get(call))
                 status, expected = answer.status_code, PAGES[call][caller]
                 # After an owner gave it back the next one is told that it is over: let in, and refused for that alone.
@@ -243,6 +277,10 @@ def test_who_may(call: str, app: RunningApp, booked: str, ann: httpx.Client):
     method, path = call.split(" ")
     for name in ("ann", "ben", "root"):  # something to sign, for whoever may
         ssh_keys.add(app.site, name, PUBLIC_KEY, actor=Actor(name), now=NOW)
+    if path.startswith("jobs/"):  # and code to run from
+        for token in ("ann-token", "ben-token", "admin-token"):
+            with app.client(token) as client:
+                assert client.put(f"jobs/code/{NOTHING}").status_code == 201
     address = _address(path, booked, ann)
     for caller, token in CALLERS.items():
         with app.client(token) as client:

@@ -47,10 +47,10 @@ def table(answer: httpx.Response) -> list[list[str]]:
 
 def test_an_admin_sees_everybody(used: dict[str, str], admin: httpx.Client):
     body = admin.get("usage", params=WINDOW).json()
-    ann = {"name": "ann", "booked": 4, "used": 1, "idle": 1, "not_started": 2}
-    ben = {"name": "ben", "booked": 1, "used": 0, "idle": 0, "not_started": 1}
+    ann = {"name": "ann", "booked": 4, "used": 1, "idle": 1, "not_started": 2, "jobs": 0}
+    ben = {"name": "ben", "booked": 1, "used": 0, "idle": 0, "not_started": 1, "jobs": 0}
     assert body["items"] == [ann, ben]
-    assert body["total"] == body["house"] == {"booked": 5, "used": 1, "idle": 1, "not_started": 3}
+    assert body["total"] == body["house"] == {"booked": 5, "used": 1, "idle": 1, "not_started": 3, "jobs": 0}
     assert (body["capacity"], body["utilisation"], body["mine"]) == (24, round(5 / 24, 4), False)
     assert sum(day["booked"] for day in body["days"]) == 5
 
@@ -82,9 +82,9 @@ def test_where_owners_are_not_shown_the_sum_of_others_is_not_either(used: dict[s
 
 def test_as_a_table_by_the_header_or_by_the_address(used: dict[str, str], admin: httpx.Client):
     expected = [
-        ["user", "booked_hours", "used_hours", "idle_hours", "not_started_hours"],
-        ["ann", "4.0", "1.0", "1.0", "2.0"],
-        ["ben", "1.0", "0.0", "0.0", "1.0"],
+        ["user", "booked_hours", "used_hours", "idle_hours", "not_started_hours", "jobs_hours"],
+        ["ann", "4.0", "1.0", "1.0", "2.0", "0.0"],
+        ["ben", "1.0", "0.0", "0.0", "1.0", "0.0"],
     ]
     by_header = admin.get("usage", params=WINDOW, headers={"Accept": "text/csv"})
     assert table(by_header) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -9,11 +10,33 @@ import click
 from mlmp_spawner.client import show
 from mlmp_spawner.client.session import Session, command
 from mlmp_spawner.errors import Invalid
-from mlmp_spawner.units import parse_duration
+from mlmp_spawner.units import parse_duration, parse_size
 
-NUMBERS = ("units_at_once", "hours_per_week", "open_bookings")
-DURATIONS = ("min_duration", "max_duration", "ahead", "no_show_grace", "extension")
-NAMES = (NUMBERS[0], NUMBERS[1], *DURATIONS[:3], NUMBERS[2], *DURATIONS[3:])
+
+def _duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+def _size(text: str) -> str:
+    parse_size(text)
+    return text
+
+
+KINDS: dict[str, Callable[[str], float | str]] = {
+    "units_at_once": int,
+    "hours_per_week": float,
+    "min_duration": _duration,
+    "max_duration": _duration,
+    "ahead": _duration,
+    "open_bookings": int,
+    "no_show_grace": _duration,
+    "extension": _duration,
+    "job_units": int,
+    "open_jobs": int,
+    "job_logs": _size,
+}
+"""The limits, each with what reads a value of it: as it is sent, or a ValueError."""
 
 
 class _Group(click.Group):
@@ -57,8 +80,8 @@ def show_limits(session: Session, subject: str | None) -> None:
     if session.json:
         show.print_json({"items": found, "next_cursor": None})
         return
-    rows = [(one["name"], _source(one), *(_said(one, name) for name in NAMES)) for one in found]
-    show.table(session.out, ("who", "by", *(name.replace("_", " ") for name in NAMES)), rows,
+    rows = [(one["name"], _source(one), *(_said(one, name) for name in KINDS)) for one in found]
+    show.table(session.out, ("who", "by", *(name.replace("_", " ") for name in KINDS)), rows,
                caption="what is left out (·) is as for everybody")  # fmt: skip
 
 
@@ -69,7 +92,7 @@ def show_limits(session: Session, subject: str | None) -> None:
 def set_limits(session: Session, subject: str, limits: tuple[str, ...], only: bool) -> None:
     """Set limits of SUBJECT in place of the catalog's; what is not named stays as it was said.
 
-    VALUE is a number or a duration (8h, 14d); none: no limit; default: as for everybody.
+    VALUE is a number, a duration (8h, 14d) or a size (5GiB); none: no limit; default: as for everybody.
     """
     given = dict(_parsed(one) for one in limits)
     before = session.client.limits(subject)
@@ -93,18 +116,15 @@ limits.add_command(reset_limits)
 def _parsed(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
-    if not equals or name not in NAMES:
-        raise Invalid.field("LIMIT=VALUE", f"{text[:60]!r} is none; valid: {', '.join(NAMES)}, each with =VALUE")
+    if not equals or name not in KINDS:
+        raise Invalid.field("LIMIT=VALUE", f"{text[:60]!r} is none; valid: {', '.join(KINDS)}, each with =VALUE")
     value = value.strip()
     if value in ("none", "default"):
         return name, None if value == "none" else value
     try:
-        if name in DURATIONS:
-            parse_duration(value)
-            return name, value
-        return name, float(value) if name == "hours_per_week" else int(value)
+        return name, KINDS[name](value)
     except ValueError as error:
-        wanted = str(error) if name in DURATIONS else f"{value[:40]!r} is not a number"
+        wanted = f"{value[:40]!r} is not a number" if KINDS[name] in (int, float) else str(error)
         raise Invalid.field(name, f"{wanted}; or none (no limit), default (as for everybody)") from None
 
 
@@ -129,6 +149,6 @@ def _print(session: Session, one: dict[str, Any]) -> None:
     rows = [
         (name.replace("_", " "), _said(one, name), "none" if holding.get(name) is None else holding[name],
          used.get(name, ""))
-        for name in NAMES
+        for name in KINDS
     ]  # fmt: skip
     show.table(session.out, ("limit", "said", "holds", "used"), rows)

@@ -13,7 +13,8 @@ from mlmp_spawner.client.show import Clock
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.units import from_iso, parse_duration, to_iso
 
-BECOMES = {"kept": "goes on", "moved": "is moved", "waiting": "loses its place and waits", "ended": "ends"}
+BECOMES = {"kept": "goes on", "moved": "is moved", "waiting": "loses its place and waits", "ended": "ends",
+           "yielded": "is a job, which ends in time and is tried again elsewhere"}  # fmt: skip
 _KEEP = click.option("--keep", is_flag=True, help="Keep bookings that have not begun where they are.")
 _DRY = click.option("--dry-run", is_flag=True, help="Only show which bookings it would hit.")
 _YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,7 @@ WIDTH = 30
 """Characters of the longest bar."""
 
 PARTS = (("used", "█", "green"), ("idle", "▒", "yellow"), ("not_started", "░", "dim"))
+JOBS = ("jobs", "╱", "cyan")
 
 
 @command()
@@ -34,7 +36,7 @@ def usage(session: Session, begin: str | None, end: str | None, by: str, resourc
     """What was booked and used: yours, or, for admins, everybody's.
 
     \b
-    █ used   ▒ idle (a server ran and did nothing)   ░ booked and not started; in unit-hours
+    █ used   ▒ idle (a server ran and did nothing)   ░ booked and not started   ╱ jobs; in unit-hours
     """
     if as_csv and session.json:
         raise Invalid.field("--csv", "give it or --json, not both")
@@ -57,26 +59,31 @@ def usage(session: Session, begin: str | None, end: str | None, by: str, resourc
     if not found["items"]:
         session.say(f"Nothing was booked: {span} ({clock.zone_name}).")
         return
-    most = max(float(row["booked"]) for row in found["items"])
-    rows = [[row["name"] or "(no group)", _bar(row, most), *_numbers(row)] for row in found["items"]]
+    jobs = bool(found["total"].get("jobs"))
+    parts = (*PARTS, JOBS) if jobs else PARTS
+    most = max(float(row["booked"]) + float(row.get("jobs", 0)) for row in found["items"])
+    rows = [[row["name"] or "(no group)", _bar(row, most, parts), *_numbers(row, parts)] for row in found["items"]]
     if len(rows) > 1:
-        rows.append(["all" if by != "group" else "all people", "", *_numbers(found["total"])])
+        rows.append(["all" if by != "group" else "all people", "", *_numbers(found["total"], parts)])
     part = found.get("utilisation")
     house = f"; {part:.0%} of all that there was is booked" if isinstance(part, float) else ""
-    columns = (by, "█ used ▒ idle ░ not started", "booked", "used", "idle", "not started")
+    house = house and f"{house} or had by jobs" if jobs else house
+    names = [name.replace("_", " ") for name, _, _ in parts]
+    key = " ".join(f"{mark} {name}" for name, (_, mark, _) in zip(names, parts, strict=True))
+    columns = (by, key, "booked", *names)
     shown.table(session.out, columns, rows, caption=f"unit-hours, {span}; times in {clock.zone_name}{house}")
 
 
-def _numbers(row: dict[str, Any]) -> list[str]:
-    return [f"{float(row[name]):,.1f}" for name in ("booked", "used", "idle", "not_started")]
+def _numbers(row: dict[str, Any], parts: Iterable[tuple[str, str, str]]) -> list[str]:
+    return [f"{float(row[name]):,.1f}" for name in ("booked", *(name for name, _, _ in parts))]
 
 
-def _bar(row: dict[str, Any], most: float) -> Text:
-    """As long as what was booked, beside the longest."""
+def _bar(row: dict[str, Any], most: float, parts: Iterable[tuple[str, str, str]]) -> Text:
+    """As long as what was booked, and what jobs had, beside the longest."""
     from rich.text import Text
 
     drawn, done, told = Text(), 0.0, 0
-    for name, mark, style in PARTS:
+    for name, mark, style in parts:
         done += float(row[name])
         length = round(WIDTH * done / most) - told if most > 0 else 0
         drawn.append(mark * max(0, length), style)

@@ -47,6 +47,7 @@ async def list_reservations(call: Call) -> Answer:
         window=window,
         owner=query.owner,
         state=query.state,
+        kind=query.kind,
         limit=query.limit,
         cursor=query.cursor,
     )

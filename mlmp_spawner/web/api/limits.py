@@ -31,6 +31,9 @@ class Said(models.Request):
     open_bookings: Number | None = None
     no_show_grace: models.DurationIn | None = None
     extension: models.DurationIn | None = None
+    job_units: Number | None = None
+    open_jobs: Number | None = None
+    job_logs: models.SizeIn | None = None
 
 
 class LimitsOf(BaseModel):

@@ -21,7 +21,10 @@ from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.routes import Answer, Call, Route
 from mlmp_spawner.web.times import find_zone, said
 
-Kind = Literal["booked", "starts_soon", "ends_soon", "promoted", "moved", "released", "idle", "maintenance"]
+Kind = Literal[
+    "booked", "starts_soon", "ends_soon", "promoted", "moved", "released", "idle", "maintenance", "job_ended",
+    "job_failed", "job_requeued",
+]  # fmt: skip
 
 
 class NoticesQuery(models.Request):
@@ -42,6 +45,7 @@ class NoticeOut(BaseModel):
     headline: str
     text: str
     reservation: str | None
+    job: str | None = Field(None, description="the job that it is about")
     read: bool
 
 
@@ -99,7 +103,7 @@ def shown(told: Notice, context: Context, when: Any) -> NoticeOut:
     said_so = wording.words(told.kind, told.details, titles=titles(context), when=when)
     return NoticeOut(
         id=told.id, at=told.at, kind=told.kind, headline=said_so.headline, text=said_so.text,
-        reservation=told.reservation, read=told.read_at is not None,
+        reservation=told.reservation, job=told.job, read=told.read_at is not None,
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class Hit(BaseModel):
     start: models.Instant
     end: models.Instant
     outage: str
-    outcome: Literal["kept", "moved", "waiting", "ended"] = Field(
+    outcome: Literal["kept", "moved", "waiting", "ended", "yielded"] = Field(
         description="kept: it goes on during the outage, and its owner is told"
     )
 

@@ -16,10 +16,12 @@ from tornado.iostream import StreamClosedError
 
 from mlmp_spawner.operations import history, notices, people
 from mlmp_spawner.operations.history import Entry
+from mlmp_spawner.operations.jobs import listing as job_listing
 from mlmp_spawner.operations.notices import Notice
-from mlmp_spawner.rules.notices import kind_of
+from mlmp_spawner.rules.jobs import Job
+from mlmp_spawner.rules.notices import Kind, kind_of
 from mlmp_spawner.rules.reservations import Reservation
-from mlmp_spawner.web import answers
+from mlmp_spawner.web import answers, job_answers
 from mlmp_spawner.web.api.notices import shown
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.feed import Change, Queue
@@ -29,14 +31,16 @@ from mlmp_spawner.web.times import ZONE_COOKIE, find_zone, said
 SLOW_READER = 30.0
 QUIET = {
     "announced", "warned", "offered", "idle_warned", "maintenance", "starting", "started", "stopping", "stopped",
-    "continued", "limits", "intruder", "intruder_stopped", "ssh_key_added", "ssh_key_removed",
+    "continued", "limits", "intruder", "intruder_stopped", "ssh_key_added", "ssh_key_removed", "job_submitted",
+    "job_cancelled",
 }  # fmt: skip
 """Actions that change nothing of what is free."""
 
 
 class StreamHandler(Handler):
-    """``GET stream``: events ``reservation`` (as the API shows it, with ``action``) and ``availability`` (the nodes to
-    look at again). It ends after a while, so that rights are checked anew; browsers open it again by themselves."""
+    """``GET stream``: events ``reservation`` and ``job`` (as the API shows them, with ``action``) and ``availability``
+    (the nodes to look at again). It ends after a while, so that rights are checked anew; browsers open it again by
+    themselves."""
 
     right = "access"
     route_name = "stream"
@@ -84,6 +88,9 @@ class StreamHandler(Handler):
             if change.entry.action not in QUIET:
                 look_again = True
                 nodes |= _nodes(change)
+            if change.job is not None:
+                text.append(self._job(change.entry, change.job))
+                text.append(await self._notice_of_job(change.entry, change.job))
             if change.reservation is not None:
                 text.append(self._event(change.entry, change.reservation, change.place))
                 text.append(await self._notice(change.entry, change.reservation))
@@ -102,19 +109,33 @@ class StreamHandler(Handler):
         number = f"id: {entry.id}\n" if entry.id else ""
         return f"{number}event: reservation\ndata: {json.dumps(data)}\n\n"
 
+    def _job(self, entry: Entry, found: Job) -> str:
+        body = job_answers.job(found, context=self.context, caller=self.me, now=self.context.now(), whole=False)
+        data: dict[str, Any] = {"action": entry.action, **body.model_dump(mode="json")}
+        return f"event: job\ndata: {json.dumps(data)}\n\n"
+
     async def _notice(self, entry: Entry, found: Reservation) -> str:
         """What the owner is told of it on the page; "" where that is nothing. Of what one did oneself one knows."""
         mine = found.owner == self.me.name and found.owner_id is not None and self.me.kind == "user"
         kind = kind_of(entry.action, actor=entry.actor, owner=found.owner) if mine else None
         if kind is None or entry.actor == self.me.name:
             return ""
+        details = notices.details_of(entry.action, entry.actor, found, entry.details)
+        return await self._toast(entry, kind, found.id, details)
+
+    async def _notice_of_job(self, entry: Entry, found: Job) -> str:
+        """The same of a job."""
+        mine = job_listing.is_own(found, self.me.name) and self.me.kind == "user"
+        told = notices.told_of_job(entry.action, found, actor=entry.actor, details=entry.details) if mine else None
+        return "" if told is None else await self._toast(entry, told[0], None, told[1])
+
+    async def _toast(self, entry: Entry, kind: Kind, reservation: str | None, details: dict[str, Any]) -> str:
         context = self.context
         person = await context.run(people.find, context.site.engine, self.me.name)
         if "browser" not in person.channels(kind):
             return ""
         zone = find_zone(self.get_cookie(ZONE_COOKIE)) or find_zone(context.settings.zone) or timezone.utc
-        details = notices.details_of(entry.action, entry.actor, found, entry.details)
-        told = Notice(entry.id, person.user_id, kind, entry.at, found.id, details)
+        told = Notice(entry.id, person.user_id, kind, entry.at, reservation, details)
         data = shown(told, context, partial(said, show="clock", now=context.now(), zone=zone)).model_dump(mode="json")
         return f"event: notice\ndata: {json.dumps(data)}\n\n"
 
@@ -125,6 +146,8 @@ class StreamHandler(Handler):
 
 def _nodes(change: Change) -> set[str]:
     nodes = {row.node for row in change.reservation.allocations} if change.reservation else set()
+    if change.job is not None and change.job.attempts:
+        nodes |= set(change.job.attempts[-1].nodes)
     named = change.entry.details.get("nodes")
     return nodes | ({str(node) for node in named} if isinstance(named, list) else set())
 
@@ -133,7 +156,8 @@ TABLE: tuple[Route, ...] = (
     Route(
         "GET", "stream", "stream", "what changes, as it changes (server-sent events)", "access", None,
         handler=StreamHandler, media_type="text/event-stream",
-        description="Events `reservation` (as the API shows it, with `action`), `availability` (`nodes` to look at "
-        "again) and `notice` (what the caller is told). With a cookie, send the XSRF token as the argument `_xsrf`.",
+        description="Events `reservation` and `job` (as the API shows them, with `action`), `availability` (`nodes` "
+        "to look at again) and `notice` (what the caller is told). With a cookie, send the XSRF token as the argument "
+        "`_xsrf`.",
     ),
 )  # fmt: skip

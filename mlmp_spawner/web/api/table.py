@@ -16,6 +16,9 @@ from mlmp_spawner.web.api import (
     calendar,
     cluster,
     images,
+    job_code,
+    job_logs,
+    jobs,
     limits,
     notices,
     outages,
@@ -31,7 +34,7 @@ from mlmp_spawner.web.routes import Route, handlers
 TABLE: tuple[Route, ...] = (
     *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *cluster.TABLE, *images.TABLE,
     *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE,
-    *ssh.TABLE, *own.TABLE,
+    *ssh.TABLE, *jobs.TABLE, *job_logs.TABLE, *job_code.TABLE, *own.TABLE,
 )  # fmt: skip
 
 

@@ -93,6 +93,7 @@ class Bar(BaseModel):
     owner: str | None = Field(description="null where the hub does not show it")
     mine: bool
     kind: str
+    preemptible: bool = Field(description="a job that makes way for bookings: its units count as free")
     state: models.State
     title: str | None = Field(description="of one's own only")
     pinned: bool
@@ -113,7 +114,9 @@ class Timeline(BaseModel):
     bars: list[Bar]
     waiting: list[Bar] = Field(description="one's own bookings that wait for a place")
     capacity: int
-    totals: list[models.Step] = Field(description="how many of all units shown are free")
+    totals: list[models.Step] = Field(
+        description="how many of all units shown are free, those of preemptible jobs among them"
+    )
     summary: str
 
 
@@ -238,6 +241,7 @@ def _bar(one: Drawn, caller: Caller, show_owners: bool, now: int) -> Bar:
         owner=booking.owner if mine or caller.is_admin or show_owners else None,
         mine=mine,
         kind=booking.kind,
+        preemptible=booking.preemptible,
         state=booking.state(now),
         title=booking.title if mine else None,
         pinned=booking.pinned,

@@ -46,6 +46,7 @@ class Spent(BaseModel):
     used: float = Field(description="a server did something on them")
     idle: float = Field(description="a server ran and did nothing on them")
     not_started: float = Field(description="booked, and no server ran")
+    jobs: float = Field(description="jobs ran on them, in time that nobody booked; not counted in `booked`")
 
 
 class UsageRow(Spent):
@@ -76,7 +77,9 @@ class Usage(BaseModel):
     total: Spent
     house: Spent | None = Field(description="everybody's together; null where the hub does not show it")
     capacity: float | None = Field(description="unit-hours that there were to book; null as `house`")
-    utilisation: float | None = Field(description="booked by everybody, as a part of the capacity; null as `house`")
+    utilisation: float | None = Field(
+        description="booked by everybody or used by jobs, as a part of the capacity; null as `house`"
+    )
     days: list[UsageDay]
 
 
@@ -145,8 +148,9 @@ async def get_usage(call: Call) -> Answer:
     vary = {"Vary": "Accept"}
     if (query.format or _wanted(handler.request.headers.get("Accept", ""))) == "json":
         return Answer(body, headers=vary)
-    rows = [[row.name or "(no group)", row.booked, row.used, row.idle, row.not_started] for row in body.items]
-    text = csv_text([query.by, "booked_hours", "used_hours", "idle_hours", "not_started_hours"], rows)
+    parts = ("booked", "used", "idle", "not_started", "jobs")
+    rows = [[row.name or "(no group)", *(getattr(row, part) for part in parts)] for row in body.items]
+    text = csv_text([query.by, *(f"{part}_hours" for part in parts)], rows)
     first, last = (days.day_of(at, zone) for at in (window.start, window.end - 1))
     name = {"Content-Disposition": f'attachment; filename="usage-by-{query.by}-{first}-{last}.csv"'}
     return Answer(None, text=text, media_type=f"{MEDIA_TYPE}; charset=utf-8; header=present", headers=vary | name)
@@ -181,8 +185,8 @@ def _wanted(accept: str) -> str:
 
 
 def _hours(amount: Amount) -> dict[str, float]:
-    parts = {"booked": amount.booked, "used": amount.used, "idle": amount.idle, "not_started": amount.not_started}
-    return {name: round(ms / HOUR, 3) for name, ms in parts.items()}
+    parts = ("booked", "used", "idle", "not_started", "jobs")
+    return {name: round(getattr(amount, name) / HOUR, 3) for name in parts}
 
 
 def _body(found: Found, asked: Interval, by: By, zone: tzinfo, caller: Caller, context: Context) -> Usage:
@@ -199,7 +203,7 @@ def _body(found: Found, asked: Interval, by: By, zone: tzinfo, caller: Caller, c
         total=Spent(**_hours(found.total)),
         house=Spent(**_hours(found.house)) if shows else None,
         capacity=round(found.capacity / HOUR, 3) if shows else None,
-        utilisation=round(found.house.booked / found.capacity, 4) if shows and found.capacity else None,
+        utilisation=round(found.house.taken / found.capacity, 4) if shows and found.capacity else None,
         days=[
             UsageDay(date=days.day_of(day.start, zone).isoformat(), start=day.start, end=day.end, **_hours(day.spent))
             for day in found.days

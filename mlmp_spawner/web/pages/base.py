@@ -103,6 +103,8 @@ class Page(PageHandler):
             "can_book": self.caller is not None and self.me.can_book,
             "is_admin": self.caller is not None and self.me.is_admin,
             "sees_images": self.context.images is not None and self.caller is not None and self.me.can_teach,
+            "has_jobs": self.context.jobs is not None,
+            "jobs_off": self.context.jobs_off(),
             "has_ssh": self.site.ssh.enabled and self.caller is not None and self.me.can_book,
             "without_ssh": {name for name, profile in catalog.profiles.items() if not profile.ssh},
             "key": secrets.token_urlsafe(12),

@@ -78,7 +78,11 @@ class One(Page):
         return f"bookings/{self.path_args[0]}"
 
     async def get(self, wanted: str) -> None:
-        """Shows it."""
+        """Shows it; where a job holds it, that."""
+        found = await self.own(wanted)
+        if found.kind == "job" and (job := await self.context.run(listing.job_behind, self.site, found.id)):
+            self.redirect(f"{self.context.prefix}jobs/{job}")
+            return
         await self.show()
 
     async def show(self, *, problem: MLMPError | None = None) -> None:

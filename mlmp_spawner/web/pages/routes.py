@@ -13,6 +13,9 @@ from mlmp_spawner.web.pages.bookings import Action, Bookings, One
 from mlmp_spawner.web.pages.change import Change
 from mlmp_spawner.web.pages.home import Home, StartNow
 from mlmp_spawner.web.pages.images import Images
+from mlmp_spawner.web.pages.job import JobAction, LogFile, OneJob
+from mlmp_spawner.web.pages.job_compare import CompareJobs
+from mlmp_spawner.web.pages.jobs import Jobs
 from mlmp_spawner.web.pages.notices import Notices
 from mlmp_spawner.web.pages.preferences import Preferences, PreferencesAction
 from mlmp_spawner.web.pages.ssh import SSH
@@ -45,4 +48,9 @@ def routes() -> list[tuple[Any, ...]]:
         (r"bookings/([a-z0-9]+)", One),
         (r"bookings/([a-z0-9]+)/change", Change),
         (r"bookings/([a-z0-9]+)/(start|extend|cancel|stop)", Action),
+        (r"jobs", Jobs),
+        (r"jobs/compare", CompareJobs),
+        (r"jobs/([a-z0-9]+)", OneJob),
+        (r"jobs/([a-z0-9]+)/log", LogFile),
+        (r"jobs/([a-z0-9]+)/(cancel|resubmit)", JobAction),
     ]

@@ -42,7 +42,7 @@ class Usage(Page):
         resource = said.get("resource") or None
         found = await api.spent(self.context, self.me, window, by=by, zone=self.zone, now=self.now, resource=resource)
         shows_house = self.me.is_admin or self.context.settings.show_owners
-        most = max((spent.booked for _, spent in found.rows), default=0)
+        most = max((spent.taken for _, spent in found.rows), default=0)
         self.render_page(
             "usage.html",
             found=found,

@@ -61,6 +61,8 @@ function children(from, to) {
 function update(current, fresh) {
   if (current.nodeType !== Node.ELEMENT_NODE) {
     if (current.nodeValue !== fresh.nodeValue) current.nodeValue = fresh.nodeValue;
+  } else if (current.dataset.own && current.dataset.own === fresh.dataset.own) {
+    return; // a script writes in it, and what it is about is still the same
   } else if (current.matches("select, textarea, input:not([type=hidden])")) {
     field(current, fresh);
   } else {

@@ -6,10 +6,10 @@ const MOST = 3;
 /** Whether the system may show notices while the page is in the background. */
 export const mayNotify = () => "Notification" in window && Notification.permission === "granted";
 
-/** Shows a notice as the stream has it: `{id, headline, text, reservation}`. */
+/** Shows a notice as the stream has it: `{id, headline, text, reservation, job}`. */
 export function tell(notice) {
   const root = document.getElementById("mlmp").dataset.root;
-  const url = notice.reservation ? `${root}bookings/${encodeURIComponent(notice.reservation)}` : `${root}notices`;
+  const url = root + (about("jobs", notice.job) || about("bookings", notice.reservation) || "notices");
   if (document.hidden && mayNotify()) {
     try {
       const shown = new Notification(notice.headline, { body: notice.text, tag: `mlmp-${notice.id}` });
@@ -23,6 +23,8 @@ export function tell(notice) {
   }
   toast(notice, url);
 }
+
+const about = (pages, id) => id && `${pages}/${encodeURIComponent(id)}`;
 
 function toast({ id, headline, text }, url) {
   const place = document.getElementById("toasts");

@@ -37,14 +37,14 @@ class Until:
 
 
 def free_until(site: Site, states: list[NodeState], *, now: int) -> dict[tuple[str, str], Until]:
-    """For each node and resource, what is free of it now."""
+    """For each node and resource, what is free of it now; what preemptible jobs use is."""
     found = {}
     window = Interval(now, now + AHEAD)
     names = [state.name for state in states]
     with read(site.engine) as connection:
         for resource in sorted({units.resource for state in states for units in state.units}):
             for board in planning.view(connection, resource, names, window).boards:
-                steps = board.steps(window)
+                steps = board.for_bookings().steps(window)
                 end = next((step.end for step, after in pairwise(steps) if step.free != after.free), None)
                 found[board.node, resource] = Until(steps[0].free, end)
     return found

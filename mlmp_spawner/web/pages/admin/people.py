@@ -28,11 +28,14 @@ WORDS = {
     "ahead": ("How far ahead", "14d"),
     "no_show_grace": ("Given back if unused for", "30m"),
     "extension": ("Longest extension", "4h"),
+    "job_units": ("Units of jobs at once", "8"),
+    "open_jobs": ("Open jobs", "1000"),
+    "job_logs": ("Logs and code of jobs", "5GiB"),
 }
 """The limits, in words, each with an example."""
 
 NO_LIMIT = "no limit"
-WHOLE = frozenset({"units_at_once", "open_bookings"})
+WHOLE = frozenset({"units_at_once", "open_bookings", "job_units", "open_jobs"})
 
 
 @dataclass(frozen=True, slots=True)

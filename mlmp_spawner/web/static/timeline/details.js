@@ -5,6 +5,7 @@ import { movable, what } from "./bars.js";
 import { left, span } from "./clock.js";
 import { h, page } from "./dom.js";
 import { wishOf } from "./form.js";
+import { makesWay } from "./model.js";
 import { pop } from "./pop.js";
 
 /** @typedef {import("./types.js").Bar} Bar @typedef {import("./actions.js").Actions} Actions */
@@ -36,6 +37,7 @@ function booking(bar) {
     ["When", span(bar.start, bar.end)],
     ["Length", left(bar.end - bar.start)],
     ["State", STATES[bar.state]],
+    ["Makes way", makesWay(bar) && bar.state === "active" ? "for any booking of these units" : ""],
   ];
 }
 
@@ -44,7 +46,7 @@ function own(bar, actions, form, near) {
   const move = movable(bar, actions.grid.now);
   const href = `${page().dataset.root}bookings/${bar.id}`;
   return [
-    h("a.btn.btn-sm.btn-primary", { href, "data-first": "" }, bar.state === "active" ? "Open, extend, release" : "Open"),
+    h("a.btn.btn-sm.btn-primary", { href, "data-first": "" }, bar.state === "active" && bar.kind !== "job" ? "Open, extend, release" : "Open"),
     ...(move === "all" ? [h("button.btn.btn-sm.btn-outline-secondary", {
       type: "button", click: () => form.open(wishOf(bar), near, { bar, whole: true }),
     }, "Move…")] : []),

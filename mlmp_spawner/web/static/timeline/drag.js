@@ -4,7 +4,7 @@
 import { movable } from "./bars.js";
 import { MINUTE, snap, span, STEP, left as lengthOf } from "./clock.js";
 import { h } from "./dom.js";
-import { LABEL } from "./model.js";
+import { LABEL, makesWay } from "./model.js";
 
 /** @typedef {import("./types.js").Bar} Bar @typedef {import("./types.js").Lane} Lane */
 /** @typedef {import("./types.js").Profile} Profile @typedef {import("./types.js").Wish} Wish */
@@ -56,10 +56,10 @@ export class Dragging {
     const bar = grid.barOf(event.target) ?? this.#linked(event.target);
     if (!place) return null;
     const { lane, row } = place;
-    if (!bar) {
+    if (!bar || makesWay(bar)) {
       const profile = this.#profile(lane);
       if (!profile) return null;
-      return { mode: "book", bar, lane, row, grip, to: { lane, row, units: 1, start: grip, end: grip } };
+      return { mode: "book", bar: null, lane, row, grip, to: { lane, row, units: 1, start: grip, end: grip } };
     }
     const can = movable(bar, grid.now);
     const mode = can && this.#mode(event, bar, can);

@@ -10,6 +10,8 @@ const ROW = [26, 20, 16]; // px: few rows, many, very many
 
 /** @param {Bar} bar */
 export const laneKey = (bar) => `${bar.node ?? ""}\n${bar.node === null ? "" : bar.resource}`;
+/** Whether a booking takes the units of a bar when it wants to. @param {Bar} bar */
+export const makesWay = (bar) => bar.kind === "job" && bar.preemptible;
 /** @param {Group} group */
 const keyOf = (group) => `${group.node}\n${group.resource}`;
 
@@ -85,11 +87,11 @@ export class Model {
   }
 
   /**
-   * The fewest units free at any moment, less what `without` takes; none while the node is away.
+   * The fewest units free at any moment, less what `without` takes; none while the node is away. Jobs make way.
    * @param {Lane} lane @param {number} start @param {number} end @param {string} [without] id of a booking
    */
   free(lane, start, end, without = "") {
-    const there = lane.bars.filter((bar) => bar.start < end && bar.end > start && bar.id !== without);
+    const there = lane.bars.filter((bar) => bar.start < end && bar.end > start && bar.id !== without && !makesWay(bar));
     if (there.some((bar) => bar.kind === "maintenance")) return 0;
     let most = 0;
     for (const at of [start, ...there.map((bar) => bar.start).filter((one) => one > start)]) {
@@ -118,6 +120,6 @@ function outages(group) {
   return group.outages.map((one) => ({
     key: `${one.id} ${group.resource}`, id: one.id, node: group.node, resource: group.resource, profile: "", units: group.capacity,
     rows: Array.from({ length: group.rows }, (_, row) => row), start: one.start, end: one.end, owner: null, mine: false,
-    kind: "maintenance", state: "booked", title: one.reason, pinned: true, stopping: false, etag: null,
+    kind: "maintenance", preemptible: false, state: "booked", title: one.reason, pinned: true, stopping: false, etag: null,
   }));
 }

@@ -35,6 +35,7 @@
  * @property {string | null} owner
  * @property {boolean} mine
  * @property {string} kind
+ * @property {boolean} preemptible a job that makes way for bookings
  * @property {"waiting" | "booked" | "active" | "ended"} state
  * @property {string | null} title
  * @property {boolean} pinned

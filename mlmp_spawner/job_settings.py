@@ -1,0 +1,29 @@
+"""The settings of jobs, part of ``c.MLMP``."""
+
+from __future__ import annotations
+
+from traitlets import Bool, Float, Integer
+from traitlets.config import Configurable
+
+
+class JobSettings(Configurable):
+    """What of ``c.MLMP`` is about jobs."""
+
+    jobs = Bool(
+        True,
+        help="Whether people may run jobs in the time that nobody booked. What runs then ends by itself.",
+    ).tag(config=True)
+    job_half_life = Float(
+        7.0,
+        min=0.01,
+        help="""Days after which what somebody's jobs used counts half against them. Who used least goes first.""",
+    ).tag(config=True)
+    job_code_limit = Integer(
+        256 << 20, min=1024, help="Bytes that the snapshot of a job's code may have, packed."
+    ).tag(config=True)
+    job_logs_kept = Float(
+        30.0, min=0, help="Days for which log and metrics of a job are kept after its end, within each one's quota."
+    ).tag(config=True)
+    job_sample_every = Float(
+        10.0, min=0.5, help="Seconds between two looks at what the jobs on this machine use, which their pages plot."
+    ).tag(config=True)

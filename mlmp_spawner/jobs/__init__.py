@@ -1,0 +1,1 @@
+"""Where jobs run: the seam, and a module for each back-end."""

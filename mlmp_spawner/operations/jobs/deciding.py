@@ -1,0 +1,107 @@
+"""Who of those that wait starts now: from the database to the rules of the queue, and back.
+
+Jobs inside a booking of their owner stand in no queue: they start as soon as the booking is active and has room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from sqlalchemy import Connection
+
+from mlmp_spawner.operations import planning
+from mlmp_spawner.operations.jobs import inside, quotas, usage
+from mlmp_spawner.operations.jobs.starting import Where
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules import job_queue
+from mlmp_spawner.rules.job_queue import Outlook, Running, Waiting
+from mlmp_spawner.rules.jobs import Attempt, Job
+from mlmp_spawner.rules.placement import Board
+from mlmp_spawner.rules.reservations import Interval
+from mlmp_spawner.store import jobs as store
+from mlmp_spawner.store import reservations
+from mlmp_spawner.store.transaction import read
+from mlmp_spawner.units import DAY, MINUTE
+
+HORIZON = 14 * DAY
+"""How far ahead the calendar is read beyond the longest job's time, for the estimates."""
+
+FRESH = MINUTE
+"""After so long it is decided anew in any case: limits may have changed, and the shares of what runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Who starts now and where, in this order; the outlook of the others; whose booking is over; who belongs to
+    nobody any more.
+
+    ``seen``: what of the database it rests on; ``until``: the instant (ms UTC) at which time alone makes it stale.
+    """
+
+    seen: tuple[object, ...]
+    until: int
+    starts: tuple[tuple[Job, Where], ...] = ()
+    outlook: Mapping[str, Outlook] = field(default_factory=dict)
+    too_late: tuple[Job, ...] = ()
+    nobodys: tuple[Job, ...] = ()
+
+
+def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None) -> Decided | None:
+    """Reads what waits and what is taken, and decides. Nothing is written.
+
+    :param last: what was decided last, if all of that was done; None is returned where it still holds.
+    """
+    with read(site.engine) as connection:
+        seen = (store.versions_of_open(connection), reservations.versions_of_all(connection), id(site.catalog))
+        if last is not None and last.seen == seen and now < last.until:
+            return None
+        queued = [job for job in store.queued_briefly(connection) if job.cancel_asked_at is None]
+        nobodys = tuple(job for job in queued if job.owner_id is None)
+        queued = [job for job in queued if job.owner_id is not None]
+        within = inside.decide(connection, [job for job in queued if job.inside is not None], now)
+        outside = [job for job in queued if job.inside is None]
+        live = [(job, job.live) for job in store.live_jobs(connection) if job.live is not None]
+        shares = usage.shares(connection, live, now, half_life)
+        allowed = quotas.units_allowed(connection, site, outside)
+        boards = _boards(connection, outside, now)
+    decision = job_queue.decide(
+        _waiting(site, outside), boards, shares, now, running=_running(live), quotas=allowed
+    )  # fmt: skip
+    known = {job.id: job for job in outside}
+    starts = [(known[one.job], Where(one.nodes, one.stop_at, one.kill_at)) for one in decision.starts]
+    until = min([now + FRESH, *within.turns, *_instants(boards, now)])
+    outlook = within.outlook | decision.outlook
+    return Decided(seen, until, (*within.starts, *starts), outlook, tuple(within.over), nobodys)
+
+
+def _instants(boards: Mapping[str, Sequence[Board]], now: int) -> Iterator[int]:
+    """When something begins or ends on the nodes."""
+    for board in chain.from_iterable(boards.values()):
+        for interval in (*(taken.interval for taken in board.taken), *board.outages):
+            yield from (instant for instant in (interval.start, interval.end) if instant > now)
+
+
+def _waiting(site: Site, queued: Iterable[Job]) -> list[Waiting]:
+    profiles = site.catalog.profiles
+    nodes = {name: frozenset(planning.nodes_of(site, name)) for name in profiles}
+    return [Waiting.of(job, nodes.get(job.profile, frozenset())) for job in queued]
+
+
+def _running(live: Iterable[tuple[Job, Attempt]]) -> list[Running]:
+    return [
+        Running(job.owner, job.group, job.units * job.workers, attempt.kill_at)
+        for job, attempt in live
+        if job.inside is None
+    ]
+
+
+def _boards(connection: Connection, queued: Sequence[Job], now: int) -> dict[str, Sequence[Board]]:
+    """Of each resource all nodes, with all that is held from now on."""
+    boards: dict[str, Sequence[Board]] = {}
+    for resource in sorted({job.resource for job in queued}):
+        longest = max(job.length + job.grace for job in queued if job.resource == resource)
+        nodes = reservations.capacities(connection, resource)
+        boards[resource] = planning.view(connection, resource, nodes, Interval(now, now + longest + HORIZON)).boards
+    return boards

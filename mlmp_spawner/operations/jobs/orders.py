@@ -1,0 +1,67 @@
+"""What a back-end needs to know of an attempt, read from the database alone.
+
+The starter on this machine, which may run as root, is told nothing but an attempt's id and reads the rest here.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from mlmp_spawner.errors import NotFound, TooLate
+from mlmp_spawner.jobs.base import Order, Place
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.job_manifest import for_job
+from mlmp_spawner.rules.jobs import Attempt, Job
+from mlmp_spawner.store import jobs as store
+
+LOG_LIMIT = 64 << 20
+"""Bytes of an attempt's log that are kept."""
+
+
+def order_of(connection: Connection, site: Site, attempt_id: str, *, log_limit: int = LOG_LIMIT) -> Order:
+    """The order for an attempt that has not ended.
+
+    :param log_limit: bytes of its log that are kept.
+    :raises NotFound: there is no such attempt. :raises TooLate: it has ended.
+    """
+    job, attempt = find(connection, attempt_id)
+    if attempt.ended_at is not None:
+        raise TooLate(f"The attempt {attempt_id} has ended: it is not started again.")
+    places = tuple(
+        _place(site, job, place["node"], tuple(place["units"])) for place in store.places_of(connection, attempt)
+    )
+    return Order(
+        id=attempt.id,
+        job=job.id,
+        number=attempt.number,
+        owner=job.owner,
+        manifest=for_job(job.manifest, job.id),
+        places=places,
+        stop_at=attempt.stop_at,
+        kill_at=attempt.kill_at,
+        grace=job.grace,
+        code=job.code,
+        secrets=store.secrets_of(connection, job.id),
+        log_limit=log_limit,
+    )
+
+
+def find(connection: Connection, attempt_id: str) -> tuple[Job, Attempt]:
+    """The attempt with this id (``JOB-NUMBER``), and its job.
+
+    :raises NotFound: there is none.
+    """
+    job_id, _, number = attempt_id.rpartition("-")
+    job = store.find(connection, job_id)
+    found = next((one for one in job.attempts if str(one.number) == number), None) if job else None
+    if job is None or found is None:
+        raise NotFound(f"There is no attempt {attempt_id[:60]!r}.")
+    return job, found
+
+
+def _place(site: Site, job: Job, node: str, units: tuple[str, ...]) -> Place:
+    profile = site.catalog.profiles.get(job.profile)
+    if profile is None:  # it left the catalog while the job waited for its start
+        return Place(node, units)
+    share = site.catalog.share(profile, node, job.units)
+    return Place(node, units, share.cpus, share.memory)
