@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -431,7 +432,9 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_end_it(service: StandIn, 
         "gpu",
         "--follow",
     ]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+    # What runs in the background of a shell ignores Ctrl-C, and passes that on to all that it starts.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heeds) as running:
         assert running.stderr is not None
         for line in running.stderr:
             if "queued" in line:
