@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,9 @@ from mlmp_spawner.web.api.common import (
     booking_request,
     change,
     find,
+    groups_of_owner,
     id_of,
+    idempotency_key,
     if_match,
     own,
     places,
@@ -23,8 +24,6 @@ from mlmp_spawner.web.api.common import (
     window_of,
 )
 from mlmp_spawner.web.routes import Answer, Call, Route
-
-_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 async def list_reservations(call: Call) -> Answer:
@@ -67,10 +66,8 @@ async def create_reservation(call: Call) -> Answer:
     """Books."""
     body: models.Booking = call.body
     context, caller = call.handler.context, call.handler.me
-    key = call.handler.request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.fullmatch(key):
-        raise Invalid.field("Idempotency-Key", "1 to 200 printable characters without spaces")
-    request = booking_request(body, await _owner_groups(call, body.owner))
+    key = idempotency_key(call)
+    request = booking_request(body, await groups_of_owner(call, body.owner, "books"))
     booked = await context.run(
         series.book, context.site, request, actor=caller.actor(), now=call.handler.now, idempotency_key=key
     )
@@ -147,16 +144,6 @@ async def reservation_history(call: Call) -> Answer:
     found = await own(call)
     entries = await call.handler.context.run(history.of, call.handler.site.engine, found.id)
     return Answer(models.History(items=[answers.entry(entry) for entry in entries]))
-
-
-async def _owner_groups(call: Call, owner: str | None) -> frozenset[str] | None:
-    """The groups of whom an admin books for, as the hub knows them."""
-    caller = call.handler.me
-    if owner is None and caller.kind != "user":
-        raise Invalid.field("owner", "a service books for somebody: say for whom")
-    if owner is None or owner == caller.name or not caller.is_admin:
-        return None
-    return (await call.handler.context.hub.get_user(owner)).groups
 
 
 _IF_MATCH = {"If-Match": "the etag of the booking as you saw it; 412 if it changed meanwhile"}

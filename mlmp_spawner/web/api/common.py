@@ -15,6 +15,7 @@ from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.routes import Answer, Call
 
 _ID = re.compile(models.ID)
+_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 def window_of(start: int, end: int) -> Interval:
@@ -29,6 +30,24 @@ def groups_of(call: Call) -> frozenset[str]:
     if not caller.is_admin:
         return caller.groups
     return caller.groups | {group for p in call.handler.site.catalog.profiles.values() for group in p.groups}
+
+
+def idempotency_key(call: Call) -> str | None:
+    """The caller's own name for the request, if it has one."""
+    key = call.handler.request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise Invalid.field("Idempotency-Key", "1 to 200 printable characters without spaces")
+    return key
+
+
+async def groups_of_owner(call: Call, owner: str | None, does: str) -> frozenset[str] | None:
+    """The groups of whom an admin does it for, as the hub knows them. :param does: such as "books"."""
+    caller = call.handler.me
+    if owner is None and caller.kind != "user":
+        raise Invalid.field("owner", f"a service {does} for somebody: say for whom")
+    if owner is None or owner == caller.name or not caller.is_admin:
+        return None
+    return (await call.handler.context.hub.get_user(owner)).groups
 
 
 async def find(call: Call) -> Reservation:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 
-from mlmp_spawner.errors import Invalid, NotAllowed, NotFound
+from mlmp_spawner.errors import NotAllowed, NotFound
 from mlmp_spawner.operations.jobs import cancel, listing, submit
 from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.web import answers, job_answers, models
 from mlmp_spawner.web import job_models as types
+from mlmp_spawner.web.api.common import groups_of_owner, idempotency_key
 from mlmp_spawner.web.context import Context, Jobs
 from mlmp_spawner.web.routes import Answer, Call, Route
 
 _ID = re.compile(models.ID)
-_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 LARGEST_BODY = 256 << 10
 """Bytes of a manifest with the values of its secrets, as JSON may have to write them."""
@@ -44,7 +44,7 @@ async def submit_job(call: Call) -> Answer:
         code=body.code,
         secrets=body.secrets,
         owner=body.owner,
-        owner_groups=await _owner_groups(call, body.owner),
+        owner_groups=await groups_of_owner(call, body.owner, "submits"),
         batch=body.batch,
         place=body.place,
     )
@@ -52,7 +52,13 @@ async def submit_job(call: Call) -> Answer:
         new = await context.run(submit.check, context.site, asked, actor=actor, now=now)
         return Answer(types.Checked(manifest=new.manifest))
     new = await context.run(
-        submit.submit, context.site, asked, files=jobs.files, actor=actor, now=now, idempotency_key=_key(call)
+        submit.submit,
+        context.site,
+        asked,
+        files=jobs.files,
+        actor=actor,
+        now=now,
+        idempotency_key=idempotency_key(call),
     )
     return _submitted(call, new)
 
@@ -62,7 +68,7 @@ async def resubmit_job(call: Call) -> Answer:
     context = call.handler.context
     new = await context.run(
         submit.resubmit, context.site, job_id(call), files=jobs_of(context).files, actor=call.handler.me.actor(),
-        now=call.handler.now, idempotency_key=_key(call),
+        now=call.handler.now, idempotency_key=idempotency_key(call),
     )  # fmt: skip
     return _submitted(call, new)
 
@@ -155,23 +161,6 @@ def _answer(call: Call, found: Job, *, status: int = 200, headers: dict[str, str
     handler = call.handler
     body = job_answers.job(found, context=handler.context, caller=handler.me, now=handler.now)
     return Answer(body, status=status, headers=headers or {}, etag=body.etag)
-
-
-def _key(call: Call) -> str | None:
-    key = call.handler.request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.fullmatch(key):
-        raise Invalid.field("Idempotency-Key", "1 to 200 printable characters without spaces")
-    return key
-
-
-async def _owner_groups(call: Call, owner: str | None) -> frozenset[str] | None:
-    """The groups of whom an admin submits for, as the hub knows them."""
-    caller = call.handler.me
-    if owner is None and caller.kind != "user":
-        raise Invalid.field("owner", "a service submits for somebody: say for whom")
-    if owner is None or owner == caller.name or not caller.is_admin:
-        return None
-    return (await call.handler.context.hub.get_user(owner)).groups
 
 
 _IF_NONE = {"If-None-Match": "the etag that you have; 304 if it is still that"}
