@@ -5,17 +5,21 @@ The starter on this machine, which may run as root, is told nothing but an attem
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from mlmp_spawner.errors import NotFound, TooLate
 from mlmp_spawner.jobs.base import Order, Place
 from mlmp_spawner.operations.site import Site
-from mlmp_spawner.rules.job_manifest import for_job
+from mlmp_spawner.rules.job_manifest import PRIORITIES, for_job
 from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.store import jobs as store
 
 LOG_LIMIT = 64 << 20
 """Bytes of an attempt's log that are kept."""
+
+_PRIORITIES = {number: name for name, number in PRIORITIES.items()}
 
 
 def order_of(connection: Connection, site: Site, attempt_id: str, *, log_limit: int = LOG_LIMIT) -> Order:
@@ -30,19 +34,48 @@ def order_of(connection: Connection, site: Site, attempt_id: str, *, log_limit: 
     places = tuple(
         _place(site, job, place["node"], tuple(place["units"])) for place in store.places_of(connection, attempt)
     )
+    asked = _wanted(connection, site, job, attempt.number, log_limit)
+    return replace(asked, places=places, stop_at=attempt.stop_at, kill_at=attempt.kill_at)
+
+
+def waiting_order(connection: Connection, site: Site, job: Job, *, log_limit: int = LOG_LIMIT) -> Order:
+    """The order for the next attempt of a job that waits: nobody knows yet where and until when.
+
+    :param job: as a whole, with its manifest and its attempts. :param log_limit: bytes of its log that are kept.
+    """
+    return _wanted(connection, site, job, len(job.attempts) + 1, log_limit)
+
+
+def _wanted(connection: Connection, site: Site, job: Job, number: int, log_limit: int) -> Order:
+    profile = site.catalog.profiles.get(job.profile)
+    nodes = frozenset(node.name for node in site.catalog.nodes_for(profile)) if profile else frozenset()
+    shares = [site.catalog.share(profile, node, job.units) for node in nodes] if profile else []
+    image = site.catalog.image_of(job.profile, job.manifest.get("image"))
     return Order(
-        id=attempt.id,
+        id=f"{job.id}-{number}",
         job=job.id,
-        number=attempt.number,
+        number=number,
         owner=job.owner,
         manifest=for_job(job.manifest, job.id),
-        places=places,
-        stop_at=attempt.stop_at,
-        kill_at=attempt.kill_at,
+        places=(),
+        stop_at=0,
+        kill_at=0,
         grace=job.grace,
         code=job.code,
         secrets=store.secrets_of(connection, job.id),
         log_limit=log_limit,
+        resource=job.resource,
+        units=job.units,
+        workers=job.workers,
+        nodes=nodes,
+        cpus=min((share.cpus for share in shares if share.cpus is not None), default=None),
+        memory=min((share.memory for share in shares if share.memory is not None), default=None),
+        length=job.length,
+        group=job.group,
+        priority="front" if job.front else _PRIORITIES.get(job.priority, "normal"),
+        preemptible=job.preemptible,
+        image=image.reference if image else "",
+        queued=job.inside is None,
     )
 
 
