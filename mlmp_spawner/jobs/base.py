@@ -37,11 +37,11 @@ class Order:
     of its snapshot, None where it has none. ``stop_at``, ``kill_at``: ms UTC. ``log_limit``: bytes of its log
     that are kept.
 
-    While it waits in the queue of a back-end that has one, nobody knows yet where and until when: ``places`` is empty,
-    ``stop_at`` and ``kill_at`` are 0. What it wants is known: ``units`` of ``resource`` for each of ``workers``, on
-    ``nodes`` (those that its profile fits on, as the catalog calls them), ``cpus`` (cores) and ``memory`` (bytes; None: not
-    known, not limited) of each worker, the least that go with its units on any of them; ``length`` and ``grace``
-    in ms. ``group``: for whose share it counts, "" for none. ``priority``: one of
+    While it waits in the queue of a back-end that has one, nobody knows yet where and until when: ``places`` is
+    empty, ``stop_at`` and ``kill_at`` are 0. What it wants is known: ``units`` of ``resource`` for each of
+    ``workers``, on ``nodes`` (those that its profile fits on, as the catalog calls them), ``cpus`` (cores) and
+    ``memory`` (bytes; None: not known, not limited) of each worker, the least that go with its units on any of them;
+    ``length`` and ``grace`` in ms. ``group``: for whose share it counts, "" for none. ``priority``: one of
     :data:`mlmp_spawner.kube.job_queues.PRIORITIES`. ``image``: the reference of the image to run in, "" for that in
     which servers run where nothing else is said. ``queued``: whether it stands in that queue; a job inside a booking
     does not.
