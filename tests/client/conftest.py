@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from mlmp_spawner.client import job_api
 from mlmp_spawner.client.cli import cli
-from tests.client.standin import StandIn, serve
+from tests.client.answers import me, queued_job
+from tests.client.standin import Answer, Asked, StandIn, serve
 
 TOKEN = "0123456789abcdef"
 
@@ -62,3 +64,47 @@ def mlmp(nobody: CommandLine, server: StandIn) -> CommandLine:
     """``mlmp`` of somebody with a token for ``server``."""
     nobody.environment |= {"MLMP_URL": server.url, "MLMP_TOKEN": TOKEN}
     return nobody
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a folder of code, which is the current one."""
+    code = tmp_path / "home" / "code"
+    code.mkdir(parents=True)
+    (code / "train.py").write_text("print('hello')\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(code)
+    monkeypatch.setattr(job_api, "STEP", 0.01)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def service(server: StandIn) -> StandIn:
+    """``server``, which takes every job and keeps code."""
+
+    def answer(asked: Asked) -> Answer:
+        if "dry_run" in asked.query:
+            said = asked.body["manifest"]
+            known = said if isinstance(said, dict) else {"script": "train.py", "secrets": ["KEY"] * ("KEY" in said)}
+            return Answer(200, {"manifest": {"directory": ".", **known}})
+        return Answer(201, queued_job())
+
+    kept: dict[str, bytes] = {}
+
+    def keep(asked: Asked) -> Answer:
+        kept[asked.path] = asked.body
+        return Answer(201, {"sha256": asked.path.rpartition("/")[2], "size": len(asked.body)})
+
+    def route(asked: Asked) -> Answer:
+        if not asked.path.startswith("jobs/code/"):
+            return plain(asked)
+        server.asked.append(asked)
+        if asked.method == "HEAD":
+            return Answer(200 if asked.path in kept else 404)
+        return keep(asked)
+
+    plain = server.answer
+    server.answer = route  # type: ignore[method-assign]
+    server.on["POST jobs"] = answer
+    server.on["GET me"] = Answer(200, me())
+    return server
