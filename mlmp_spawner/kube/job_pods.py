@@ -86,14 +86,14 @@ class Work:
 class Surroundings:
     """What is the same for all jobs, or for all of one person.
 
-    ``url``: of the hub, as pods reach it; ``code_url``: where an attempt's snapshot is. ``image``: MLMP's own, of the
-    container that fetches it. ``folder``, ``account``: whose files these are. ``requested_share``: what part of cores
+    ``url``: of the hub, as pods reach it; ``api_url``: of the service's API, as pods reach it, with a slash at its
+    end. ``image``: MLMP's own, of the containers beside the program. ``folder``, ``account``: whose files these are. ``requested_share``: what part of cores
     and memory is set aside.
     """
 
     namespace: str
     url: str
-    code_url: str
+    api_url: str
     image: str
     storage: Storage
     folder: str
@@ -324,7 +324,7 @@ def _preparing(work: Work, around: Surroundings) -> Iterable[Json]:
         "MLMP_JOB_FOLDER": _folder(work, around),
         "MLMP_JOB_FOLDERS": json.dumps([_checkpoints(work, around), _outputs(work, around)]),
         "MLMP_JOB_CODE": work.code or "",
-        "MLMP_JOB_CODE_URL": around.code_url,
+        "MLMP_JOB_CODE_URL": f"{around.api_url}pods/jobs/{work.id}/code",
     }
     plain = [{"name": name, "value": _literal(value)} for name, value in told.items()]
     return [*plain, {"name": "MLMP_JOB_CODE_TOKEN", "valueFrom": token}]

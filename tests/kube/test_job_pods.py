@@ -22,7 +22,7 @@ from mlmp_spawner.units import HOUR, MINUTE
 GPU = "nvidia.com/gpu"
 HOME = "/home/jovyan"
 AROUND = Surroundings(
-    namespace="users", url="http://hub/", code_url="http://mlmp/code/j", image="mlmp/lab:1",
+    namespace="users", url="http://hub/", api_url="http://mlmp/api/v1/", image="mlmp/lab:1",
     storage=Storage(claim="homes"), folder="ann", account=Account(1000, 100),
 )  # fmt: skip
 
@@ -172,6 +172,11 @@ def test_secrets_stand_in_no_pod():
     spec = job["spec"]["template"]["spec"]
     assert said(main_of(spec))["TOKEN"] == {"secretKeyRef": {"name": name_of("j-2"), "key": "TOKEN"}}
     assert job_pods.CODE_KEY not in json.dumps(main_of(spec)), "the program can't fetch in its owner's name"
+
+
+def test_its_code_is_fetched_at_an_address_of_the_attempt():
+    (prepare, *_) = spec_of(work())["initContainers"]
+    assert said(prepare)["MLMP_JOB_CODE_URL"] == "http://mlmp/api/v1/pods/jobs/j-2/code"
 
 
 def test_objects_that_start_something_come_last():
