@@ -27,10 +27,10 @@ from typing import Any
 
 from mlmp_spawner import cgroups, deadlines, private_files, processes, units
 from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.jobs.output import METRICS_LIMIT, Log, Notes, pump
 from mlmp_spawner.processes import Record
 from mlmp_spawner.spawners.accounts import SPARED, make_home, spare
 from mlmp_spawner.spawners.guard import BUSY, USAGE, Guard, Refused, Start, take_lock
-from mlmp_spawner.spawners.job_output import METRICS_LIMIT, Log, Notes, pump
 
 MAIN = "mlmp_spawner.lab.job_main"
 ORDER, CODE, NOTES, NOTICE = 3, 4, 5, 6

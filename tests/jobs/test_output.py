@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlmp_spawner.spawners import job_output
-from mlmp_spawner.spawners.job_output import TAIL, Log, Notes
+from mlmp_spawner.jobs import output as job_output
+from mlmp_spawner.jobs.output import TAIL, Log, Notes
 
 MARKS = 300
 """Bytes that our own lines take at the most."""
