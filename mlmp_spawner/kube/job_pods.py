@@ -87,8 +87,8 @@ class Surroundings:
     """What is the same for all jobs, or for all of one person.
 
     ``url``: of the hub, as pods reach it; ``api_url``: of the service's API, as pods reach it, with a slash at its
-    end. ``image``: MLMP's own, of the containers beside the program. ``folder``, ``account``: whose files these are. ``requested_share``: what part of cores
-    and memory is set aside.
+    end. ``image``: MLMP's own, of the containers beside the program. ``folder``, ``account``: whose files these are.
+    ``requested_share``: what part of cores and memory is set aside.
     """
 
     namespace: str
