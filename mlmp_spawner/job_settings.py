@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Bool, Float, Integer
+from traitlets import Bool, Float, Integer, List, Unicode
 from traitlets.config import Configurable
 
 
@@ -26,4 +26,13 @@ class JobSettings(Configurable):
     ).tag(config=True)
     job_sample_every = Float(
         10.0, min=0.5, help="Seconds between two looks at what the jobs on this machine use, which their pages plot."
+    ).tag(config=True)
+    job_image = Unicode(
+        "",
+        help="""On Kubernetes: MLMP's own image, of the containers that run beside a job's program and fetch its code;
+        the Helm chart sets it.""",
+    ).tag(config=True)
+    job_pull_secrets = List(
+        Unicode(),
+        help="On Kubernetes: names of Secrets in the users' namespace by which ``job_image`` is pulled.",
     ).tag(config=True)

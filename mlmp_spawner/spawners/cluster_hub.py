@@ -22,6 +22,8 @@ VALUES = "/etc/mlmp/values/values.yaml"
 CATALOG = "/etc/mlmp/catalog"
 AUTHORITY = "/etc/mlmp/authority/ssh-ca"
 """The private key of the SSH CA, which the service alone has."""
+DATA = "/var/lib/mlmp"
+"""Where the service keeps the files of jobs; it alone has that volume."""
 TRIAL = "shared-password"
 """The login as long as nobody chose another: two passwords, made at the first install."""
 ADMIN = "admin"
@@ -70,6 +72,8 @@ class Cluster:
     ssh_gateway: str = ""
     see_all_pods: bool = False
     preload_priority_class: str = ""
+    jobs: dict[str, Any] = field(default_factory=dict)
+    """Training jobs: whether they are ``enabled``; ``image`` and ``pull_secrets`` of what runs beside them."""
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_config: dict[str, str] = field(default_factory=dict)
 
@@ -111,13 +115,26 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
         preload_priority_class=cluster.preload_priority_class, ssh_gateway=cluster.ssh_gateway,
         ssh_ca_file=environment.get("MLMP_SSH_CA", AUTHORITY),
     )  # fmt: skip
+    _configure_jobs(c, cluster, environment)
     _configure_hub(c, cluster, environment)
     _configure_login(c, environment)
     configure_service(c, cluster.service_url, environment["MLMP_SERVICE_TOKEN"])
     _configure_users(c, cluster)
     _apply(c, cluster)
     _let_in(c)
+    # What the hub's own pages lead to, of the pages of the service.
+    c.JupyterHub.setdefault("template_vars", {}).setdefault("has_jobs", bool(c.MLMP.jobs))
     return cluster
+
+
+def _configure_jobs(c: Config, cluster: Cluster, environment: Mapping[str, str]) -> None:
+    c.MLMP.jobs = bool(cluster.jobs.get("enabled"))
+    if c.MLMP.jobs:
+        c.MLMP.update(
+            data=environment.get("MLMP_DATA", DATA),
+            job_image=cluster.jobs.get("image", ""),
+            job_pull_secrets=cluster.jobs.get("pull_secrets", []),
+        )
 
 
 def _configure_hub(c: Config, cluster: Cluster, environment: Mapping[str, str]) -> None:
@@ -129,8 +146,7 @@ def _configure_hub(c: Config, cluster: Cluster, environment: Mapping[str, str]) 
         hub_connect_url=cluster.hub_url,
         public_url=cluster.public_url,
         db_url=environment["MLMP_DB_URL"],
-        # What the hub's own pages lead to, of the pages of the service: no jobs run in clusters yet (jobs/off.py).
-        template_vars={"mlmp_images": True, "has_jobs": False},
+        template_vars={"mlmp_images": True},
     )
     c.ConfigurableHTTPProxy.update(
         should_start=False, api_url=cluster.proxy_api_url, auth_token=environment["CONFIGPROXY_AUTH_TOKEN"]

@@ -128,3 +128,23 @@ def test_below_a_path_all_addresses_have_it(tmp_path: Path) -> None:
     assert c.JupyterHub.base_url == "/gpus/"
     assert c.JupyterHub.default_url == "/gpus/services/mlmp/"
     assert c.MLMPKubeSpawner.mlmp_url == "http://mlmp-proxy.mlmp:80/gpus/"
+
+
+def test_jobs_are_off_unless_the_chart_has_them(tmp_path: Path) -> None:
+    c = configured(tmp_path)
+    assert c.MLMP.jobs is False
+    assert c.JupyterHub.template_vars["has_jobs"] is False, "no page leads to what is not there"
+
+
+def test_with_jobs_the_service_has_a_place_for_their_files_and_the_hub_leads_to_them(tmp_path: Path) -> None:
+    c = configured(tmp_path, jobs={"enabled": True, "image": "mlmp/hub:1", "pull_secrets": ["ours"]})
+    settings = MLMP(config=c)
+    assert (settings.jobs, settings.data) == (True, "/var/lib/mlmp")
+    assert (settings.job_image, settings.job_pull_secrets) == ("mlmp/hub:1", ["ours"])
+    assert c.JupyterHub.template_vars["has_jobs"] is True
+
+
+def test_jobs_that_an_admin_switches_off_again_have_no_place_in_the_navigation(tmp_path: Path) -> None:
+    c = configured(tmp_path, jobs={"enabled": True}, config={"MLMP": {"jobs": False}})
+    assert c.JupyterHub.template_vars["has_jobs"] is False
+    assert c.JupyterHub.template_vars["mlmp_images"] is True
