@@ -337,6 +337,7 @@ job = Table(
     Index("mlmp_job_created", "created_at", "id"),
     Index("mlmp_job_inside", "inside"),
     Index("mlmp_job_open", "queued_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index("mlmp_job_owner_open", "owner", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index("mlmp_job_batch", "batch", "place", sqlite_where=_BATCH, postgresql_where=_BATCH),
 )
 

@@ -6,13 +6,14 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event, insert
 
 from mlmp_spawner.rules.reservations import LONGEST
-from mlmp_spawner.store import triggers_sqlite
+from mlmp_spawner.store import jobs, tables, triggers_sqlite
 from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR
 from tests.store.rows import GPU, allocate, book, node, reservation, run
@@ -30,6 +31,12 @@ WRITES = {
     "a user is deleted": "DELETE FROM users WHERE id = 1",
     "a reservation is deleted": "DELETE FROM mlmp_reservation WHERE id = 'probe0000'",
 }
+
+JOB = {
+    "name": "train", "profile": "gpu", "resource": GPU, "units": 1, "workers": 1, "length": HOUR, "grace": 0,
+    "retries": 0, "priority": 0, "preemptible": True, "manifest": {}, "secrets": {}, "created_at": 1, "queued_at": 1,
+    "front": False,
+}  # fmt: skip
 
 
 def fill(engine: Engine, count: int) -> None:
@@ -162,6 +169,27 @@ class TestPostgreSQL:
         fill(engine, 4000)
         assert read(ROW) <= 12
         assert read(ROW.replace("NULL", "'root00000'")) <= 12
+
+
+def test_the_open_jobs_of_one_are_counted_by_an_index_of_these(engine: Engine) -> None:
+    """Not by reading all that are open, or all of hers."""
+    plans: list[str] = []
+
+    def explain(connection: Connection, _: object, sql: str, values: Any, *rest: object) -> None:
+        if "count(" in sql and not sql.startswith("EXPLAIN"):
+            how = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+            plans.extend(str(row) for row in connection.exec_driver_sql(f"{how} {sql}", values))
+
+    with transaction(engine) as connection:
+        open_jobs = [{**JOB, "id": f"o{n}", "owner": f"owner{n % 500}"} for n in range(2000)]
+        over = [{**JOB, "id": f"e{n}", "owner": f"owner{n % 500}", "ended_at": 5} for n in range(2000)]
+        connection.execute(insert(tables.job), [{"ended_at": None, **row} for row in open_jobs + over])
+    with engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        event.listen(engine, "before_cursor_execute", explain)
+        assert jobs.count_open(connection, "owner7") == 4
+    event.remove(engine, "before_cursor_execute", explain)
+    assert "mlmp_job_owner_open" in "".join(plans), plans
 
 
 def test_the_probe_itself_is_accepted(engine: Engine) -> None:
