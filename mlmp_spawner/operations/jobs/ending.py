@@ -31,14 +31,18 @@ BOOKING_OVER = "The booking in which it was to run is over."
 def started(site: Site, attempt: Attempt, at: int) -> None:
     """Its program runs since ``at``."""
     with transaction(site.engine) as connection:
-        store.update_attempt(connection, attempt, job_attempt.c.started_at.is_(None), started_at=at)
+        new = store.update_attempt(connection, attempt, job_attempt.c.started_at.is_(None), started_at=at)
+        if new and (job := store.find(connection, attempt.job)) is not None:
+            telling.record(connection, "job_running", job, at=at, attempt=attempt.number, nodes=list(attempt.nodes))
 
 
 def stopping(site: Site, job: Job, attempt: Attempt, *, now: int) -> None:
     """Its time is over: it was told to end."""
     still = (job_attempt.c.stopping_at.is_(None), job_attempt.c.stop_at <= now)
+    reason = why_stopped(job, attempt)
     with transaction(site.engine) as connection:
-        store.update_attempt(connection, attempt, *still, stopping_at=now, stop_reason=why_stopped(job, attempt))
+        if store.update_attempt(connection, attempt, *still, stopping_at=now, stop_reason=reason):
+            telling.record(connection, "job_stopping", job, at=now, attempt=attempt.number, reason=reason)
 
 
 def ended(site: Site, attempt: Attempt, seen: Seen, *, half_life: int, now: int) -> bool:

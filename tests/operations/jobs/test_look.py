@@ -31,6 +31,11 @@ def units_held(site: Site) -> dict[str, str]:
         return {row.unit: row.holder for row in connection.execute(select(unit_in_use))}
 
 
+def actions_on(site: Site, job: str) -> list[str]:
+    """What the history tells of a job."""
+    return [entry.action for entry in history.since(site.engine, 0) if entry.details.get("job") == job]
+
+
 async def test_a_job_gets_units_of_its_own_runs_and_ends_once(site: Site):
     shop = Shop(site)
     job = await shop.run(units=2)
@@ -50,8 +55,17 @@ async def test_a_job_gets_units_of_its_own_runs_and_ends_once(site: Site):
     assert shop.backend.forgotten == [attempt.id]
     await shop.tick()
     assert shop.job(job) == ended
-    actions = [entry.action for entry in history.since(site.engine, 0) if entry.details.get("job") == job.id]
-    assert actions == ["job_started", "job_ended"]
+    assert actions_on(site, job.id) == ["job_started", "job_running", "job_ended"]
+
+
+async def test_that_it_runs_and_is_to_end_is_in_the_history_once(site: Site):
+    shop = Shop(site)
+    shop.backend.polite = False
+    job = await shop.run(length=HOUR)
+    await shop.tick()
+    for later in (0, SECOND):
+        await shop.tick(NOW + HOUR + later)
+    assert actions_on(site, job.id) == ["job_started", "job_running", "job_stopping"]
 
 
 async def test_a_booking_is_never_in_the_way_of_what_it_leaves_free(site: Site):

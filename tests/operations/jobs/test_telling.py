@@ -49,8 +49,9 @@ def test_its_owner_is_told_what_became_of_a_job_and_where_it_is_on_every_way(
     assert "2 \\u00d7 A100" in said and "Job of ann." in said
 
 
-def test_that_a_job_was_begun_is_no_news(site: Site):
+@pytest.mark.parametrize("action", ["job_started", "job_running", "job_stopping"])
+def test_that_a_job_was_begun_runs_or_is_to_end_is_no_news(site: Site, action: telling.Action):
     job = submitted(site, "ann")
     with transaction(site.engine) as connection:
-        telling.record(connection, "job_started", job, at=NOW, nodes=["gpu-a"])
+        telling.record(connection, action, job, at=NOW, nodes=["gpu-a"])
     assert notices.page(site.engine, "ann").items == []

@@ -21,8 +21,8 @@ ACTIONS = (
     "booked", "waitlisted", "promoted", "changed", "moved", "cancelled", "released", "no_show", "idle", "preempted",
     "capacity_lost", "maintenance", "starting", "started", "stopping", "stopped", "continued", "announced", "warned",
     "offered", "idle_warned", "outage", "limits", "capacity", "intruder", "intruder_stopped",
-    "image_asked", "image_called_off", "job_submitted", "job_started", "job_requeued", "job_cancelled", "job_ended",
-    "job_failed",
+    "image_asked", "image_called_off", "job_submitted", "job_started", "job_running", "job_stopping", "job_requeued",
+    "job_cancelled", "job_ended", "job_failed",
 )  # fmt: skip
 """What the history knows of."""
 
