@@ -28,7 +28,7 @@ test-faults: $(VENV)/.dev node_modules/.all ## kills, races, fuzz, long property
 
 test-cluster: $(VENV)/.dev node_modules/.all ## on a real Kubernetes: the one KUBECONFIG names, else one made for it
 	@[ -n "$$KUBECONFIG" ] || tests/install.sh cluster
-	@$(BIN)/python -m tests.cluster.rig run $(BIN)/pytest -m cluster $(REMEMBER) $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.cluster.rig run --with-kueue $(BIN)/pytest -m cluster $(REMEMBER) $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev node_modules/.all ## benchmarks: JSON lines on stdout, a table on stderr
 	@tests/install.sh >&2

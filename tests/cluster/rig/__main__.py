@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from . import binaries, control_plane, images, lifecycle, logs
+from . import binaries, control_plane, images, kueue, lifecycle, logs
 from .console import RigError, run, say, step
 from .places import ADMIN, BIN, CACHE, RUN
 
@@ -36,7 +36,7 @@ def main() -> None:
 @main.command()
 def build() -> None:
     """Build programs and images, where they are not there yet: 20 minutes from an empty cache. Starts no cluster."""
-    binaries.ensure()
+    binaries.ensure((*binaries.CLUSTER, "kueue"))
     with lifecycle.alone():
         if lifecycle.is_up():
             images.project()
@@ -46,15 +46,19 @@ def build() -> None:
 
 @main.command()
 @click.option("--with-kwok", is_flag=True, help="Build kwok too, which simulates nodes.")
+@click.option("--with-kueue", is_flag=True, help="Install Kueue, which queues training jobs.")
 @click.option("--no-images", is_flag=True, help="Without the project's images.")
-def up(with_kwok: bool, no_images: bool) -> None:
+def up(with_kwok: bool, with_kueue: bool, no_images: bool) -> None:
     """Bring the cluster up and leave it there; `make test-cluster` then uses it."""
     with lifecycle.alone():
         if lifecycle.is_kept():
             say(f"it is up: KUBECONFIG={ADMIN}")
         else:
             lifecycle.down()
-            lifecycle.up(kept=True, programs=["kwok"] if with_kwok else [])
+            lifecycle.up(kept=True, programs=_programs(with_kwok, with_kueue))
+        if with_kueue:
+            binaries.ensure(["kueue"])
+            kueue.up()
         if not no_images:
             lifecycle.describe(kept=True, images_there=images.project())
 
@@ -85,9 +89,10 @@ def shell() -> None:
 
 @main.command("run", context_settings={"ignore_unknown_options": True})
 @click.option("--with-kwok", is_flag=True, help="Build kwok too.")
+@click.option("--with-kueue", is_flag=True, help="Install Kueue too, or put it back as it has to be.")
 @click.option("--no-images", is_flag=True, help="Without the project's images.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_on_it(with_kwok: bool, no_images: bool, command: tuple[str, ...]) -> None:
+def run_on_it(with_kwok: bool, with_kueue: bool, no_images: bool, command: tuple[str, ...]) -> None:
     """Run a command on the cluster: the one that KUBECONFIG names, the one that is up, else one made for it."""
     named = os.environ.get("KUBECONFIG")
     if named and Path(named) != ADMIN:
@@ -96,7 +101,7 @@ def run_on_it(with_kwok: bool, no_images: bool, command: tuple[str, ...]) -> Non
         say(f"on the cluster that KUBECONFIG={named} names")
         sys.exit(subprocess.run(command, env={**os.environ, "PATH": path}).returncode)
     with lifecycle.alone():
-        sys.exit(_run_on_ours(command, ["kwok"] if with_kwok else [], () if no_images else images.USUAL))
+        sys.exit(_run_on_ours(command, _programs(with_kwok, with_kueue), () if no_images else images.USUAL))
 
 
 def _run_on_ours(command: tuple[str, ...], programs: list[str], names: tuple[str, ...]) -> int:
@@ -110,6 +115,8 @@ def _run_on_ours(command: tuple[str, ...], programs: list[str], names: tuple[str
         else:
             lifecycle.down()
             lifecycle.up(kept=False, programs=programs)
+        if "kueue" in programs:
+            kueue.up()
         lifecycle.describe(kept=kept, images_there=images.project(names))
         with step(" ".join(command)):
             status = _run(command)
@@ -126,6 +133,11 @@ def _run_on_ours(command: tuple[str, ...], programs: list[str], names: tuple[str
         if not kept:
             lifecycle.down()
     return status
+
+
+def _programs(with_kwok: bool, with_kueue: bool) -> list[str]:
+    """Builds beyond those of every cluster."""
+    return ["kwok"] * with_kwok + ["kueue"] * with_kueue
 
 
 def _run(command: tuple[str, ...]) -> int:

@@ -18,6 +18,7 @@ from .places import CACHE, FILES
 
 SOURCES = Path(__file__).parent / "go"
 KUBERNETES = "v1.36.3"
+KUEUE = "v0.19.2"
 _, MAJOR, MINOR = KUBERNETES.replace("v", ".").split(".")[:3]
 
 
@@ -68,6 +69,10 @@ BUILDS: dict[str, Build | CBuild] = {
     "cyclonus": Build(("github.com/mattfenwick/cyclonus/cmd/cyclonus",)),
     "nfs-client": CBuild("nfs_client.c", "mount.nfs.mlmp", ("fuse3", "libnfs")),
     "kwok": Build(("sigs.k8s.io/kwok/cmd/kwok",)),
+    # Runs in an image with nothing else in it.
+    "kueue": Build(
+        ("sigs.k8s.io/kueue/cmd/kueue",), (f"sigs.k8s.io/kueue/pkg/version.GitVersion={KUEUE}",), static=True
+    ),
 }
 CLUSTER = ("kubernetes", "etcd", "coredns", "helm", "cyclonus", "nfs-client")
 # Go names a program after its package.

@@ -6,10 +6,11 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 from kubernetes import client, config
 
-from . import control_plane, hardware, lifecycle, nfs
+from . import control_plane, hardware, kueue, lifecycle, nfs
 from .nodes import Node
 from .places import ADMIN, BIN, NODES
 from .processes import Process, frozen
@@ -59,6 +60,12 @@ class Cluster:
     def scheduler(self) -> Process:
         self.must_be_ours()
         return control_plane.scheduler
+
+    @property
+    def kueue(self) -> ModuleType:
+        """What queues training jobs: ``stop()``, ``start()``, ``kill()``, and ``up()``, which puts it back."""
+        self.must_be_ours()
+        return kueue
 
     @property
     def nfs(self) -> nfs.NfsServer:

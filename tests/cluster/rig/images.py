@@ -41,10 +41,12 @@ def pause() -> str:
 
 def coredns() -> str:
     """The reference of the image of the cluster's DNS server."""
-    name, tag = "mlmp-rig/coredns", binaries.key("coredns")
-    if not registry.has(name, tag):
-        _push_program(binaries.folder("coredns") / "coredns", name, tag)
-    return registry.reference(name, tag)
+    return _of_program("coredns", "mlmp-rig/coredns")
+
+
+def kueue() -> str:
+    """The reference of the image of Kueue, whose program its manifests call ``manager``."""
+    return _of_program("kueue", "mlmp-rig/kueue", "manager")
 
 
 def debian() -> str:
@@ -94,12 +96,20 @@ def _bootstrap_debian() -> None:
     archive.unlink()
 
 
-def _push_program(program: Path, name: str, tag: str) -> None:
+def _of_program(build: str, name: str, program: str | None = None) -> str:
+    tag = binaries.key(build)
+    if not registry.has(name, tag):
+        _push_program(binaries.folder(build) / build, name, tag, program)
+    return registry.reference(name, tag)
+
+
+def _push_program(program: Path, name: str, tag: str, called: str | None = None) -> None:
     """An image of one static program and nothing else."""
+    inside = f"/{called or program.name}"
     local = f"localhost/{name}:{tag}"
     container = run("buildah", "from", "--pull-never", "scratch").strip()
-    run("buildah", "add", "--quiet", container, program, f"/{program.name}")
-    run("buildah", "config", "--entrypoint", f'["/{program.name}"]', container)
+    run("buildah", "add", "--quiet", container, program, inside)
+    run("buildah", "config", "--entrypoint", f'["{inside}"]', container)
     run("buildah", "commit", "--quiet", "--rm", container, local)
     _push(local, name, tag)
     run("buildah", "rmi", local)

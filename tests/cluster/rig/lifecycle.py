@@ -60,7 +60,7 @@ def is_kept() -> bool:
 def up(*, kept: bool, programs: Sequence[str] = ()) -> None:
     """Two Ready nodes, DNS, storage (claims and NFS) and a registry.
 
-    ``programs``: builds beyond those of every cluster, ``kwok``. Raises RigError; what is then there
+    ``programs``: builds beyond those of every cluster, ``kwok`` and ``kueue``. Raises RigError; what is then there
     is for ``down`` to remove.
     """
     folders = binaries.ensure((*binaries.CLUSTER, *programs))
@@ -96,7 +96,7 @@ def build_images() -> None:
         RUN.mkdir(parents=True)
         network.up()
         registry.up()
-        for make in (images.pause, images.coredns, images.debian, images.project):
+        for make in (images.pause, images.coredns, images.kueue, images.debian, images.project):
             make()
     finally:
         down()
