@@ -125,7 +125,8 @@ def objects(work: Work, around: Surroundings, values: Mapping[str, str], token: 
     made = [_secret(work, around, values, token)]
     if work.workers == 1:
         return [*made, _job(work, around)]
-    return [*made, _service(work, around), *(_pod(work, around, rank) for rank in range(work.workers))]
+    pods = (_pod(work, around, rank) for rank in range(work.workers))
+    return [*made, _service(work, around), _opened(work, around), *pods]
 
 
 def _secret(work: Work, around: Surroundings, values: Mapping[str, str], token: str) -> Json:
@@ -154,6 +155,14 @@ def _service(work: Work, around: Surroundings) -> Json:
     """By which workers find each other, from before they are ready on."""
     spec = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {ATTEMPT: work.id}}
     return {"apiVersion": "v1", "kind": "Service", "metadata": _about(work, around), "spec": spec}
+
+
+def _opened(work: Work, around: Surroundings) -> Json:
+    """Workers reach each other by any port. Nobody reaches a job else, where the chart's policies hold."""
+    ours = {"matchLabels": _labels(work)}
+    spec = {"podSelector": ours, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": ours}]}]}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": _about(work, around),
+            "spec": spec}  # fmt: skip
 
 
 def _pod(work: Work, around: Surroundings, rank: int) -> Json:

@@ -181,7 +181,7 @@ def test_its_code_is_fetched_at_an_address_of_the_attempt():
 
 def test_objects_that_start_something_come_last():
     kinds = [one["kind"] for one in objects(work(workers=2), AROUND, {}, "")]
-    assert kinds == ["Secret", "Service", "Pod", "Pod"]
+    assert kinds == ["Secret", "Service", "NetworkPolicy", "Pod", "Pod"]
     for made in objects(work(workers=2), AROUND, {}, ""):
         assert made["metadata"]["namespace"] == "users" and made["metadata"]["labels"]["mlmp.dev/attempt"] == "j-2"
 
@@ -254,3 +254,16 @@ def test_workers_find_each_other_as_torchrun_has_it():
         assert known["MASTER_ADDR"] == f"w0.{service['metadata']['name']}" and known["MASTER_PORT"] == "29500"
         assert (known["WORLD_SIZE"], known["RANK"], known["NODE_RANK"]) == ("2", str(rank), str(rank))
     assert "MASTER_ADDR" not in said(main_of(spec_of(work())))
+
+
+def test_workers_are_reached_by_each_other_and_by_no_other_attempt():
+    made = objects(work(workers=2), AROUND, {}, "")
+    (policy,) = [one for one in made if one["kind"] == "NetworkPolicy"]
+    (rule,) = policy["spec"]["ingress"]
+    assert policy["spec"]["policyTypes"] == ["Ingress"], "what they may reach is for the chart to say"
+    for pod in (one for one in made if one["kind"] == "Pod"):
+        for selector in (policy["spec"]["podSelector"], rule["from"][0]["podSelector"]):
+            assert selector["matchLabels"].items() <= pod["metadata"]["labels"].items()
+            assert "mlmp.dev/attempt" in selector["matchLabels"]
+    assert rule["from"][0].keys() == {"podSelector"}, "of no other namespace"
+    assert not [one for one in objects(work(), AROUND, {}, "") if one["kind"] == "NetworkPolicy"]
