@@ -29,6 +29,7 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import ConfigurationError, MLMPError, Unavailable
 from mlmp_spawner.hub import HubClient
 from mlmp_spawner.jobs.off import switched_off
+from mlmp_spawner.jobs.pod_tokens import PodTokens
 from mlmp_spawner.operations import catalog_sync
 from mlmp_spawner.operations.backend import make_backend
 from mlmp_spawner.operations.catalog_files import LOOK, read_catalog
@@ -189,6 +190,7 @@ class Service:
             code_limit=self.settings.job_code_limit,
             outlook=self.jobs.queue.outlook,
             wake=self.wake,
+            tokens=PodTokens(self.where.api_token.encode()),
         )
 
     def wake(self) -> None:

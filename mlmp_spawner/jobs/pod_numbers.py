@@ -76,7 +76,7 @@ class PodNumbers:
         return {**found, "values": values}
 
 
-def _notes(body: bytes) -> Iterable[Mapping[str, Any]]:
+def _notes(body: bytes) -> Iterable[dict[str, Any]]:
     for line in body.split(b"\n"):
         if len(line) > LONGEST_NOTE:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from mlmp_spawner.errors import JobsOff
 from mlmp_spawner.jobs.base import Backend
 from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.jobs.off import switched_off
+from mlmp_spawner.jobs.pod_numbers import PodNumbers
+from mlmp_spawner.jobs.pod_tokens import PodTokens
 from mlmp_spawner.operations.image_states import Preloading
 from mlmp_spawner.operations.people import Ways
 from mlmp_spawner.operations.site import Site
@@ -96,17 +99,25 @@ async def _nobody(reservation: Reservation) -> bool:
 @dataclass
 class Jobs:
     """What handlers need of jobs, where there are any. ``code_limit``: bytes of a snapshot; ``outlook``: when one that
-    waits probably starts, and why it waits; ``wake`` is called after each change that was made here."""
+    waits probably starts, and why it waits; ``wake`` is called after each change that was made here. ``tokens``: those
+    of pods, as the back-end makes them."""
 
     files: JobFiles
     backend: Backend
     code_limit: int = 256 << 20
     outlook: Callable[[str], Outlook | None] = lambda job: None
     wake: Callable[[], None] = lambda: None
+    tokens: PodTokens = field(default_factory=lambda: PodTokens(os.urandom(32)))
+    numbers: PodNumbers = field(init=False)
     open: Counter[str] = field(default_factory=Counter)
     """Logs that are followed, snapshots that come in and numbers that are read, by person."""
     reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Numbers are read for so many at once: that takes a thread for seconds, and all else needs threads, too."""
+    pods: Throttle = field(default_factory=lambda: Throttle(10, 100))
+    """For what the pods of one attempt send."""
+
+    def __post_init__(self) -> None:
+        self.numbers = PodNumbers(self.files)
 
 
 @dataclass

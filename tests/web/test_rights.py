@@ -47,6 +47,7 @@ THEMSELVES = BOOKERS | {"owner's server": 403}  # what would outlive the server'
 ITS_OWNER = THEMSELVES | dict.fromkeys(("other", "instructor", "admin", "hub admin"), 404)  # others see none of it
 
 ITS_READERS = SEERS | {"admin": 403, "hub admin": 403}  # nobody sees another's logs and files
+THEIR_PODS = dict.fromkeys(CALLERS, 401)  # no token of the hub is one of theirs
 
 EXPECTED = {
     "GET me": LET_IN,
@@ -104,6 +105,8 @@ EXPECTED = {
     "GET jobs/{id}/code": ITS_READERS,
     "PUT jobs/code/{sha256}": BOOKERS,
     "HEAD jobs/code/{sha256}": BOOKERS,
+    "GET pods/jobs/{attempt}/code": THEIR_PODS,
+    "POST pods/jobs/{attempt}/metrics": THEIR_PODS,
     "GET health": ANYBODY,
     "GET metrics": ANYBODY,
     "GET openapi.json": ANYBODY,

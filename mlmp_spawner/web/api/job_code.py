@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -169,32 +170,39 @@ class CodeOfJob(Handler):
 
     async def get(self, id: str) -> None:
         """Sends the file, as fast as it is read."""
-        found = await self._found(id)
-        path = jobs_of(self.context).files.code_path(found.owner, found.code or "")
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            raise NotFound("The code of this job is not kept any more.") from None
-        with file:
-            size = path.stat().st_size
-            self.set_header("Content-Type", "application/gzip")
-            self.set_header("Content-Length", str(size))
-            self.set_header("Content-Disposition", f'attachment; filename="{found.id}.tar.gz"')
-            try:
-                for piece in iter(partial(file.read, PIECE), b""):
-                    self.write(piece)
-                    await self.flush()
-            except StreamClosedError:
-                return
+        await send_code(self, await self._found(id))
 
     async def _found(self, id: str) -> Job:
         if not _ID.fullmatch(id):
             raise NotFound("There is no such job.")
         found: Job = await self.context.run(listing.get, self.site, id)
         check_private(found, self.me.name)
-        if found.code is None:
-            raise NotFound("This job has no code: it runs a command.")
         return found
+
+
+async def send_code(handler: Handler, job: Job) -> None:
+    """Answers with the snapshot that a job runs from.
+
+    :raises NotFound: it has none, or it is not kept any more.
+    """
+    if job.code is None:
+        raise NotFound("This job has no code: it runs a command.")
+    path = jobs_of(handler.context).files.code_path(job.owner, job.code)
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise NotFound("The code of this job is not kept any more.") from None
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        handler.set_header("Content-Type", "application/gzip")
+        handler.set_header("Content-Length", str(size))
+        handler.set_header("Content-Disposition", f'attachment; filename="{job.id}.tar.gz"')
+        try:
+            for piece in iter(partial(file.read, PIECE), b""):
+                handler.write(piece)
+                await handler.flush()
+        except StreamClosedError:
+            return
 
 
 TABLE: tuple[Route, ...] = (

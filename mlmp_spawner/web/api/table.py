@@ -18,6 +18,7 @@ from mlmp_spawner.web.api import (
     images,
     job_code,
     job_logs,
+    job_pods,
     jobs,
     limits,
     notices,
@@ -34,7 +35,7 @@ from mlmp_spawner.web.routes import Route, handlers
 TABLE: tuple[Route, ...] = (
     *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *cluster.TABLE, *images.TABLE,
     *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE,
-    *ssh.TABLE, *jobs.TABLE, *job_logs.TABLE, *job_code.TABLE, *own.TABLE,
+    *ssh.TABLE, *jobs.TABLE, *job_logs.TABLE, *job_code.TABLE, *job_pods.TABLE, *own.TABLE,
 )  # fmt: skip
 
 
