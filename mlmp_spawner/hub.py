@@ -1,7 +1,7 @@
 """What the service asks of JupyterHub, over its REST API.
 
 Scopes that the service's token needs: ``list:users``, ``read:users:groups``, ``read:servers``, ``start:servers``,
-``delete:servers``, ``proxy``.
+``delete:servers``, ``proxy``; in a cluster that runs jobs ``custom:mlmp:surroundings``.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ log = logging.getLogger("mlmp.hub")
 PAGE = 100
 SLOW = httpx.Timeout(30.0, connect=5.0)
 """The hub answers a start when the server is ready or after its ``slow_spawn_timeout`` (10 s)."""
+HOME = httpx.Timeout(18.0, connect=5.0)
+"""Making a user's home takes that long at most, or is asked for again."""
 
 _PAGINATION = "application/jupyterhub-pagination+json"
 _REFUSALS: dict[int, type[MLMPError]] = {
@@ -138,6 +140,16 @@ class HubClient:
         except NotFound:
             return True
         return answer.status_code == 204
+
+    async def surroundings(self, user: str) -> dict[str, Any]:
+        """As whom, and with which files, a user's jobs run in a cluster; their home is there afterwards.
+
+        :raises MLMPError: it can't be known or made, with the hub's own sentence as ``detail``.
+        """
+        path = f"mlmp/users/{quote(user, safe='')}/surroundings"
+        answer = await self._ask("POST", path, json={}, timeout=HOME)
+        found: dict[str, Any] = answer.json()
+        return found
 
     async def restore_routes(self) -> None:
         """Asks the hub to give the proxy all its routes again (a proxy that was restarted knows none)."""

@@ -36,3 +36,8 @@ class JobSettings(Configurable):
         Unicode(),
         help="On Kubernetes: names of Secrets in the users' namespace by which ``job_image`` is pulled.",
     ).tag(config=True)
+    job_api_url = Unicode(
+        "",
+        help="""On Kubernetes: the service's API as the pods of jobs reach it, with a slash at its end, such as
+        ``http://mlmp-service.mlmp:8090/services/mlmp/api/v1/``; the Helm chart sets it.""",
+    ).tag(config=True)

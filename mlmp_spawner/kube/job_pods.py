@@ -87,7 +87,8 @@ class Surroundings:
     """What is the same for all jobs, or for all of one person.
 
     ``url``: of the hub, as pods reach it; ``api_url``: of the service's API, as pods reach it, with a slash at its
-    end. ``image``: MLMP's own, of the containers beside the program. ``folder``, ``account``: whose files these are.
+    end. ``image``: MLMP's own, of the containers beside the program. ``folder``, ``account``: whose files these are;
+    no folder: all of the claim is theirs.
     ``requested_share``: what part of cores and memory is set aside.
     """
 
@@ -207,6 +208,8 @@ def _confined(work: Work, around: Surroundings, rank: int) -> Json:
     (prepare,) = spec["initContainers"]
     prepare["volumeMounts"] = [dict(one) for one in main["volumeMounts"] if one["mountPath"] == around.storage.home]
     account = around.account
+    if not around.folder:  # a claim of their own: nobody else's files are given to their group with it
+        spec["securityContext"] |= {"fsGroup": account.fs_group, "fsGroupChangePolicy": "OnRootMismatch"}
     made = run_as(made, account)
     if account.of_login:
         made = with_account(made, account.uid, account.gid or account.uid, around.storage.home)

@@ -16,7 +16,7 @@ from traitlets.config import Config
 
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.rules.storage import Storage
-from mlmp_spawner.spawners.hub import USERNAMES, configure_everywhere, configure_service
+from mlmp_spawner.spawners.hub import SERVICE, USERNAMES, configure_everywhere, configure_service
 
 VALUES = "/etc/mlmp/values/values.yaml"
 CATALOG = "/etc/mlmp/catalog"
@@ -120,6 +120,10 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
     _configure_login(c, environment)
     configure_service(c, cluster.service_url, environment["MLMP_SERVICE_TOKEN"])
     _configure_users(c, cluster)
+    if c.MLMP.jobs:
+        from mlmp_spawner.spawners.job_surroundings import serve  # brings KubeSpawner with it
+
+        serve(c)
     _apply(c, cluster)
     _let_in(c)
     # What the hub's own pages lead to, of the pages of the service.
@@ -134,6 +138,7 @@ def _configure_jobs(c: Config, cluster: Cluster, environment: Mapping[str, str])
             data=environment.get("MLMP_DATA", DATA),
             job_image=cluster.jobs.get("image", ""),
             job_pull_secrets=cluster.jobs.get("pull_secrets", []),
+            job_api_url=f"{cluster.service_url}{cluster.base_url}services/{SERVICE}/api/v1/",
         )
 
 

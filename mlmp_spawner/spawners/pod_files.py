@@ -6,14 +6,17 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import aiohttp
 from jupyterhub.utils import maybe_future
+from kubernetes_asyncio.client.exceptions import ApiException
 from traitlets import Dict, Float, Unicode, validate
 
-from mlmp_spawner.errors import ConfigurationError, MLMPError, NotAllowed
+from mlmp_spawner.errors import ConfigurationError, MLMPError, NotAllowed, Unavailable
 from mlmp_spawner.kube.client import Connection
 from mlmp_spawner.kube.files import Account, run_as, with_account, with_files
 from mlmp_spawner.kube.home_pods import Home
 from mlmp_spawner.kube.homes import Homes
+from mlmp_spawner.kube.outcomes import sentence
 from mlmp_spawner.rules import storage as files
 from mlmp_spawner.rules.storage import Storage
 from mlmp_spawner.spawners.pods import WatchedPodSpawner
@@ -98,6 +101,26 @@ class FilesPodSpawner(WatchedPodSpawner):
             if not started:
                 self._home = ""  # it may be for want of the folder: somebody removed it
         return address
+
+    async def move_in(self) -> Account:
+        """As whom pods of the user's run besides the server's. Their home is there afterwards, and is looked for each
+        time: somebody may have removed it.
+
+        :raises MLMPError: it can't be known or made.
+        """
+        self._home = ""
+        await self._run_as_their_account()
+        await self._make_home()
+        if self.storage_pvc_ensure and not await self._claim_is_there():
+            raise Unavailable("The claim of the home is not there yet.")
+        return self._account or await self._their_account()
+
+    async def _claim_is_there(self) -> bool:
+        try:
+            made = self._make_create_pvc_request(self.get_pvc_manifest(), self.k8s_api_request_timeout)
+            return bool(await made)  # one that is there is left as it is
+        except (ApiException, aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"The claim of the home can't be made: {sentence(error)}.") from error
 
     async def _run_as_their_account(self) -> None:
         """Keeps as whom the server runs, before a profile can say another; by the login, where that knows it."""

@@ -267,3 +267,13 @@ def test_workers_are_reached_by_each_other_and_by_no_other_attempt():
             assert "mlmp.dev/attempt" in selector["matchLabels"]
     assert rule["from"][0].keys() == {"podSelector"}, "of no other namespace"
     assert not [one for one in objects(work(), AROUND, {}, "") if one["kind"] == "NetworkPolicy"]
+
+
+def test_a_claim_of_ones_own_is_given_to_ones_group_and_the_one_of_all_homes_never_is():
+    own = replace(AROUND, storage=Storage(claim="home-ann"), folder="", account=Account(1000, 100, fs_group=100))
+    spec = spec_of(work(), own)
+    assert spec["securityContext"]["fsGroup"] == 100
+    (home,) = [one for one in main_of(spec)["volumeMounts"] if one["mountPath"] == HOME]
+    assert not home["subPath"]
+    assert "fsGroup" not in spec_of(work(), replace(own, folder="ann"))["securityContext"]
+    assert "fsGroup" not in spec_of(work(), replace(own, account=Account(1000, 100)))["securityContext"]
