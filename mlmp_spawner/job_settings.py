@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Bool, Float, Integer, List, Unicode
+from traitlets import Bool, Dict, Float, Integer, List, Unicode
 from traitlets.config import Configurable
 
 
@@ -23,6 +23,11 @@ class JobSettings(Configurable):
     ).tag(config=True)
     job_logs_kept = Float(
         30.0, min=0, help="Days for which log and metrics of a job are kept after its end, within each one's quota."
+    ).tag(config=True)
+    job_guarantees = Dict(
+        help="""Of each group of the hub how many units of which resource are kept for its jobs, for example
+        {"physics": {"nvidia.com/gpu": 4}}, as far as the calendar leaves any. What it does not use, the jobs of others
+        may, and make way when it wants them. Only in a Kubernetes cluster.""",
     ).tag(config=True)
     job_sample_every = Float(
         10.0, min=0.5, help="Seconds between two looks at what the jobs on this machine use, which their pages plot."

@@ -43,8 +43,8 @@ class Order:
     ``memory`` (bytes; None: not known, not limited) of each worker, the least that go with its units on any of them;
     ``length`` and ``grace`` in ms. ``group``: for whose share it counts, "" for none. ``priority``: one of
     :data:`mlmp_spawner.kube.job_queues.PRIORITIES`. ``image``: the reference of the image to run in, "" for that in
-    which servers run where nothing else is said. ``queued``: whether it stands in that queue; a job inside a booking
-    does not.
+    which servers run where nothing else is said. ``queue``: the name of that where it stands, as the back-end's queue
+    has them; "" for a job inside a booking, which stands in none.
     """
 
     id: str
@@ -70,7 +70,7 @@ class Order:
     priority: str = "normal"
     preemptible: bool = True
     image: str = ""
-    queued: bool = True
+    queue: str = ""
 
 
 @dataclass(frozen=True, slots=True)

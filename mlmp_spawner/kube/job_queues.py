@@ -2,8 +2,9 @@
 
 Kueue hands out quota, and knows no time. So each node is a flavor of its own, whose quota is what the calendar leaves
 free there (:mod:`mlmp_spawner.rules.job_admission`): which flavor a job gets says where it runs. Of each resource
-there is one ClusterQueue; each group of the hub has a LocalQueue there, by which its jobs are counted against it. No
-job starts by quota alone: the admission check is answered by MLMP.
+there is a cohort of ClusterQueues, one for each tenant (:mod:`mlmp_spawner.rules.job_guarantees`): what one leaves
+unused, the others borrow. In each of them a group of the hub has a LocalQueue, by which its jobs are counted against
+it. No job starts by quota alone: the admission check is answered by MLMP.
 
 Objects are plain JSON for server-side apply under :data:`MANAGER`: what an admin adds to them stays.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlmp_spawner.errors import ConfigurationError
+from mlmp_spawner.rules.job_guarantees import FIXED, POOL, Tenant
 from mlmp_spawner.units import to_iso
 
 Json = dict[str, Any]
@@ -56,14 +58,26 @@ def flavor_name(node: str) -> str:
     return _name(node)
 
 
-def cluster_queue_name(resource: str) -> str:
-    """The queue of all jobs for a resource."""
+def cohort_name(resource: str) -> str:
+    """What the queues for a resource have together."""
     return _name(resource)
 
 
-def local_queue_name(resource: str, group: str) -> str:
-    """The queue of a group's jobs for a resource. :param group: the hub's, any text; "" for those in none."""
-    return _name(f"{_slug(resource)[:20]} {group}", "\n", resource)
+def cluster_queue_name(resource: str, tenant: Tenant = POOL) -> str:
+    """The queue of a tenant's jobs for a resource."""
+    if tenant == POOL:
+        return _name(resource)
+    return _name(f"{_slug(resource)[:20]} {tenant.kind} {tenant.group}".rstrip(), "\n", resource, "\n", tenant.kind)
+
+
+def local_queue_name(resource: str, group: str, tenant: Tenant = POOL) -> str:
+    """The queue of a group's jobs for a resource. A LocalQueue can't be moved to another ClusterQueue, so there is one
+    for each tenant.
+
+    :param group: the hub's, any text; "" for those in none. :param tenant: in whose queue these jobs are.
+    """
+    apart = () if tenant == POOL else ("\n", tenant.kind)
+    return _name(f"{_slug(resource)[:20]} {group}", "\n", resource, *apart)
 
 
 def priority_name(priority: str) -> str:
@@ -90,13 +104,14 @@ def resource_flavor(node: NodeQuota) -> Json:
     return _object("ResourceFlavor", flavor_name(node.node), spec={"nodeLabels": {HOSTNAME: node.hostname}})
 
 
-def cluster_queue(resource: str, nodes: Sequence[NodeQuota], namespace: str) -> Json:
-    """The queue of all jobs for a resource.
+def cluster_queue(resource: str, nodes: Sequence[NodeQuota], namespace: str, tenant: Tenant = POOL) -> Json:
+    """The queue of a tenant's jobs for a resource.
 
-    It lends and borrows nothing and evicts nobody for another: the calendar says what there is, and MLMP who goes.
+    It lends what it does not use, and borrows. Who is guaranteed units gets them back, and nobody else is ever evicted
+    for another by Kueue: the calendar says what there is, and MLMP who goes. What must not be evicted does not borrow.
     Whose turn it is follows from what each LocalQueue has used, where Kueue is configured for that.
 
-    :param namespace: that of users' pods, the only one whose jobs it takes.
+    :param nodes: with the tenant's quota. :param namespace: that of users' pods, the only one whose jobs it takes.
     :raises ConfigurationError: Kueue can't tell so many nodes apart.
     """
     if len(nodes) > MOST_NODES:
@@ -104,32 +119,41 @@ def cluster_queue(resource: str, nodes: Sequence[NodeQuota], namespace: str) -> 
             [f"{resource}: jobs can use {MOST_NODES} nodes at most, as Kueue has it; there are {len(nodes)}"]
         )
     flavors = [
-        {
-            "name": flavor_name(node.node),
-            "resources": [
-                {"name": resource, "nominalQuota": str(node.units)},
-                {"name": "cpu", "nominalQuota": f"{round(node.cpus * 1000)}m"},
-                {"name": "memory", "nominalQuota": str(node.memory)},
-            ],
-        }
+        {"name": flavor_name(node.node), "resources": _quotas(resource, node, tenant)}
         for node in sorted(nodes, key=lambda one: one.node)
     ]
     groups = [{"coveredResources": [resource, "cpu", "memory"], "flavors": flavors}] if flavors else []
+    reclaims = "Any" if tenant.kind == "own" else "Never"
     spec = {
+        "cohortName": cohort_name(resource),
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
         "queueingStrategy": "BestEffortFIFO",
-        "preemption": {"reclaimWithinCohort": "Never", "withinClusterQueue": "Never"},
+        "preemption": {"reclaimWithinCohort": reclaims, "withinClusterQueue": "Never"},
         "admissionScope": {"admissionMode": "UsageBasedAdmissionFairSharing"},
         "admissionChecksStrategy": {"admissionChecks": [{"name": CHECK}]},
         "resourceGroups": groups,
     }
-    return _object("ClusterQueue", cluster_queue_name(resource), spec=spec)
+    return _object("ClusterQueue", cluster_queue_name(resource, tenant), spec=spec)
 
 
-def local_queue(resource: str, group: str, namespace: str, *, weight: float = 1) -> Json:
-    """The queue of a group's jobs. :param weight: its share beside the others."""
-    spec = {"clusterQueue": cluster_queue_name(resource), "fairSharing": {"weight": f"{round(weight * 1000)}m"}}
-    return _object("LocalQueue", local_queue_name(resource, group), namespace=namespace, spec=spec)
+def _quotas(resource: str, node: NodeQuota, tenant: Tenant) -> list[Json]:
+    units: Json = {"name": resource, "nominalQuota": str(node.units)}
+    if tenant == FIXED:
+        units["borrowingLimit"] = "0"
+    return [
+        units,
+        {"name": "cpu", "nominalQuota": f"{round(node.cpus * 1000)}m"},
+        {"name": "memory", "nominalQuota": str(node.memory)},
+    ]
+
+
+def local_queue(resource: str, group: str, namespace: str, tenant: Tenant = POOL, *, weight: float = 1) -> Json:
+    """The queue of a group's jobs. :param weight: its share beside the others of the same tenant."""
+    spec = {
+        "clusterQueue": cluster_queue_name(resource, tenant),
+        "fairSharing": {"weight": f"{round(weight * 1000)}m"},
+    }
+    return _object("LocalQueue", local_queue_name(resource, group, tenant), namespace=namespace, spec=spec)
 
 
 def priority_classes() -> Iterable[Json]:

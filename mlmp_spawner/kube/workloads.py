@@ -45,6 +45,7 @@ class Workload:
 
     ``check``: the state of our admission check, "" where it is not asked. ``reserved``: it has quota; ``evicted``: it
     is losing it. ``gated``: it may not ask yet. ``lost``: why it can never start, in Kueue's words, "" where it can.
+    ``queue``: the LocalQueue where it stands.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Workload:
     evicted: bool = False
     finished: bool = False
     lost: str = ""
+    queue: str = ""
 
     @property
     def asks(self) -> bool:
@@ -82,7 +84,8 @@ class Workload:
 
         :param flavors: of each flavor its node.
         """
-        found = tuple(flavors.get(one.flavor, "") for one in self.pod_sets)
+        by_rank = sorted(self.pod_sets, key=lambda one: (len(one.name), one.name))
+        found = tuple(flavors.get(one.flavor, "") for one in by_rank)
         return found if found and all(found) else None
 
 
@@ -109,6 +112,7 @@ def workload(item: Mapping[str, Any], *, check: str = CHECK) -> Workload | None:
         evicted=_holds(conditions, "Evicted"),
         finished=_holds(conditions, "Finished"),
         lost=_lost(conditions, checks),
+        queue=str(spec.get("queueName") or ""),
     )
 
 

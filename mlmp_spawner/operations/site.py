@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from mlmp_spawner.cgroups import PROCESSES
+from mlmp_spawner.rules import job_guarantees
 from mlmp_spawner.rules.catalog import Catalog, Image, Profile
 from mlmp_spawner.rules.due import ANNOUNCE_BEFORE, IDLE_AFTER, OFFER_BEFORE, WARN_BEFORE
 from mlmp_spawner.rules.reservations import DEFAULT_STOP_LEAD
@@ -40,7 +41,8 @@ class Site:
 
     The times of the house are in ms; None: never. What each means: :class:`mlmp_spawner.rules.due.Times`.
     ``not_enforced``: what of a booking's share is not, each with the reason. ``images``: whether servers run in images
-    of the catalog, so that one can be chosen.
+    of the catalog, so that one can be chosen. ``job_guarantees``: of each group how many units of which resource are
+    kept for its jobs.
     """
 
     engine: Engine
@@ -56,6 +58,7 @@ class Site:
     cluster: bool = False
     """Whether the units are those of a Kubernetes cluster, which may have fewer than the catalog lists."""
     ssh: SSH = SSH()
+    job_guarantees: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def choice_of_images(self, profile: Profile) -> tuple[Image, ...]:
         """The images to choose from, the usual one first; none where there is no choice."""
@@ -78,6 +81,7 @@ def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
         images=settings.backend == "kubernetes",
         cluster=settings.backend == "kubernetes",
         ssh=ssh_of(settings),
+        job_guarantees=job_guarantees.checked(settings.job_guarantees),
     )
 
 

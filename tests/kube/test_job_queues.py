@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.kube import job_queues as queues
 from mlmp_spawner.kube.job_queues import MOST_NODES, NodeQuota
+from mlmp_spawner.rules.job_guarantees import FIXED, POOL, Tenant
 
 GPU = "nvidia.com/gpu"
 A, B = NodeQuota("a", "host-a", 3, 64.0, 256 << 30), NodeQuota("b", "b", 0, 31.5, 128 << 30)
@@ -50,11 +51,30 @@ def test_the_queue_admits_once_somebody_says_that_the_check_is_answered():
     assert condition["reason"] and condition["lastTransitionTime"] == "2027-01-15T08:00:00Z"
 
 
-def test_kueue_itself_sends_no_job_away_and_takes_none_from_elsewhere():
+def test_kueue_sends_jobs_away_only_for_who_is_guaranteed_units_and_takes_none_from_elsewhere():
     spec = queues.cluster_queue(GPU, [A], "users")["spec"]
-    assert set(spec["preemption"].values()) == {"Never"} and "cohortName" not in spec
+    assert set(spec["preemption"].values()) == {"Never"}
+    own = queues.cluster_queue(GPU, [A], "users", Tenant("own", "red"))["spec"]
+    assert own["preemption"] == {"reclaimWithinCohort": "Any", "withinClusterQueue": "Never"}
+    assert own["cohortName"] == spec["cohortName"], "they lend each other what they do not use"
     assert spec["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "users"}}
     assert spec["queueingStrategy"] == "BestEffortFIFO", "one that does not fit keeps no other from starting"
+
+
+def test_what_is_not_preemptible_borrows_nothing_so_that_it_is_never_sent_away():
+    fixed = queues.cluster_queue(GPU, [A], "users", FIXED)["spec"]
+    gpus, cpus, memory = fixed["resourceGroups"][0]["flavors"][0]["resources"]
+    assert gpus["borrowingLimit"] == "0" and "borrowingLimit" not in {**cpus, **memory}
+    assert set(fixed["preemption"].values()) == {"Never"}
+
+
+def test_each_tenant_has_queues_of_its_own_with_names_of_their_own():
+    tenants = [POOL, FIXED, Tenant("own", "red"), Tenant("own", "Red"), Tenant("own", "")]
+    names = {queues.cluster_queue_name(GPU, one) for one in tenants}
+    assert len(names) == len(tenants) and all(len(name) <= 63 for name in names)
+    local = [queues.local_queue(GPU, "red", "users", one) for one in (POOL, FIXED, Tenant("own", "red"))]
+    assert len({one["metadata"]["name"] for one in local}) == 3, "a LocalQueue can't be moved to another ClusterQueue"
+    assert {one["spec"]["clusterQueue"] for one in local} < names
 
 
 def test_groups_share_by_what_they_used():

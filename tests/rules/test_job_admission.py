@@ -65,7 +65,9 @@ def test_one_in_the_wrong_place_is_held_and_by_the_next_decision_only_the_right_
     wants = Asking("j", shape(preemptible=False), ("a",))
     first = decide([wants], [], boards, NOW)
     assert first.hold == ("j",) and first.start == ()
-    assert decide([replace(wants, nodes=None, held=True)], [], boards, NOW) == Admission({"a": 0, "b": 2}, wake=("j",))
+    assert decide([replace(wants, nodes=None, held=True)], [], boards, NOW) == Admission(
+        {"a": 0, "b": 2}, wake=("j",), fixed={"b": 2}
+    )
 
 
 def test_shorter_jobs_have_the_gaps_once_the_longer_have_their_places():
@@ -226,3 +228,59 @@ def test_quotas_are_never_more_than_what_runs_and_is_free(boards: list[Board], r
         runs = sum(one.units for one in going if one.nodes == (node,) and one.stop_at > NOW)
         assert runs <= found.quotas[node] <= runs + max(0, board.capacity - held_at(board, NOW))
     assert set(found.recall) == {one.id for one in going if one.stop_at <= NOW}
+
+
+# -- who has a right to its units, and who may not take more -------------------------------------------------------
+
+
+def full(kill_at: int) -> Board:
+    return Board("a", 2, (Taken("r", 2, Interval(NOW, kill_at)),))
+
+
+def test_who_has_a_right_to_units_asks_though_others_use_them_that_yield():
+    going = Going("r-1", ("a",), 2, NOW + HOUR, reservation="r", yields=True)
+    wants = Asking("j", shape(), held=True)
+    assert decide([wants], [going], [full(NOW + HOUR)], NOW).wake == ()
+    assert decide([replace(wants, first=True)], [going], [full(NOW + HOUR)], NOW).wake == ("j",)
+    kept = replace(going, yields=False)
+    assert decide([replace(wants, first=True)], [kept], [full(NOW + HOUR)], NOW).wake == (), "nobody leaves for it"
+
+
+def test_who_was_given_the_units_of_one_that_was_sent_away_keeps_them_until_that_one_has_ended():
+    gone = Going("r-1", (), 2, NOW, counted=False, reservation="r", yields=True)
+    wants = Asking("j", shape(), ("a",), first=True)
+    found = decide([wants], [gone], [full(NOW + GRACE)], NOW)
+    assert (found.wait, found.start, found.hold) == (("j",), (), ())
+    assert found.quotas == {"a": 2}, "it is counted"
+    after = decide([wants], [], [booked("a", 2)], NOW + GRACE)
+    assert [one.job for one in after.start] == ["j"]
+    assert decide([replace(wants, first=False)], [gone], [full(NOW + GRACE)], NOW).hold == ("j",)
+
+
+def test_two_do_not_wait_for_the_same_units():
+    gone = Going("r-1", (), 2, NOW, counted=False, reservation="r")
+    wants = [Asking(name, shape(), ("a",), first=True, order=(0, name)) for name in "jk"]
+    found = decide(wants, [gone], [full(NOW + GRACE)], NOW)
+    assert (found.wait, found.hold) == (("j",), ("k",))
+
+
+def test_what_was_sent_away_does_not_come_back_before_the_one_for_which_it_left():
+    gone = Going("r-1", (), 2, NOW, counted=False, reservation="r", yields=True)
+    first = Asking("j", shape(), held=True, first=True, order=(0, "j"))
+    again = Asking("r-2", shape(), held=True, order=(1, "r-2"))
+    assert decide([first, again], [gone], [full(NOW + GRACE)], NOW).wake == ("j",)
+    assert decide([first, again], [], [booked("a", 2)], NOW + GRACE).wake == ("j",)
+
+
+def test_an_owner_gets_no_more_than_his_limit_however_much_the_other_queue_gives():
+    boards = [booked("a", 4)]
+    asks = [Asking(name, shape(units=1), ("a",), owner="eve", order=(0, name)) for name in "jkl"]
+    found = decide(asks, [], boards, NOW, left={"eve": 2})
+    assert [one.job for one in found.start] == ["j", "k"] and found.hold == ("l",)
+    waits = [Asking("m", shape(units=1), held=True, owner="eve"), Asking("n", shape(units=1), held=True, owner="ann")]
+    assert decide(waits, [], boards, NOW, left={"eve": 0}).wake == ("n",)
+
+
+def test_what_is_not_preemptible_is_told_apart_with_where_it_fits():
+    wants = [Asking("j", shape(preemptible=False)), Asking("k", shape(preemptible=False), order=(1, "k"))]
+    assert decide(wants, [], [booked("a", 2)], NOW).fixed == {"a": 2}, "one after the other"

@@ -11,7 +11,9 @@ from sqlalchemy import Connection
 
 from mlmp_spawner.errors import NotFound, TooLate
 from mlmp_spawner.jobs.base import Order, Place
+from mlmp_spawner.kube.job_queues import local_queue_name
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.job_guarantees import of_resource, tenant_of
 from mlmp_spawner.rules.job_manifest import PRIORITIES, for_job
 from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.store import jobs as store
@@ -75,8 +77,15 @@ def _wanted(connection: Connection, site: Site, job: Job, number: int, log_limit
         priority="front" if job.front else _PRIORITIES.get(job.priority, "normal"),
         preemptible=job.preemptible,
         image=image.reference if image else "",
-        queued=job.inside is None,
+        queue=_queue(site, job),
     )
+
+
+def _queue(site: Site, job: Job) -> str:
+    if job.inside is not None:
+        return ""
+    guaranteed = of_resource(site.job_guarantees, job.resource)
+    return local_queue_name(job.resource, job.group, tenant_of(job.group, job.preemptible, guaranteed))
 
 
 def find(connection: Connection, attempt_id: str) -> tuple[Job, Attempt]:
