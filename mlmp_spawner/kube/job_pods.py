@@ -19,7 +19,7 @@ from typing import Any
 
 from mlmp_spawner.kube.confinement import SERVER, Terms, confine
 from mlmp_spawner.kube.files import Account, run_as, with_account, with_files
-from mlmp_spawner.kube.job_queues import HOSTNAME, local_queue_name, priority_name
+from mlmp_spawner.kube.job_queues import HOSTNAME, priority_name
 from mlmp_spawner.kube.labels import ATTEMPT, JOB, KIND, OWNER, STOPS_AT
 from mlmp_spawner.rules.storage import Storage
 from mlmp_spawner.units import MINUTE, SECOND
@@ -59,7 +59,8 @@ class Work:
     ``id``: the attempt's; ``manifest``: the job's, with its paths filled in; ``units`` of ``resource``, ``cpus``
     (cores) and ``memory`` (bytes): of each worker, None: not known, not limited. ``hostnames``: of the nodes that its
     profile has. ``length``, ``grace`` in ms. ``secrets``: names of the environment that is never shown; ``code``: the
-    SHA-256 of its snapshot; ``priority``: one of :data:`mlmp_spawner.kube.job_queues.PRIORITIES`.
+    SHA-256 of its snapshot; ``queue``: the LocalQueue where it stands; ``priority``: one of
+    :data:`mlmp_spawner.kube.job_queues.PRIORITIES`.
     """
 
     id: str
@@ -76,7 +77,7 @@ class Work:
     grace: int
     cpus: float | None = None
     memory: int | None = None
-    group: str = ""
+    queue: str = ""
     priority: str = "normal"
     secrets: tuple[str, ...] = ()
     code: str | None = None
@@ -190,8 +191,7 @@ def _labels(work: Work) -> dict[str, str]:
 
 
 def _queued(work: Work) -> dict[str, str]:
-    queue = local_queue_name(work.resource, work.group)
-    return {QUEUE: queue, "kueue.x-k8s.io/priority-class": priority_name(work.priority)}
+    return {QUEUE: work.queue, "kueue.x-k8s.io/priority-class": priority_name(work.priority)}
 
 
 # -- the pod of a worker ------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from mlmp_spawner.kube import job_pods
 from mlmp_spawner.kube.confinement import containers
 from mlmp_spawner.kube.files import Account
 from mlmp_spawner.kube.job_pods import MAIN, Surroundings, Work, command, name_of, objects
-from mlmp_spawner.kube.job_queues import local_queue_name
 from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.storage import Storage
 from mlmp_spawner.units import HOUR, MINUTE
@@ -38,7 +37,8 @@ def work(given: dict[str, Any] | None = None, **changed: Any) -> Work:
     known: dict[str, Any] = {
         "id": "j-2", "job": "j", "number": 2, "owner": "ann@x.org", "manifest": manifest(**(given or {})),
         "image": "torch:2", "resource": GPU, "units": 2, "workers": 1, "hostnames": frozenset({"a", "b"}),
-        "length": HOUR, "grace": MINUTE, "cpus": 8.0, "memory": 64 << 30, "group": "red", "code": "c" * 64,
+        "length": HOUR, "grace": MINUTE, "cpus": 8.0, "memory": 64 << 30, "queue": "team",
+        "code": "c" * 64,
     }  # fmt: skip
     return Work(**known | changed)
 
@@ -75,7 +75,7 @@ def said(container: dict[str, Any]) -> dict[str, Any]:
 def test_a_job_waits_in_its_groups_queue_and_does_not_even_ask_before_it_may():
     made = job_of(work())
     assert made["spec"]["suspend"] is True
-    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == local_queue_name(GPU, "red")
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
     assert made["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "mlmp-normal"
     assert made["metadata"]["annotations"]["kueue.x-k8s.io/admission-gated-by"] == "mlmp.dev/calendar"
     assert job_pods.attempt_of(made["metadata"]["name"]) == "j-2" and job_pods.attempt_of("other") is None
