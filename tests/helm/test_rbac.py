@@ -15,16 +15,30 @@ IN_USERS_NAMESPACE = {
     "mlmp-service": {"pods": "create delete get list patch watch", "events": "get list"},
     "mlmp-enforcer": {"pods": "delete list"},
 }
+KUEUE = "kueue.x-k8s.io"
+FOR_JOBS = {
+    "pods/log": "get",
+    "secrets": "create delete",
+    "services": "create delete",
+    "networking.k8s.io/networkpolicies": "create delete",
+    "batch/jobs": "create delete list patch",
+    f"{KUEUE}/workloads": "list patch",
+    f"{KUEUE}/workloads/status": "patch",
+    f"{KUEUE}/localqueues": "create delete list patch",
+}
+"""What the service has more in the users' namespace where jobs run. It makes Secrets and reads none."""
+QUEUES = ("clusterqueues", "resourceflavors", "workloadpriorityclasses", "admissionchecks")
 WITHOUT_TOKEN = {"mlmp-proxy", "mlmp-postgresql", "mlmp-test"}
 
 
 def rules(manifest: Manifest) -> dict[str, str]:
-    """Resource -> verbs; all of the core group, none by name."""
+    """Resource, with its group unless that is the core's -> verbs; none by name."""
     found: dict[str, str] = {}
     for rule in manifest["rules"]:
         assert rule.keys() == {"apiGroups", "resources", "verbs"}
-        assert rule["apiGroups"] == [""]
-        for resource in rule["resources"]:
+        (group,) = rule["apiGroups"]
+        for name in rule["resources"]:
+            resource = f"{group}/{name}" if group else name
             found[resource] = " ".join(sorted({*found.get(resource, "").split(), *rule["verbs"]}))
     return found
 
@@ -79,6 +93,23 @@ def test_the_hub_may_make_pods_in_the_releases_namespace_only_where_folders_are_
 def test_pods_of_other_namespaces_are_listed_only_where_an_admin_wants_it() -> None:
     found = rights(render({"service": {"seeAllPods": True}}))
     assert found["mlmp-service"]["*"] == {"nodes": "get list watch", "pods": "list"}
+
+
+def test_with_jobs_the_service_alone_may_more_and_what_kueue_has_for_the_cluster_is_all_that_it_may_everywhere() -> (
+    None
+):
+    homes = {"type": "nfs", "nfs": {"server": "10.1.2.3", "path": "/exports/homes"}}
+    values = {"users": {"namespace": "students", "storage": homes}}
+    without, found = rights(render(values)), rights(render(values | {"jobs": {"enabled": True}}))
+    assert {name for name in found if found[name] != without[name]} == {"mlmp-service"}
+    assert found["mlmp-service"] == {
+        "students": IN_USERS_NAMESPACE["mlmp-service"] | FOR_JOBS,
+        "*": {
+            "nodes": "get list watch",
+            **{f"{KUEUE}/{name}": "create delete get list patch" for name in QUEUES},
+            f"{KUEUE}/admissionchecks/status": "patch",
+        },
+    }
 
 
 def test_nobody_else_has_a_token() -> None:

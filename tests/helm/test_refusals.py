@@ -25,6 +25,8 @@ WRONG = [
     ("users: {storage: {scratch: {size: much}}}", "at '/users/storage/scratch/size'"),
     ("users: {storage: {folders: {systemClaim: a}}}", "users.storage.folders.systemClaim: is for type shared"),
     ("users: {namespace: u, storage: {type: shared, folders: {by: root}}}", "name a claim there for the same volume"),
+    ("jobs: {enabled: true}", "jobs.enabled: a job's code and results are in its owner's home"),
+    ("jobs: {enable: true}", "at '/jobs': additional properties 'enable' not allowed"),
     ("users: {gidFrom: a.b}", "users.gidFrom: needs users.uidFrom"),
     ("users: {uid: 0}", "at '/users/uid': minimum: got 0, want 1"),
     ("proxy: {service: {port: http}}", "at '/proxy/service/port': got string, want integer"),

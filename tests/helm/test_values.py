@@ -13,7 +13,7 @@ import yaml
 from mlmp_spawner.rules.catalog import Catalog
 from mlmp_spawner.rules.catalog_yaml import load_catalog
 from mlmp_spawner.rules.storage import Storage, parse
-from mlmp_spawner.spawners.cluster_hub import Cluster, Users
+from mlmp_spawner.spawners.cluster_hub import DATA, Cluster, Users
 from tests.helm.chart import VALUES, names, of, pods, render
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("helm")]
@@ -102,6 +102,48 @@ def test_secrets_and_users_files_stay_after_an_uninstall() -> None:
     kept = {(each["kind"], each["metadata"]["name"]) for each in manifests
             if each["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"}  # fmt: skip
     assert kept == {("Secret", "mlmp-secrets"), ("Namespace", "students"), ("PersistentVolumeClaim", "mlmp-homes")}
+
+
+JOBS = next(path for path in VALUES if path.stem == "jobs")
+
+
+def test_the_service_alone_has_the_files_of_jobs_and_one_service_at_a_time() -> None:
+    manifests = render(JOBS)
+    claim = of(manifests, "PersistentVolumeClaim", "mlmp-jobs")
+    assert claim["metadata"].get("namespace", "mlmp") == "mlmp", "in no namespace in which users' pods are"
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert claim["spec"]["resources"]["requests"]["storage"] == "100Gi"
+    mounting = {
+        name for name, pod in pods(manifests).items()
+        for volume in pod["spec"]["volumes"] if volume.get("persistentVolumeClaim", {}).get("claimName") == "mlmp-jobs"
+    }  # fmt: skip
+    assert mounting == {"mlmp-service"}
+    assert of(manifests, "Deployment", "mlmp-service")["spec"]["strategy"]["type"] == "Recreate"
+    (mount,) = [
+        each for each in pods(manifests)["mlmp-service"]["spec"]["containers"][0]["volumeMounts"]
+        if each["name"] == "jobs"
+    ]  # fmt: skip
+    assert mount["mountPath"] == DATA
+
+
+def test_a_claim_of_ones_own_takes_the_files_of_jobs() -> None:
+    own = {"storage": {"type": "shared", "existingClaim": "homes"}}
+    manifests = render({"jobs": {"enabled": True, "files": {"existingClaim": "ours"}}, "users": own})
+    assert names(manifests, "PersistentVolumeClaim") == set()
+    volumes = pods(manifests)["mlmp-service"]["spec"]["volumes"]
+    assert {"name": "jobs", "persistentVolumeClaim": {"claimName": "ours"}} in volumes
+
+
+def test_without_jobs_nothing_is_kept_for_them() -> None:
+    assert names(render(), "PersistentVolumeClaim") == set()
+    assert "jobs" not in {each["name"] for each in pods(render())["mlmp-service"]["spec"]["volumes"]}
+
+
+def test_what_runs_beside_a_job_is_the_releases_own_image() -> None:
+    written = yaml.safe_load(of(render(JOBS), "Secret", "mlmp-config")["stringData"]["values.yaml"])
+    assert written["jobs"] == {
+        "enabled": True, "image": "registry.example.org/mlmp/hub:2026.11", "pull_secrets": ["images", "our-registry"]
+    }  # fmt: skip
 
 
 FILES: dict[str, Any] = {

@@ -57,6 +57,9 @@
 {{- if and (eq $storage.type "shared") (eq (include "mlmp.foldersBy" .) "root") (ne (include "mlmp.users" .) .Release.Namespace) (not $storage.folders.systemClaim) }}
 {{- fail (printf "users.storage.folders.systemClaim: root makes the folders in the namespace %s; name a claim there for the same volume, or set users.storage.folders.by: user" .Release.Namespace) }}
 {{- end }}
+{{- if and $v.jobs.enabled (eq $storage.type "none") }}
+{{- fail "jobs.enabled: a job's code and results are in its owner's home, and users.storage.type none keeps none. Choose another type" }}
+{{- end }}
 {{- if and $v.users.gidFrom (not $v.users.uidFrom) }}
 {{- fail "users.gidFrom: needs users.uidFrom" }}
 {{- end }}

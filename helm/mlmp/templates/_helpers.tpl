@@ -32,6 +32,10 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 {{ .Values.users.storage.existingClaim | default (include "mlmp.name" (list . "homes")) }}
 {{- end }}
 
+{{- define "mlmp.jobFiles" -}}
+{{ .Values.jobs.files.existingClaim | default (include "mlmp.name" (list . "jobs")) }}
+{{- end }}
+
 {{- define "mlmp.catalog" -}}
 {{ .Values.catalog.existingConfigMap | default (include "mlmp.name" (list . "catalog")) }}
 {{- end }}

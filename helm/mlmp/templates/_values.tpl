@@ -31,6 +31,10 @@
   "ssh_gateway" (ternary $v.ssh.gateway.address "" $v.ssh.gateway.enabled)
   "see_all_pods" $v.service.seeAllPods
   "preload_priority_class" (ternary (include "mlmp.name" (list . "preload")) "" $v.priorityClasses.create)
+  "jobs" (dict
+    "enabled" $v.jobs.enabled
+    "image" (include "mlmp.image" .)
+    "pull_secrets" (concat $v.users.imagePullSecrets $v.imagePullSecrets | uniq))
   "users" $users
   "config" $v.hub.config
   "extra_config" $v.hub.extraConfig | toYaml }}
