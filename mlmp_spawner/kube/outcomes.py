@@ -22,9 +22,15 @@ class Going:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """It waits for the former servers of these owners to end."""
+    """It waits for the former servers of these owners to end, or for a job to make way.
+
+    :param until: when that is over at the latest, ms UTC; 0: it is not known.
+    :param step: what people read, where it is no server that is waited for.
+    """
 
     owners: tuple[str, ...]
+    until: int = 0
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ Json = Mapping[str, Any]
 
 SETTLES = 2.0
 """Seconds that the scheduler's no must hold: it may not have heard yet of a pod that has just ended."""
+LACKING = frozenset({"units_taken", "node_full"})
+"""The codes of what somebody else has on the node."""
 STORAGE = 60.0
 """Seconds that a volume may take to be made and mounted."""
 

@@ -243,6 +243,14 @@ def _waiting(connection: Connection, holders: list[str], now: int) -> WaitingFor
     return WaitingForUnits(first.owner, until, now=now)
 
 
+def job_in_the_way(site: Site, node: str, *, now: int) -> WaitingForUnits | None:
+    """The job on a node that makes way for who starts there; None where there is none. For clusters, whose units have
+    no ids: who still has them is known when the scheduler finds too few."""
+    with read(site.engine) as connection:
+        last = yielding.leaving(connection, node, now)
+    return None if last is None else WaitingForUnits(*last, now=now)
+
+
 def started(site: Site, reservation_id: str, *, now: int) -> None:
     """The server of a booking is up."""
     with transaction(site.engine) as connection:

@@ -78,6 +78,15 @@ def overstaying(connection: Connection, holders: Iterable[str], now: int) -> dic
     return {row.id: row.kill_at for row in connection.execute(query)}
 
 
+def leaving(connection: Connection, node: str, now: int) -> tuple[str, int] | None:
+    """Of the jobs that were told to end and are still on a node the one that is gone last: its owner, and when that
+    is (ms UTC)."""
+    a = job_attempt.c
+    query = select(job.c.owner, a.kill_at, a.nodes).join(job, a.job == job.c.id)
+    rows = connection.execute(query.where(a.ended_at.is_(None), a.stop_at <= now)).all()
+    return max(((row.owner, row.kill_at) for row in rows if node in row.nodes), key=lambda one: one[1], default=None)
+
+
 def held_inside(connection: Connection, booking_ids: Iterable[str]) -> set[str]:
     """Those of these bookings inside which a job may still run, on the physical units of the booking."""
     mine = (reservation.c.parent.in_(sorted(booking_ids)), job_attempt.c.ended_at.is_(None))

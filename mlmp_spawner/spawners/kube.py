@@ -15,6 +15,7 @@ from mlmp_spawner import __version__, units
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.kube import labels
 from mlmp_spawner.kube.confinement import SERVER, Granted, Terms, confine, containers, granted
+from mlmp_spawner.kube.outcomes import Waiting
 from mlmp_spawner.kube.scheduling import Place
 from mlmp_spawner.kube.ssh_sidecar import Sidecar, with_ssh
 from mlmp_spawner.kube.verdicts import former_owners
@@ -323,6 +324,18 @@ class MLMPKubeSpawner(ReservationMixin, FilesPodSpawner):
         if not self._settings().show_owners:
             return "Waiting for the former server to end"
         return f"Waiting for {' and '.join(owners)}'s server to end"
+
+    async def job_in_the_way(self) -> Waiting | None:
+        """Asks the database; where that has no answer just now, what the cluster says counts."""
+        node = self.place().node
+        try:
+            found = await self._ask(lambda site: admission.job_in_the_way(site, node, now=units.now()))
+        except MLMPError:
+            return None
+        if found is None:
+            return None
+        what = found.detail if self._settings().show_owners else found.anonymous
+        return Waiting((), found.until or 0, what.rstrip("."))
 
     async def is_over(self) -> bool:
         """Asks the database."""

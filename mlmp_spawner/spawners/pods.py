@@ -21,11 +21,13 @@ from mlmp_spawner.kube import creation, verdicts
 from mlmp_spawner.kube.labels import RESERVATION, deadline_of
 from mlmp_spawner.kube.outcomes import ASK, Fails, NotStarted, Waiting, sentence
 from mlmp_spawner.kube.pods import FINISHED, grace
-from mlmp_spawner.kube.scheduling import Place
+from mlmp_spawner.kube.scheduling import LACKING, Place
 from mlmp_spawner.units import SECOND, format_duration
 
 LOOK = 0.3
 """Seconds between two looks at what is known of a pod."""
+LOOKS_AGAIN = 15.0
+"""Seconds that the scheduler may take to try a pod again for which there is room now."""
 ANSWERS = 10.0
 """Seconds that the cluster may take to list what there is."""
 _LATER = (429, 500, 503, 504)
@@ -42,6 +44,7 @@ class WatchedPodSpawner(KubeSpawner):
     _created = False
     _no_answer = ""
     _failed_at = float("-inf")
+    _behind: tuple[float, Waiting | None] = (float("-inf"), None)
 
     def explain(self, error: MLMPError) -> Exception:
         """The error as the hub shows it."""
@@ -58,6 +61,11 @@ class WatchedPodSpawner(KubeSpawner):
         """The step of a start that waits for former servers to end."""
         raise NotImplementedError
 
+    async def job_in_the_way(self) -> Waiting | None:
+        """The job that makes way on the node where the server starts; None where there is none. Of those nothing is
+        seen in the pods of servers."""
+        raise NotImplementedError
+
     async def is_over(self) -> bool:
         """Whether no booking lets the server run; asked where its pod does not say until when it may."""
         raise NotImplementedError
@@ -69,7 +77,7 @@ class WatchedPodSpawner(KubeSpawner):
 
         :raises Exception: what :meth:`explain` makes of why it can't start.
         """
-        self._created, self._no_answer = False, ""
+        self._created, self._no_answer, self._behind = False, "", (float("-inf"), None)
         await self._end_former()
         starting = asyncio.ensure_future(self._start_until_it_listens())
         watching = asyncio.ensure_future(self._watch())
@@ -181,10 +189,13 @@ class WatchedPodSpawner(KubeSpawner):
                 raise self.explain(NotStarted(verdicts.STOPPED))
             seen = pod is not None
             verdict = self._judge(pod)
+            if isinstance(verdict, Waiting) or (isinstance(verdict, Fails) and verdict.code in LACKING):
+                verdict = await self._behind_a_job() or verdict
             if isinstance(verdict, Waiting):
-                waiting_since = waiting_since or now
-                step = self.waiting_for(verdict.owners)
-                if now - waiting_since > self.units_timeout:
+                failing, waiting_since = "", waiting_since or now
+                step = verdict.step or self.waiting_for(verdict.owners)
+                late = units.now() > verdict.until + self.units_timeout * SECOND
+                if late and now - waiting_since > self.units_timeout:
                     what = (
                         f"{step.removesuffix('.')}: not yet after {format_duration(round(self.units_timeout) * 1000)}."
                     )
@@ -203,6 +214,14 @@ class WatchedPodSpawner(KubeSpawner):
                 failing, waiting_since = "", 0.0
                 self.say(verdict.progress, verdict.step)
             await asyncio.sleep(LOOK)
+
+    async def _behind_a_job(self) -> Waiting | None:
+        """The job that the start waits for, or has until a moment ago: the scheduler looks again in its own time."""
+        now, found = time.monotonic(), await self.job_in_the_way()
+        if found is not None:
+            self._behind = (now, found)
+        at, last = self._behind
+        return last if now - at < LOOKS_AGAIN else None
 
     def _judge(self, pod: Mapping[str, Any] | None) -> verdicts.Verdict:
         events = list(self.event_reflector.resources.values()) if self.event_reflector else []

@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from mlmp_spawner.errors import NoCapacity
-from mlmp_spawner.operations.admission import StartOptions, walk_up
+from mlmp_spawner.jobs.base import Seen
+from mlmp_spawner.operations.admission import StartOptions, job_in_the_way, walk_up
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import Changes, cancel, change, extend, get
+from mlmp_spawner.operations.jobs.ending import ended
 from mlmp_spawner.operations.requests import BookingRequest, Recurrence
 from mlmp_spawner.operations.series import book_series
 from mlmp_spawner.operations.series_changes import change as change_series
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.waitlist import promote
-from mlmp_spawner.units import HOUR, MINUTE
+from mlmp_spawner.units import DAY, HOUR, MINUTE
 from tests.invariant import violations
 from tests.operations.conftest import NOW, ann, ben
 from tests.operations.jobs.running import attempt_of, run_job
@@ -162,3 +164,16 @@ def test_every_date_of_a_series_takes_them(site: Site):
     change_series(site, first.id, Changes(start=NOW + HOUR), which="all", actor=ann, now=NOW)
     assert attempt_of(site, jobs[0]).kill_at == NOW + HOUR
     assert violations(site.engine) == []
+
+
+def test_who_starts_on_a_node_learns_of_the_last_job_that_makes_way_there_until_it_is_gone(site: Site):
+    job = run_job(site, "gpu-a", now=NOW, units=4, grace=5 * MINUTE)
+    other = run_job(site, "gpu-b", now=NOW, units=1)
+    assert job_in_the_way(site, "gpu-a", now=NOW + MINUTE) is None, "it runs on, beside whoever starts"
+    book(site, ask(units=4), actor=ann, now=NOW + HOUR)
+    found = job_in_the_way(site, "gpu-a", now=NOW + HOUR)
+    assert found is not None and (found.owner, found.until) == ("eve", NOW + HOUR + 5 * MINUTE)
+    assert job_in_the_way(site, "gpu-b", now=NOW + HOUR) is None
+    assert attempt_of(site, other) == other
+    ended(site, attempt_of(site, job), Seen(job.id, "ended", reason="signal"), half_life=DAY, now=NOW + HOUR + MINUTE)
+    assert job_in_the_way(site, "gpu-a", now=NOW + HOUR + MINUTE) is None
