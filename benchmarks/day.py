@@ -206,7 +206,7 @@ class Day:
             self.due = [one for one in self.due if one.ask.start > now or not self._begin(one, now)]
             following = min(following, await self._look(now))
             now = min([following, *self._next(now)])
-        assert self.queue.failures == 0
+        assert self.queue.steps.failures == 0
 
     async def _look(self, now: int) -> int:
         return await self.queue.tick(now) if now >= self.window.start else self.window.start

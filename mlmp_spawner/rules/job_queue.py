@@ -109,10 +109,12 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What starts now, in this order, and the outlook of all others by their ids."""
+    """What starts now, in this order, and the outlook of all others by their ids. ``turns``: the ids of all, in the
+    order of their turns."""
 
     starts: tuple[Start, ...]
     outlook: dict[str, Outlook]
+    turns: tuple[str, ...] = field(default=(), compare=False)
 
 
 def decide(
@@ -184,7 +186,9 @@ class _Look:
 
     def decide(self, waiting: Iterable[Waiting]) -> Decision:
         turns = Turns(waiting, self.shares)
+        order: list[str] = []
         while (one := turns.next()) is not None:
+            order.append(one.id)
             never = self._never(one)
             if never is not None:
                 self.outlook[one.id] = Outlook(None, never)
@@ -193,7 +197,7 @@ class _Look:
                 self.starts.append(Start(one.id, fit.nodes, fit.until - one.shape.grace, fit.until))
             else:
                 self._wait(one)
-        return Decision(tuple(self.starts), self.outlook)
+        return Decision(tuple(self.starts), self.outlook, tuple(order))
 
     def _never(self, one: Waiting) -> Why | None:
         """Why it can't start, however long it waits."""

@@ -38,6 +38,8 @@ class Decided:
     nobody any more.
 
     ``seen``: what of the database it rests on; ``until``: the instant (ms UTC) at which time alone makes it stale.
+    ``turns``: all that wait outside bookings, in the order of their turns; ``live``: what is under way; ``boards``: of
+    each resource of these the nodes with all that is held; ``allowed``: the most units of an owner's jobs at once.
     """
 
     seen: tuple[object, ...]
@@ -46,6 +48,10 @@ class Decided:
     outlook: Mapping[str, Outlook] = field(default_factory=dict)
     too_late: tuple[Job, ...] = ()
     nobodys: tuple[Job, ...] = ()
+    turns: tuple[Job, ...] = ()
+    live: tuple[tuple[Job, Attempt], ...] = ()
+    boards: Mapping[str, Sequence[Board]] = field(default_factory=dict)
+    allowed: Mapping[str, int] = field(default_factory=dict)
 
 
 def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None) -> Decided | None:
@@ -65,7 +71,7 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
         live = [(job, job.live) for job in store.live_jobs(connection) if job.live is not None]
         shares = usage.shares(connection, live, now, half_life)
         allowed = quotas.units_allowed(connection, site, outside)
-        boards = _boards(connection, outside, now)
+        boards = _boards(connection, [*outside, *(job for job, _ in live)], now)
     decision = job_queue.decide(
         _waiting(site, outside), boards, shares, now, running=_running(live), quotas=allowed
     )  # fmt: skip
@@ -73,7 +79,19 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
     starts = [(known[one.job], Where(one.nodes, one.stop_at, one.kill_at)) for one in decision.starts]
     until = min([now + FRESH, *within.turns, *_instants(boards, now)])
     outlook = within.outlook | decision.outlook
-    return Decided(seen, until, (*within.starts, *starts), outlook, tuple(within.over), nobodys)
+    turns = tuple(known[one] for one in decision.turns)
+    return Decided(
+        seen,
+        until,
+        (*within.starts, *starts),
+        outlook,
+        tuple(within.over),
+        nobodys,
+        turns,
+        tuple(live),
+        boards,
+        allowed,
+    )
 
 
 def _instants(boards: Mapping[str, Sequence[Board]], now: int) -> Iterator[int]:
@@ -97,11 +115,11 @@ def _running(live: Iterable[tuple[Job, Attempt]]) -> list[Running]:
     ]
 
 
-def _boards(connection: Connection, queued: Sequence[Job], now: int) -> dict[str, Sequence[Board]]:
+def _boards(connection: Connection, jobs: Sequence[Job], now: int) -> dict[str, Sequence[Board]]:
     """Of each resource all nodes, with all that is held from now on."""
     boards: dict[str, Sequence[Board]] = {}
-    for resource in sorted({job.resource for job in queued}):
-        longest = max(job.length + job.grace for job in queued if job.resource == resource)
+    for resource in sorted({job.resource for job in jobs}):
+        longest = max(job.length + job.grace for job in jobs if job.resource == resource)
         nodes = reservations.capacities(connection, resource)
         boards[resource] = planning.view(connection, resource, nodes, Interval(now, now + longest + HORIZON)).boards
     return boards

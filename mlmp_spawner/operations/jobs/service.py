@@ -87,14 +87,14 @@ class JobService:
     async def _tidy_loop(self) -> None:
         """Tidies up once an hour, and earlier where much began."""
         while True:
-            begun = self.queue.begun
+            begun = self.queue.steps.begun
             try:
                 await self._tidy()
             except Exception:
                 log.exception("tidying up after jobs failed; tried again")
             for _ in range(round(TIDY_EVERY / TIDY_SOONEST)):
                 await asyncio.sleep(TIDY_SOONEST)
-                if self.queue.begun >= begun + TIDY_AFTER:
+                if self.queue.steps.begun >= begun + TIDY_AFTER:
                     break
 
     async def _tidy(self) -> None:

@@ -43,7 +43,7 @@ class Shop:
         self.now = self.now if now is None else now
         self.backend.pass_time(self.now)
         following = await self.queue.tick(self.now)
-        assert self.queue.failures == 0
+        assert self.queue.steps.failures == 0
         return following
 
     async def run(self, owner: str = "eve", **fields: object) -> Job:

@@ -25,7 +25,7 @@ class DyingShop(Shop):
         super().__init__(site)
         self.now = NOW + step * MINUTE
         self.mortal = MortalJobs(now=self.now, polite=False)
-        self.backend = self.queue.backend = self.mortal
+        self.backend = self.queue.steps.backend = self.mortal
         self.step = step
         self.killed = False
         event.listen(site.engine, "commit", self.mortal.step)

@@ -122,7 +122,7 @@ class SharingWithJobs(Sharing):
             assert self.backend.silent
         finally:
             self.backend.left = None
-        assert self.queue.failures == 0
+        assert self.queue.steps.failures == 0
 
     # -- what people do ------------------------------------------------------------------------------------------
 

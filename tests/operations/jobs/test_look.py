@@ -196,7 +196,7 @@ async def test_a_restarted_look_goes_on_with_what_runs(site: Site):
     shop = Shop(site)
     job = await shop.run()
     other = Shop(site)
-    other.backend, other.queue.backend = shop.backend, shop.backend
+    other.backend, other.queue.steps.backend = shop.backend, shop.backend
     await other.tick(NOW + MINUTE)
     assert other.job(job).state() == "running" and len(other.job(job).attempts) == 1
 

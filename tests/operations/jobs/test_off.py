@@ -28,7 +28,7 @@ def in_use(site: Site) -> int:
 
 def switch_off(shop: Shop, *, anything: bool = True) -> None:
     """The service was restarted with jobs off; without ``anything``, with no back-end at all."""
-    shop.queue.backend = Drained(shop.backend) if anything else NoJobs()
+    shop.queue.steps.backend = Drained(shop.backend) if anything else NoJobs()
 
 
 async def test_nothing_starts_and_what_runs_goes_on_to_its_end(site: Site):

@@ -38,7 +38,7 @@ async def test_where_much_begins_it_is_tidied_up_long_before_the_hour(
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
             assert jobs.times == times, "nothing began since"
-            jobs.queue.begun += service.TIDY_AFTER
+            jobs.queue.steps.begun += service.TIDY_AFTER
     finally:
         loop.cancel()
         with suppress(asyncio.CancelledError):
