@@ -4,6 +4,7 @@
 
     code/<sha256 of the owner>/<SHA256>.tar.gz   snapshots of code, once for each owner
     logs/ATTEMPT/log, cut                        what it printed, and how many bytes of that were left out
+    logs/ATTEMPT/follow.json, tail               how far it was read, where it comes from a pod
     logs/ATTEMPT/metrics.jsonl, usage.jsonl      its numbers, and what it used
     deadlines/ATTEMPT                            when it ends
     running/ATTEMPT.json                         of the process that watches over it
@@ -78,6 +79,14 @@ class JobFiles:
     def ended(self, attempt: str) -> Path:
         """How it ended; there once nothing of it runs."""
         return self.root / "ended" / _checked(_ATTEMPT, attempt)
+
+    def following(self, attempt: str) -> Path:
+        """How far its log was read, where the service itself does; gone once all of it is there."""
+        return self._logs(attempt) / "follow.json"
+
+    def log_is_whole(self, attempt: str) -> bool:
+        """Whether the service has read all that it printed."""
+        return self.log(attempt).exists() and not self.following(attempt).exists()
 
     def read_log(self, attempt: str, start: int, limit: int, *, complete: bool | None = None) -> LogPart:
         """A part of its log, from byte ``start`` on (negative: counted from the end), ``limit`` bytes at most.

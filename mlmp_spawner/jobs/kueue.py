@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from mlmp_spawner.kube.workloads import Workload
+from mlmp_spawner.kube.job_pods import name_of
+from mlmp_spawner.kube.job_queues import MANAGER
+from mlmp_spawner.kube.objects import Objects
+from mlmp_spawner.kube.workloads import Workload, ungated, workload
 
 Json = Mapping[str, Any]
 
@@ -41,3 +44,33 @@ class Kueue(Protocol):
 
         :raises NotFound: there is no such Job.
         """
+
+
+class ClusterKueue:
+    """:class:`Kueue` as it is. :param objects: of the namespace of users' pods."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    async def workloads(self) -> list[Workload]:
+        """Lists them."""
+        items = await self._objects.items("Workload")
+        return [one for item in items if (one := workload(item)) is not None]
+
+    async def apply(self, objects: Sequence[Json]) -> list[dict[str, Any]]:
+        """Applies them."""
+        return [await self._objects.apply(item, MANAGER) for item in objects]
+
+    async def status(self, patch: Json) -> dict[str, Any]:
+        """Applies it to the status."""
+        return await self._objects.apply(patch, MANAGER, status=True)
+
+    async def change(self, patch: Json) -> dict[str, Any]:
+        """Merges it."""
+        return await self._objects.patch(patch)
+
+    async def ungate(self, attempt: str) -> None:
+        """Takes the annotation away."""
+        patch = ungated()
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name_of(attempt), **patch["metadata"]}}
+        await self._objects.patch(job)

@@ -34,10 +34,15 @@ class Log:
     def __init__(self, file: int, cut_file: int, limit: int) -> None:
         self.file = file
         self.cut_file = cut_file
-        self.room = max(0, limit - TAIL - os.fstat(file).st_size)
+        self.limit = limit
         self.left_out = 0
         self.tail = b""
         self._lock = threading.Lock()
+        self.measure()
+
+    def measure(self) -> None:
+        """Sees how much the file has room for, such as after it was cut."""
+        self.room = max(0, self.limit - TAIL - os.fstat(self.file).st_size)
 
     def add(self, data: bytes) -> None:
         """Takes a piece. No failure of the disk holds up who prints."""

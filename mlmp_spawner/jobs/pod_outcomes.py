@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlmp_spawner.jobs.base import Seen
 from mlmp_spawner.kube import pulls
 from mlmp_spawner.kube.job_pods import MAIN
 from mlmp_spawner.kube.outcomes import sentence
-from mlmp_spawner.rules.jobs import Reason
-from mlmp_spawner.units import from_iso
+from mlmp_spawner.rules.jobs import PLATFORM, Reason
+from mlmp_spawner.units import SECOND, from_iso
 
 Json = Mapping[str, Any]
 
@@ -68,7 +68,21 @@ def to_be_ended(pods: Sequence[Json]) -> Ended | None:
 
 
 def how_ended(pod: Json) -> Ended | None:
-    """How a pod ended; None while something of it runs, or may."""
+    """How a pod ended; None while something of it runs, or may.
+
+    No user can delete one: what ended since its pod was deleted did so for the platform's sake, whatever it said.
+    """
+    ended, deleted_at = _how_ended(pod), _deleted_at(pod)
+    if ended is None or deleted_at is None or (ended.at is not None and ended.at + SECOND <= deleted_at):
+        return ended
+    # The cluster tells whole seconds, rounded down; that it came after what ended it has to be seen.
+    at = None if ended.at is None else ended.at + SECOND - 1
+    if ended.reason in PLATFORM:
+        return replace(ended, at=at)
+    return Ended("preempted" if _sent_away(pod) else "platform", ended.exit_status, "Its pod was deleted.", at)
+
+
+def _how_ended(pod: Json) -> Ended | None:
     status = pod.get("status") or {}
     main = _terminated(status, "containerStatuses", MAIN)
     if status.get("phase") == "Failed" or (main is not None and main.get("exitCode")):
@@ -84,6 +98,19 @@ def how_ended(pod: Json) -> Ended | None:
             return Ended("start", None, said or "Its files could not be prepared.", _at(prepare))
         return Ended("platform", None, sentence(status.get("message") or status.get("reason") or "The pod failed"))
     return Ended("succeeded", 0) if status.get("phase") == "Succeeded" else None
+
+
+def _deleted_at(pod: Json) -> int | None:
+    """When somebody asked for its end."""
+    metadata = pod.get("metadata") or {}
+    until, grace = _instant(metadata.get("deletionTimestamp")), metadata.get("deletionGracePeriodSeconds")
+    return None if until is None else until - (grace if isinstance(grace, int) else 0) * SECOND
+
+
+def _sent_away(pod: Json) -> bool:
+    """Whether Kueue did, as it writes on the pods of a group."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(one.get("type") == "TerminationTarget" for one in conditions)
 
 
 def _disrupted(status: Json, main: Json | None) -> Ended | None:

@@ -19,10 +19,11 @@ PATIENCE = 10.0
 """Seconds that one answer of the cluster may take."""
 
 
-async def connect(kubeconfig: str | None = None) -> client.ApiClient:
+async def connect(kubeconfig: str | None = None, *, streams: bool = False) -> client.ApiClient:
     """A client of the cluster; close it when it is no longer needed.
 
     :param kubeconfig: the file that says where the cluster is, where not the surroundings do.
+    :param streams: any number of answers may come at the same time, and for hours; else they wait for each other.
     :raises Unavailable: neither a service account nor a kubeconfig says where the cluster is.
     """
     configuration = client.Configuration()
@@ -34,6 +35,8 @@ async def connect(kubeconfig: str | None = None) -> client.ApiClient:
             await config.load_kube_config(config_file=file, client_configuration=configuration)
     except (config.ConfigException, OSError) as error:
         raise Unavailable(f"No Kubernetes cluster is configured: {error}.", hint="Set KUBECONFIG.") from error
+    if streams:
+        configuration.connection_pool_maxsize = 0
     return client.ApiClient(configuration)
 
 
@@ -58,11 +61,12 @@ async def answer(question: Awaitable[T], *, patience: float = PATIENCE) -> T:
 class Connection:
     """A connection that is opened when it is first needed; one that could not be opened is tried again.
 
-    :param kubeconfig: see :func:`connect`.
+    :param kubeconfig, streams: see :func:`connect`.
     """
 
-    def __init__(self, kubeconfig: str | None = None) -> None:
+    def __init__(self, kubeconfig: str | None = None, *, streams: bool = False) -> None:
         self.kubeconfig = kubeconfig
+        self.streams = streams
         self._client: client.ApiClient | None = None
         self._opening = asyncio.Lock()
 
@@ -73,7 +77,7 @@ class Connection:
         """
         async with self._opening:
             if self._client is None:
-                self._client = await connect(self.kubeconfig)
+                self._client = await connect(self.kubeconfig, streams=self.streams)
         return await answer(question(self._client), patience=patience)
 
     async def close(self) -> None:
