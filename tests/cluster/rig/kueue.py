@@ -38,18 +38,23 @@ def up() -> None:
     """Installs it, or puts it back as it has to be; returns when it answers. RigError where it was not built."""
     if not binaries.folder("kueue").is_dir():
         raise RigError("this cluster was brought up without Kueue: python -m tests.cluster.rig up --with-kueue")
+    with step("Kueue"):
+        install()
+        run(*kubectl(), "apply", "--server-side", "--force-conflicts", "-f", VALUES / "webhooks.yaml")
+        start()
+
+
+def install() -> None:
+    """The part of its chart alone."""
     name, _, tag = images.kueue().rpartition(":")
     image = {"repository": name, "tag": tag, "pullPolicy": "IfNotPresent"}
     probe = {"initialDelaySeconds": 0, "periodSeconds": 1}
     manager = {"image": image, "podSecurityContext": {"runAsUser": 65532}}  # of the image here nobody is the user
     ours = {"controllerManager": {"manager": manager, "readinessProbe": probe}}
-    with step("Kueue"):
-        run(
-            BIN / "helm", f"--kubeconfig={ADMIN}", "--namespace", NAMESPACE, "upgrade", "--install", "kueue", _chart(),
-            "--create-namespace", "--values", VALUES / "values.yaml", "--values", "-", text_in=json.dumps(ours),
-        )  # fmt: skip
-        run(*kubectl(), "apply", "--server-side", "--force-conflicts", "-f", VALUES / "webhooks.yaml")
-        start()
+    run(
+        BIN / "helm", f"--kubeconfig={ADMIN}", "--namespace", NAMESPACE, "upgrade", "--install", "kueue", _chart(),
+        "--create-namespace", "--values", VALUES / "values.yaml", "--values", "-", text_in=json.dumps(ours),
+    )  # fmt: skip
 
 
 def stop() -> None:
