@@ -8,6 +8,7 @@ from typing import Any
 
 from traitlets.config import Config
 
+from mlmp_spawner.admin import check_kueue
 from mlmp_spawner.admin.cluster import Cluster
 from mlmp_spawner.errors import ConfigurationError, NoAccess
 from mlmp_spawner.kube.plain import quantity
@@ -70,6 +71,7 @@ def findings(cluster: Cluster, config: Config, catalog: Path, namespace: str) ->
         found += overbooked(at_hand)
         found += [_finding("images", one) for one in compare.images(at_hand)]
         parts += [lambda: _nodes(cluster, at_hand, config), lambda: _quotas(cluster, namespace, at_hand)]
+    parts += check_kueue.parts(cluster, config, namespace)
     unseen = []
     for part in parts:
         try:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import urllib3
@@ -80,6 +81,33 @@ class Cluster:
         """Whether there is a PersistentVolumeClaim of that name."""
         read = self._core.read_namespaced_persistent_volume_claim
         return self._get("read volume claims", read, name, namespace) is not None
+
+    def serves(self, group: str, version: str) -> bool:
+        """Whether the API server knows that version of a group of objects."""
+        custom = client.CustomObjectsApi(self._client)
+        return self._get("read what there is in the API", custom.get_api_resources, group, version) is not None
+
+    def all_of(self, group: str, version: str, plural: str) -> list[dict[str, Any]]:
+        """All objects of a kind of somebody else's that is in no namespace."""
+        custom = client.CustomObjectsApi(self._client)
+        return self._list(f"list {plural}", custom.list_cluster_custom_object, group, version, plural)
+
+    def deployments(self, labels: str) -> list[dict[str, Any]]:
+        """The Deployments of all namespaces with these labels."""
+        listed = partial(client.AppsV1Api(self._client).list_deployment_for_all_namespaces, label_selector=labels)
+        return self._list("list deployments", listed)
+
+    def config_map(self, namespace: str, name: str) -> dict[str, str] | None:
+        """What a ConfigMap holds; None where there is none."""
+        read = self._core.read_namespaced_config_map
+        found = self._get(f"read the ConfigMaps of {namespace}", read, name, namespace)
+        return None if found is None else dict(found.get("data") or {})
+
+    def mutating_webhooks(self) -> list[dict[str, Any]]:
+        """All webhooks that may change what is made, each as its configuration has it."""
+        listed = client.AdmissionregistrationV1Api(self._client).list_mutating_webhook_configuration
+        found = self._list("list webhook configurations", listed)
+        return [webhook for one in found for webhook in one.get("webhooks") or ()]
 
     def may(self, verb: str, resource: str, *, namespace: str = "") -> bool:
         """Whether this account may do something to ``resource`` (``pods``), in one namespace or ("") everywhere."""
