@@ -24,11 +24,11 @@ from mlmp_spawner.spawners.enforce import enforce as run
     help="A file that is touched after each look that the cluster answered, for a probe.",
 )
 def enforce(namespace: str, every: float, alive: Path | None) -> None:
-    """End the servers on a cluster that are past their end, though hub and service be away (internal)."""
+    """End the servers and jobs on a cluster that are past their end, though hub and service be away (internal)."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("mlmp.enforce").info("looking at the servers in %s every %g s", namespace, every)
+    logging.getLogger("mlmp.enforce").info("looking at the servers and jobs in %s every %g s", namespace, every)
     asyncio.run(_enforce(namespace, every, alive))
 
 
 async def _enforce(namespace: str, every: float, alive: Path | None) -> None:
-    await run(Enforcer(Pods(namespace), every=every, alive=alive))
+    await run(Enforcer(Pods(namespace, jobs=True), every=every, alive=alive))

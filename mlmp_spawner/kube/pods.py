@@ -1,4 +1,4 @@
-"""The pods of users' servers: see them, write a deadline on one, delete one.
+"""The pods of users' servers, and of jobs: see them, write a deadline on one, delete one.
 
 Answers are read as the plain JSON that they are: hundreds of pods as models of the library would hold up the event
 loop for a second. A pod is named *and* meant by its uid, so that a new one of the same name is never touched.
@@ -18,7 +18,17 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.kube.client import Connection
-from mlmp_spawner.kube.labels import KIND, OWNER, RESERVATION, SERVER, SERVER_NAME, deadline_annotations, deadline_of
+from mlmp_spawner.kube.labels import (
+    ATTEMPT,
+    JOB,
+    KIND,
+    OWNER,
+    RESERVATION,
+    SERVER,
+    SERVER_NAME,
+    deadline_annotations,
+    deadline_of,
+)
 from mlmp_spawner.units import SECOND, from_iso
 
 FINISHED = {"Succeeded", "Failed"}
@@ -27,7 +37,8 @@ MERGE = "application/merge-patch+json"
 
 @dataclass(frozen=True, slots=True)
 class ServerPod:
-    """A pod of a user's server. ``version`` changes with everything about it, its status too.
+    """A pod of a user's server, or of the ``attempt`` of a job. ``version`` changes with everything about it, its
+    status too.
 
     ``owner``, ``server`` and ``deadline`` are what is written on it, "" or None where that can't be read.
     ``deleting_at``: when its grace is over (ms UTC), None while nobody has deleted it.
@@ -43,6 +54,7 @@ class ServerPod:
     phase: str
     node: str
     deleting_at: int | None = None
+    attempt: str = ""
 
     @property
     def finished(self) -> bool:
@@ -71,6 +83,7 @@ def server_pod(item: Mapping[str, Any]) -> ServerPod | None:
         phase=(item.get("status") or {}).get("phase", ""),
         node=(item.get("spec") or {}).get("nodeName") or "",
         deleting_at=deleting_at,
+        attempt=labels.get(ATTEMPT, ""),
     )
 
 
@@ -87,15 +100,19 @@ def on_its_way(pod: ServerPod, deadline: Deadline, now: int) -> bool:
 
 class Pods:
     """The pods of servers in one namespace. Every call raises :class:`~mlmp_spawner.errors.Unavailable` when the
-    cluster does not answer, or refuses."""
+    cluster does not answer, or refuses.
 
-    def __init__(self, namespace: str, connection: Connection | None = None) -> None:
+    :param jobs: those of jobs too.
+    """
+
+    def __init__(self, namespace: str, connection: Connection | None = None, *, jobs: bool = False) -> None:
         self.namespace = namespace
+        self._kinds = f"{KIND} in ({SERVER},{JOB})" if jobs else f"{KIND}={SERVER}"
         self.connection = connection or Connection()
 
     async def servers(self, server_id: str | None = None) -> list[ServerPod]:
         """All of them, finished ones too, or those of one server."""
-        selector = f"{KIND}={SERVER}" + (f",{RESERVATION}={server_id}" if server_id else "")
+        selector = self._kinds + (f",{RESERVATION}={server_id}" if server_id else "")
 
         async def ask(client: ApiClient) -> Any:
             api: Any = CoreV1Api(client)

@@ -1,6 +1,6 @@
-"""``mlmp enforce``: ends pods of servers that are past their end, knowing nothing but what is written on them.
+"""``mlmp enforce``: ends pods of servers and jobs past their end, knowing nothing but what is written on them.
 
-It asks the cluster again and again which pods of servers there are, and deletes those whose deadline has passed: as
+It asks the cluster again and again which such pods there are, and deletes those whose deadline has passed: as
 politely as there is time left, so that nothing runs at the end. It is the last to act, a little after hub and service
 would have. It needs neither of them, no database, and no more rights than to list and delete pods in one namespace.
 
@@ -35,6 +35,8 @@ LATE = 15 * SECOND
 def must_end(pod: ServerPod, now: int) -> Deadline | None:
     """The deadline by which a pod is to be deleted now; None where it is to be left alone."""
     deadline = pod.deadline
+    if pod.attempt and pod.finished:
+        return None  # it tells how the job ended, which the service may not have read yet
     if deadline is None or now < deadline.acts_at or on_its_way(pod, deadline, now):
         return None
     return deadline
@@ -96,8 +98,8 @@ class Enforcer:
             return True
         if deleted:
             log.warning(
-                "deleted pod %s (%s of %r): its stop was due %s ago; %d s to end", pod.name, pod.server_id, pod.owner,
-                format_duration(max(0, now - pod.deadline.stop_at)), seconds,
+                "deleted pod %s (%s of %r): its stop was due %s ago; %d s to end", pod.name,
+                pod.attempt or pod.server_id, pod.owner, format_duration(max(0, now - pod.deadline.stop_at)), seconds,
             )  # fmt: skip
         return deleted
 
@@ -117,7 +119,8 @@ class Enforcer:
                 log.error("can't touch %s: %s", self.alive, error)
 
     def _complain(self, pods: list[ServerPod], now: int) -> None:
-        """Says once what has no end, and every minute what outlives its end."""
+        """Says once what has no end, and every minute what outlives its end. A job that has no node yet has none."""
+        pods = [pod for pod in pods if not (pod.attempt and (pod.finished or not pod.node))]
         for pod in pods:
             if pod.deadline is None:
                 if pod.uid not in self._unreadable:

@@ -13,7 +13,8 @@ import pytest
 from kubernetes import client
 
 from mlmp_spawner import units
-from mlmp_spawner.kube.labels import ENDS_AT, KIND, SERVER, STOPS_AT
+from mlmp_spawner.deadlines import Deadline
+from mlmp_spawner.kube.labels import ATTEMPT, ENDS_AT, JOB, KIND, SERVER, STOPS_AT, deadline_annotations
 from tests.cluster.conftest import delete_namespace
 from tests.cluster.enforcing import House, HungHub, PlayedHub, Proxy, hub_away, through
 from tests.cluster.rig.cluster import Cluster
@@ -124,6 +125,27 @@ def test_a_pod_without_a_readable_deadline_is_left_alone_by_the_enforcer(
     until(lambda: "no deadline that can be read" in house.log.read_text())
     time.sleep(4)  # one more look
     assert {phase(core, house, "ann"), phase(core, house, "ben")} <= {"Pending", "Running"}
+
+
+def test_a_job_ends_on_time_though_the_service_is_away_and_what_tells_how_it_did_stays(
+    houses: Callable[..., House], core: client.CoreV1Api
+) -> None:
+    house = houses("jobs")
+    house.run_enforcer()
+    now = units.now()
+    annotations = deadline_annotations(Deadline(now + 10_000, now + 14_000))
+    house.pod("ann", {KIND: JOB, ATTEMPT: "ann-1"}, annotations, terminationGracePeriodSeconds=600)
+    house.pod("ben", {KIND: JOB, ATTEMPT: "ben-1"}, annotations, restartPolicy="Never", activeDeadlineSeconds=3)
+    until(lambda: phase(core, house, "ann") == "Running")
+    until(lambda: phase(core, house, "ben") == "Failed")
+    until(lambda: "jupyter-ann" not in names(core, house), 14 + ALL_AWAY_LATE)
+    assert units.now() >= now + 10_000
+    time.sleep(4)  # one more look
+    assert names(core, house) == {"jupyter-ben"}
+
+
+def names(core: client.CoreV1Api, house: House) -> set[str]:
+    return {pod.metadata.name for pod in core.list_namespaced_pod(house.namespace).items}
 
 
 def phase(core: client.CoreV1Api, house: House, owner: str) -> str:

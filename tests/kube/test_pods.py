@@ -11,7 +11,16 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.kube.client import answer
-from mlmp_spawner.kube.labels import ENDS_AT, KIND, OWNER, RESERVATION, SERVER_NAME, STOPS_AT, deadline_annotations
+from mlmp_spawner.kube.labels import (
+    ATTEMPT,
+    ENDS_AT,
+    KIND,
+    OWNER,
+    RESERVATION,
+    SERVER_NAME,
+    STOPS_AT,
+    deadline_annotations,
+)
 from mlmp_spawner.kube.pods import grace, on_its_way, server_pod
 from tests.kube.pods import a_pod
 
@@ -55,6 +64,11 @@ def test_what_is_missing_or_garbled_is_no_deadline(annotations: dict[str, str] |
 def test_a_pod_without_anything_but_a_name_is_read_all_the_same():
     pod = server_pod({"metadata": {"name": "p", "uid": "u", "labels": None}, "spec": None, "status": None})
     assert pod is not None and (pod.server_id, pod.owner, pod.phase, pod.node) == ("", "", "", "")
+
+
+def test_a_pod_of_a_job_says_of_which_attempt_it_is():
+    pod = server_pod(described(labels={KIND: "job", ATTEMPT: "abc-2"}))
+    assert pod is not None and (pod.attempt, pod.server_id) == ("abc-2", "")
 
 
 @pytest.mark.parametrize("item", [{}, {"metadata": None}, {"metadata": {"name": "p"}}])

@@ -108,6 +108,30 @@ async def test_a_refusal_for_one_pod_keeps_no_other_from_being_deleted():
     assert await looked(pods, ACTS) == [Deleted(other.name, 27)]
 
 
+def a_job(**fields: object) -> ServerPod:
+    """A pod of the first attempt of ann's job."""
+    return a_pod("", **({"name": "mlmp-job-j-1-w0", "attempt": "j-1"} | fields))  # type: ignore[arg-type]
+
+
+async def test_a_pod_of_a_job_ends_by_what_is_written_on_it_as_a_servers(caplog: pytest.LogCaptureFixture):
+    pods = KeptPods(a_job(deadline=DEADLINE))
+    assert await looked(pods, ACTS - 1) == []
+    assert await looked(pods, ACTS) == [Deleted("mlmp-job-j-1-w0", 27)]
+    assert "mlmp-job-j-1-w0 (j-1 of 'ann')" in caplog.text
+
+
+async def test_what_tells_how_a_job_ended_stays_until_the_service_has_read_it(caplog: pytest.LogCaptureFixture):
+    pods = KeptPods(a_job(deadline=DEADLINE, phase="Failed"))
+    assert await looked(pods, NOW + 10 * MINUTE) == []
+    assert "does not end it" not in caplog.text
+
+
+async def test_a_job_that_waits_in_the_clusters_queue_needs_no_end_yet(caplog: pytest.LogCaptureFixture):
+    enforcer = Enforcer(KeptPods(a_job(deadline=None, node="", phase="Pending"), a_job(deadline=None, name="other")))
+    await enforcer.look(NOW)
+    assert [record.getMessage().split()[1] for record in caplog.records] == ["other"]
+
+
 async def test_it_comes_back_when_the_next_deadline_is_due():
     pods = KeptPods(a_pod(deadline=DEADLINE), a_pod("later0000001", deadline=Deadline(NOW + MINUTE, NOW + MINUTE)))
     enforcer = Enforcer(pods, every=3)
