@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from mlmp_spawner.kube.confinement import SERVER, Terms, confine
 from mlmp_spawner.kube.files import Account, run_as, with_account, with_files
+from mlmp_spawner.kube.job_beside import GPU_USE, Beside, containers, literal, share_files
 from mlmp_spawner.kube.job_queues import HOSTNAME, priority_name
 from mlmp_spawner.kube.labels import ATTEMPT, JOB, KIND, OWNER, STOPS_AT
 from mlmp_spawner.rules.storage import Storage
@@ -28,8 +29,6 @@ Json = dict[str, Any]
 
 MAIN = SERVER
 """The container that runs the program. What confines a server's container, and gives it its files, knows that name."""
-PREPARE = "mlmp_spawner.lab.job_pod"
-"""What the container before it runs: fetches the code, makes the directories."""
 GATE = "kueue.x-k8s.io/admission-gated-by"
 """Annotation of a Job whose turn can't come yet. It can be taken away, and not put back."""
 GATED_BY = "mlmp.dev/calendar"
@@ -49,7 +48,6 @@ _NOTICE = (
     '$(($(date +%s) + MLMP_GRACE)) $MLMP_GRACE > "$MLMP_STOP_FILE.new" && '
     'mv "$MLMP_STOP_FILE.new" "$MLMP_STOP_FILE"; true'
 )
-_PREPARING = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +203,9 @@ def _confined(work: Work, around: Surroundings, rank: int) -> Json:
     (main,) = spec["containers"]
     main.pop("lifecycle", None)  # links in the home are made by servers
     main["lifecycle"] = {"preStop": {"exec": {"command": ["sh", "-c", _NOTICE]}}}
-    (prepare,) = spec["initContainers"]
-    prepare["volumeMounts"] = [dict(one) for one in main["volumeMounts"] if one["mountPath"] == around.storage.home]
+    if work.resource.startswith("nvidia.com/"):
+        main["lifecycle"]["postStart"] = {"exec": {"command": ["sh", "-c", GPU_USE]}}
+    share_files(spec, main, around.storage.home)
     account = around.account
     if not around.folder:  # a claim of their own: nobody else's files are given to their group with it
         spec["securityContext"] |= {"fsGroup": account.fs_group, "fsGroupChangePolicy": "OnRootMismatch"}
@@ -222,22 +221,23 @@ def _plain(work: Work, around: Surroundings, rank: int) -> Json:
         "name": MAIN,
         "image": work.image,
         "imagePullPolicy": around.pull_policy,
-        "command": [_literal(word) for word in command(manifest, _outputs(work, around))],
-        "workingDir": posixpath.normpath(f"{_folder(work, around)}/{manifest.get('directory') or '.'}"),
+        "command": [literal(word) for word in command(manifest, _outputs(work, around))],
+        "workingDir": _directory(work, around),
         "env": _environment(work, around, rank),
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    prepare = {
-        "name": "prepare",
+    ours = {
         "image": around.image,
         "imagePullPolicy": around.pull_policy,
-        "command": ["python3", "-I", "-m", PREPARE],
-        "env": _preparing(work, around),
-        "resources": _PREPARING,
         "securityContext": security,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+    beside = Beside(
+        attempt=work.id, secret=name_of(work.id), key=CODE_KEY, api_url=around.api_url, home=around.storage.home,
+        folder=_folder(work, around), folders=(_checkpoints(work, around), _outputs(work, around)),
+        directory=_directory(work, around), code=work.code, metrics=manifest.get("metrics") or (), rank=rank,
+    )  # fmt: skip
     hosts = {"key": HOSTNAME, "operator": "In", "values": sorted(work.hostnames)}
     required = {"nodeSelectorTerms": [{"matchExpressions": [hosts]}]}
     spec: Json = {
@@ -248,7 +248,7 @@ def _plain(work: Work, around: Surroundings, rank: int) -> Json:
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}},
         "tolerations": [dict(one) for one in around.tolerations],
         "imagePullSecrets": [{"name": name} for name in around.pull_secrets],
-        "initContainers": [prepare],
+        "initContainers": containers(beside, ours),
         "containers": [main],
     }
     return {"metadata": {}, "spec": spec}
@@ -326,20 +326,13 @@ def _environment(work: Work, around: Surroundings, rank: int) -> list[Json]:
     said |= {name: {"value": value} for name, value in ours.items()}
     said |= {name: {"valueFrom": source} for name, source in told.items()}
     return [
-        {"name": name, **({"value": _literal(how["value"])} if "value" in how else how)} for name, how in said.items()
+        {"name": name, **({"value": literal(how["value"])} if "value" in how else how)} for name, how in said.items()
     ]
 
 
-def _preparing(work: Work, around: Surroundings) -> Iterable[Json]:
-    token = {"secretKeyRef": {"name": name_of(work.id), "key": CODE_KEY}}
-    told = {
-        "MLMP_JOB_FOLDER": _folder(work, around),
-        "MLMP_JOB_FOLDERS": json.dumps([_checkpoints(work, around), _outputs(work, around)]),
-        "MLMP_JOB_CODE": work.code or "",
-        "MLMP_JOB_CODE_URL": f"{around.api_url}pods/jobs/{work.id}/code",
-    }
-    plain = [{"name": name, "value": _literal(value)} for name, value in told.items()]
-    return [*plain, {"name": "MLMP_JOB_CODE_TOKEN", "valueFrom": token}]
+def _directory(work: Work, around: Surroundings) -> str:
+    """Where it starts."""
+    return posixpath.normpath(f"{_folder(work, around)}/{work.manifest.get('directory') or '.'}")
 
 
 def _folder(work: Work, around: Surroundings) -> str:
@@ -356,8 +349,3 @@ def _outputs(work: Work, around: Surroundings) -> str:
 
 def _below_home(work: Work, around: Surroundings, key: str) -> str:
     return posixpath.normpath(f"{around.storage.home}/{str(work.manifest[key]).removeprefix('~/')}")
-
-
-def _literal(text: str) -> str:
-    """Kubernetes would put a variable's value in place of ``$(NAME)``."""
-    return text.replace("$", "$$")

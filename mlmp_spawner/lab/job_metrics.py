@@ -56,10 +56,13 @@ class Followed:
 
 
 class JsonLines:
-    """A file of JSON objects, one a line: each number in it is a metric, but for its step and its time."""
+    """A file of JSON objects, one a line: each number in it is a metric, but for its step and its time.
 
-    def __init__(self, path: Path) -> None:
-        self.followed = Followed(path, _size(path))
+    :param at: how many bytes of it have been read; None: all that are there now.
+    """
+
+    def __init__(self, path: Path, at: int | None = None) -> None:
+        self.followed = Followed(path, _size(path) if at is None else at)
 
     def look(self) -> Iterator[Note]:
         """What is new."""
@@ -92,12 +95,16 @@ class TensorBoard:
 
     A metric has the name that the program gave it. Files further down than the first ones belong to runs of their
     own, whose name goes before it.
+
+    :param at: how many bytes have been read, by file; None: all that are there now.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, at: Mapping[str, int] | None = None) -> None:
         self.folder = folder
         self.depth: int | None = None
-        self.files = {path: Followed(path, _size(path)) for path in _event_files(folder)}
+        self.files = {
+            path: Followed(path, _size(path) if at is None else at.get(str(path), 0)) for path in _event_files(folder)
+        }
 
     def look(self) -> Iterator[Note]:
         """What is new."""
@@ -136,14 +143,29 @@ def _event_files(folder: Path) -> list[Path]:
     return found[:MOST_FILES]
 
 
-def sources(named: Sequence[Mapping[str, str]], directory: Path) -> list[JsonLines | TensorBoard]:
-    """What to look at, by what the manifest says."""
+def sources(
+    named: Sequence[Mapping[str, str]], directory: Path, at: Mapping[str, int] | None = None
+) -> list[JsonLines | TensorBoard]:
+    """What to look at, by what the manifest says.
+
+    :param at: what :func:`positions` told; None: nothing that is there now is looked at.
+    """
     found: list[JsonLines | TensorBoard] = []
     for one in named:
         if "json_lines" in one:
-            found.append(JsonLines(directory / Path(one["json_lines"]).expanduser()))
+            path = directory / Path(one["json_lines"]).expanduser()
+            found.append(JsonLines(path, None if at is None else at.get(str(path), 0)))
         elif "tensorboard" in one:
-            found.append(TensorBoard(directory / Path(one["tensorboard"]).expanduser()))
+            found.append(TensorBoard(directory / Path(one["tensorboard"]).expanduser(), at))
+    return found
+
+
+def positions(looked_at: Sequence[JsonLines | TensorBoard]) -> dict[str, int]:
+    """How many bytes of each file have been read."""
+    found: dict[str, int] = {}
+    for one in looked_at:
+        files = [one.followed] if isinstance(one, JsonLines) else one.files.values()
+        found |= {str(file.path): file.at for file in files}
     return found
 
 

@@ -1,4 +1,5 @@
-"""What runs in a job's pod before its program: fetches the snapshot of its code and makes its directories.
+"""What runs in a job's pod before its program: fetches the snapshot of its code, makes its directories, and notes how
+long the files of its metrics are already.
 
 With its user's rights, from MLMP's own image; told by its environment. What is there already stays: a later attempt,
 or another worker beside it, finds the code unpacked. It uses nothing but the standard library.
@@ -20,6 +21,8 @@ from urllib.request import Request, urlopen
 
 from mlmp_spawner.lab.job_code import unpack
 from mlmp_spawner.lab.job_command import NotStarted
+from mlmp_spawner.lab.job_metrics import positions, sources
+from mlmp_spawner.lab.job_sidecar import remember
 
 LARGEST = 4 << 30
 """Bytes of a snapshot that are read at most."""
@@ -40,6 +43,8 @@ def prepare(told: Mapping[str, str], *, patience: float = PATIENCE) -> None:
             _unpack(file, folder)
     for path in (folder, *map(Path, json.loads(told["MLMP_JOB_FOLDERS"]))):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    named = json.loads(told["MLMP_JOB_METRICS"])
+    remember(Path(told["MLMP_JOB_SEEN"]), positions(sources(named, Path(told["MLMP_JOB_DIRECTORY"]))))
 
 
 def _unpack(file: IO[bytes], folder: Path) -> None:

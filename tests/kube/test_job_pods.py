@@ -142,7 +142,10 @@ def test_it_sees_its_users_folder_and_no_other():
     spec = spec_of(work(), around)
     home = {"name": "home", "mountPath": HOME, "subPath": "ann"}
     assert home in main_of(spec)["volumeMounts"]
-    assert spec["initContainers"][0]["volumeMounts"] == [home], "what fetches the code needs no more"
+    beside = {"name": "beside", "mountPath": "/run/mlmp"}
+    prepare, measure = spec["initContainers"]
+    assert prepare["volumeMounts"] == [home, beside], "what fetches the code needs no more"
+    assert all(one.get("readOnly") for one in measure["volumeMounts"] if one != beside), "what measures only reads"
     assert {one["mountPath"]: one.get("readOnly") for one in main_of(spec)["volumeMounts"]}["/mnt/shared"] is True
 
 

@@ -63,6 +63,9 @@ class Store:
             "MLMP_JOB_CODE": self.sha256,
             "MLMP_JOB_CODE_URL": f"http://127.0.0.1:{self.server.server_port}/code",
             "MLMP_JOB_CODE_TOKEN": "the-token",
+            "MLMP_JOB_METRICS": '[{"json_lines": "checkpoints/metrics.jsonl"}]',
+            "MLMP_JOB_DIRECTORY": str(home / "mlmp-jobs/j"),
+            "MLMP_JOB_SEEN": str(home / "seen.json"),
         } | changed
 
 
@@ -88,6 +91,15 @@ def test_a_later_attempt_finds_what_the_first_left(store: Store, tmp_path: Path)
     job_pod.prepare(store.told(tmp_path))
     assert len(store.asked) == 1 and (tmp_path / "mlmp-jobs/j/train.py").read_text() == "print(1)\n"
     assert (tmp_path / "mlmp-jobs/j/checkpoints/1.pt").read_bytes() == b"weights"
+
+
+def test_what_an_earlier_attempt_measured_is_known_before_the_program_adds_to_it(store: Store, tmp_path: Path):
+    job_pod.prepare(store.told(tmp_path))
+    path = tmp_path / "mlmp-jobs/j/checkpoints/metrics.jsonl"
+    assert json.loads((tmp_path / "seen.json").read_text()) == {str(path): 0}
+    path.write_text('{"loss": 1}\n')
+    job_pod.prepare(store.told(tmp_path))
+    assert json.loads((tmp_path / "seen.json").read_text()) == {str(path): 12}
 
 
 def test_without_code_there_are_only_the_directories(store: Store, tmp_path: Path):
