@@ -27,15 +27,18 @@ profiles:
   cpu: {title: CPU, resource: mlmp.dev/slot, min_duration: 3s, default_duration: 10m}
 """
 
-# Something that answers like a server of the hub, in a tenth of a second instead of two; it notes each SIGTERM and,
-# in LEFT_BEHIND, the pid of a process that it detached as a user would who wants to stay longer.
+# Something that answers like a server of the hub, in a tenth of a second instead of two; it notes each SIGTERM and the
+# pid of a process that it detached as a user would who wants to stay longer. Where the file `stays` is beside it, that
+# one ignores SIGTERM, and a stop takes the seconds that it is given.
 STAND_IN = '''\
 import http.server, json, os, pathlib, signal, subprocess, sys, time, urllib.parse
 home = pathlib.Path.home()
 left = subprocess.Popen(["setsid", "nohup", sys.executable, "-c", """if True:
-    import signal, time
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    time.sleep(3600)"""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    import os, pathlib, signal, sys, time
+    signal.signal(signal.SIGTERM, lambda *_: pathlib.Path(sys.argv[1]).exists() or os._exit(0))
+    while True:
+        time.sleep(3600)""", pathlib.Path(__file__).with_name("stays")],
+    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 note = dict(reservation=os.environ["MLMP_RESERVATION_ID"], pid=os.getpid(), left=left.pid, at=time.time_ns() // 10**6)
 with open(home / "starts.jsonl", "a") as file:
     file.write(json.dumps(note) + "\\n")
@@ -89,6 +92,7 @@ class Site:
         self.catalog.mkdir()
         (self.catalog / "catalog.yaml").write_text(CATALOG)
         (root / "server.py").write_text(STAND_IN)
+        self.stays = root / "stays"
         if not lab:
             settings += f"\nc.Spawner.cmd = {[sys.executable, str(root / 'server.py')]!r}\nc.Spawner.args = []\n"
         (self.data / "jupyterhub_config.py").write_text(f"c = get_config()\n{settings}\n")

@@ -11,7 +11,8 @@ from playwright.sync_api import Page, expect
 
 from mlmp_spawner.rules.job_queue import Outlook, Why
 from mlmp_spawner.rules.jobs import Job
-from mlmp_spawner.units import HOUR
+from mlmp_spawner.units import HOUR, SECOND
+from mlmp_spawner.web import job_views
 from tests.browser.played import settled
 from tests.operations.conftest import NOW
 from tests.web.harness import RunningApp, until
@@ -91,9 +92,11 @@ def test_the_log_of_the_next_try_takes_the_place_of_the_last_ones(rows: Rows, ap
     page = person(path=f"jobs/{job.id}")
     expect(page.locator("#log")).to_have_text("first")
     rows.change_attempt(first, ended_at=NOW, reason="preempted")
+    rows.tell(job, "job_requeued")
     expect(page.locator("#job")).to_contain_text("it made way for a booking")
     expect(page.get_by_label("Follow")).to_be_hidden()
     second = rows.attempt(job, "gpu-b", log="second\n")
+    rows.tell(job, "job_running")
     expect(page.locator("#log-head")).to_have_text("Log of try 2")
     expect(page.locator("#log")).to_have_text("second")
     rows.print(second, "goes on\n")
@@ -128,7 +131,10 @@ def test_a_long_reason_breaks_no_word_beside_it(rows: Rows, person: Person):
 # -- the queue ----------------------------------------------------------------------------------------------------
 
 
-def test_the_queue_is_right_by_itself_and_keeps_what_is_chosen(rows: Rows, person: Person):
+def test_the_queue_is_right_by_itself_and_keeps_what_is_chosen(
+    rows: Rows, person: Person, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(job_views.LOOK_AGAIN, "queued", SECOND)  # though nobody tells of it
     job, other = rows.add(name="mine"), measuring(rows, "old")
     rows.outlook[job.id] = Outlook(NOW + HOUR, Why("in_use"))
     page = person(path="jobs?state=all")

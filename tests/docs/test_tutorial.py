@@ -126,6 +126,7 @@ def test_the_tutorial_works_line_by_line(running: Running) -> None:
                 assert f"{running.url}user/ann" in out
 
 
+@pytest.mark.faults  # it takes as long as its jobs do
 def test_the_tutorial_of_jobs_works_line_by_line(running: Running) -> None:
     page = "docs/tutorial/first-job.md"
     script = re.search(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)

@@ -144,6 +144,7 @@ def attempt(ask: Callable[[], httpx.Response]) -> httpx.Response | None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = Site(tmp_path_factory.mktemp("kills"), settings=SETTINGS)
+    made.stays.touch()
     try:
         yield made.start()
     finally:

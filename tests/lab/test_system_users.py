@@ -20,7 +20,7 @@ from tests.live import Person, Site, wait_for
 from tests.ssh.computers import Computer
 from tests.system_users import SystemUser, pam_service, runnable_by_all, service_account, system_user, why_not
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 
 @dataclass

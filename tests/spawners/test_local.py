@@ -179,6 +179,14 @@ def test_any_other_name_has_a_home_of_its_own(site: Site, name: str) -> None:
 
 
 def test_a_server_is_stopped_in_time_and_leaves_nothing(site: Site) -> None:
+    site.stays.touch()
+    try:
+        stopped_in_time(site)
+    finally:
+        site.stays.unlink()
+
+
+def stopped_in_time(site: Site) -> None:
     ann = site.person("timely")
     booking = ann.book(12)
     end, stops_at = units.from_iso(booking["end"]), units.from_iso(booking["stops_at"])
@@ -197,6 +205,7 @@ def test_a_server_is_stopped_in_time_and_leaves_nothing(site: Site) -> None:
     assert after.status_code == 201, after.text
 
 
+@pytest.mark.faults
 def test_a_restart_of_the_hub_ends_nobody_and_a_servers_token_still_ends_with_its_server(site: Site) -> None:
     ann = site.person("patient")
     booking = ann.book(120, profile="cpu")
@@ -225,6 +234,7 @@ def healthy(person: Person) -> bool:
         return False
 
 
+@pytest.mark.faults
 def test_a_hub_killed_in_the_middle_of_a_start_finds_the_server_again(tmp_path: Path) -> None:
     site = Site(tmp_path, lab=True, settings="c.MLMP.tick = 0.5")
     try:
@@ -250,6 +260,7 @@ def test_a_hub_killed_in_the_middle_of_a_start_finds_the_server_again(tmp_path: 
         site.close()
 
 
+@pytest.mark.faults
 def test_waits_visibly_for_a_former_server_that_hangs_and_ends_it(site: Site) -> None:
     """Back to back: the next one's start waits until the units are really free, and the hub looks after a `mlmp run`
     that somebody stopped."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from mlmp_spawner.operations.jobs import telling
 from mlmp_spawner.operations.site import new_id
 from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.job_queue import Outlook
@@ -105,6 +106,12 @@ class Rows:
         with transaction(self.app.site.engine) as connection:
             mine = (job_attempt.c.job == of.job, job_attempt.c.number == of.number)
             connection.execute(update(job_attempt).where(*mine).values(**facts))
+        self.app.feed.wake()
+
+    def tell(self, of: Job, action: telling.Action) -> None:
+        """Open pages are told of it, as the queue does after a change."""
+        with transaction(self.app.site.engine) as connection:
+            telling.record(connection, action, self.find(of), at=NOW)
         self.app.feed.wake()
 
     def find(self, of: Job) -> Job:

@@ -6,6 +6,7 @@ import { left, now } from "./times.js";
 
 const SETTLE = 120; // ms: several changes at once are one
 const HIDDEN_FOR = 60000; // ms after which a page that nobody sees lets go of its connection
+const OF_JOBS = "#job, #job-summary"; // what a page has that shows jobs
 
 let timer = null;
 let source = null;
@@ -35,6 +36,9 @@ function open() {
   });
   source.addEventListener("reservation", told);
   source.addEventListener("availability", told);
+  source.addEventListener("job", () => {
+    if (document.querySelector(OF_JOBS)) refreshSoon();
+  });
   source.addEventListener("notice", (event) => {
     tell(JSON.parse(event.data));
     refreshSoon(); // the bell

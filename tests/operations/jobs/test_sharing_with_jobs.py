@@ -132,7 +132,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[type[Sharing]]:
 
 
 def test_bookings_and_jobs_share_what_there_is(machine: type[Sharing]):
-    run(machine)
+    run(machine, rounds=max(1, ROUNDS // 3))
 
 
 @pytest.mark.faults
