@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.kube import job_queues
 from mlmp_spawner.kube.job_queues import HOSTNAME, MANAGER, NodeQuota, flavor_name
 from mlmp_spawner.kube.workloads import Workload, active, ready, ungated, workload
+from mlmp_spawner.rules.job_guarantees import POOL, Tenant
 from mlmp_spawner.units import now
 from tests.cluster.hub_here import wait_for
 from tests.cluster.rig.certificates import key, path
@@ -85,22 +86,22 @@ class Queues:
     resource: str
     nodes: Mapping[str, str]
 
-    def open(self, quotas: Mapping[str, int], *, groups: Sequence[str] = ("",), memory: int = 64 << 30) -> None:
+    def open(self, quotas: Mapping[str, int], *, memory: int = 64 << 30) -> None:
         """All objects of the queue, with so many units of each node."""
         for made in (job_queues.admission_check(), *job_queues.priority_classes()):
             self.api.apply(made)
         check = self.api.ask("GET", self.api.place(job_queues.admission_check()))
-        self.api.apply(job_queues.check_status(generation=check["metadata"]["generation"], now=now()), status=True)
+        active = job_queues.check_status(generation=check["metadata"]["generation"], now=now())
+        self.api.apply(active, status=True)
         self.give(quotas, memory=memory)
-        for group in groups:
-            self.api.apply(job_queues.local_queue(self.resource, group, self.api.namespace))
 
-    def give(self, quotas: Mapping[str, int], *, memory: int = 64 << 30) -> None:
-        """What jobs may have from now on."""
+    def give(self, quotas: Mapping[str, int], *, tenant: Tenant = POOL, memory: int = 64 << 30) -> None:
+        """What jobs may have from now on. ``tenant``: in whose queue, which is made where it is not there."""
         given = [NodeQuota(node, self.nodes[node], units, 8.0, memory) for node, units in quotas.items()]
         for node in given:
             self.api.apply(job_queues.resource_flavor(node))
-        self.api.apply(job_queues.cluster_queue(self.resource, given, self.api.namespace))
+        self.api.apply(job_queues.cluster_queue(self.resource, given, self.api.namespace, tenant))
+        self.api.apply(job_queues.local_queue(self.resource, tenant.group, self.api.namespace, tenant))
 
     def submit(self, objects: Iterable[Json], *, wake: bool = True) -> None:
         """Makes all objects of an attempt. ``wake``: a Job may ask at once."""

@@ -15,6 +15,7 @@ from kubernetes import client
 from mlmp_spawner.kube.files import Account
 from mlmp_spawner.kube.job_pods import Surroundings, Work, name_of, objects
 from mlmp_spawner.kube.job_queues import local_queue_name
+from mlmp_spawner.rules.job_guarantees import FIXED, Tenant
 from mlmp_spawner.rules.storage import Storage
 from mlmp_spawner.units import SECOND, from_iso
 from tests.cluster.conftest import delete_namespace
@@ -229,6 +230,62 @@ def test_one_that_is_called_back_at_the_front_goes_before_those_that_wait(queues
     queues.give({a: 1, b: 0})
     queues.wait_asks("front-1")
     assert not queues.known("early-1").reserved
+
+
+# -- tenants -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guaranteed(queues: Queues) -> Iterator[Tenant]:
+    """A group whose queue has the two units of the first node; all others share those of the second."""
+    a, b = sorted(queues.nodes)
+    group = Tenant("own", "red")
+    queues.give({a: 2, b: 0}, tenant=group)
+    queues.give({a: 0, b: 2})
+    queues.give({a: 0, b: 0}, tenant=FIXED)
+    yield group
+    queues.give({a: 0, b: 0}, tenant=group)
+    queues.give({a: 0, b: 0}, tenant=FIXED)
+
+
+def test_what_a_group_leaves_unused_others_borrow_and_give_back(
+    queues: Queues, asked: Any, guaranteed: Tenant
+) -> None:
+    a, _ = sorted(queues.nodes)
+    for name in ("first", "borrows"):
+        queues.submit(asked(name, units=2))
+        queues.answer(f"{name}-1")
+        runs(queues, f"{name}-1")
+    (borrower,) = [name for name in ("first-1", "borrows-1") if queues.node_of(name) == [a]]
+    queues.submit(asked("owns", units=2, queue=local_queue_name(RESOURCE, "red", guaranteed)))
+    queues.wait_asks("owns-1")
+    assert queues.node_of("owns-1") == [a]
+    assert not queues.known(borrower).counted
+    (stays,) = {"first-1", "borrows-1"} - {borrower}
+    assert queues.known(stays).counted
+    queues.activate(borrower, False)  # as MLMP does with what Kueue has evicted: another attempt is another Workload
+    queues.answer("owns-1")
+    runs(queues, "owns-1")
+
+
+def test_what_must_not_be_sent_away_neither_borrows_nor_is_reclaimed(
+    queues: Queues, asked: Any, guaranteed: Tenant
+) -> None:
+    a, b = sorted(queues.nodes)
+    fixed = local_queue_name(RESOURCE, "", FIXED)
+    queues.submit(asked("fixed", units=2, queue=fixed))
+    time.sleep(3)
+    assert not queues.known("fixed-1").reserved, "it has no quota, and there is enough to borrow"
+    queues.give({a: 0, b: 0})
+    queues.give({a: 0, b: 2}, tenant=FIXED)
+    queues.answer("fixed-1")
+    runs(queues, "fixed-1")
+    for name in ("owns", "wants"):
+        queues.submit(asked(name, units=2, queue=local_queue_name(RESOURCE, "red", guaranteed)))
+    wait_for(lambda: any(queues.known(f"{name}-1").asks for name in ("owns", "wants")), 30, "what is guaranteed")
+    time.sleep(3)
+    assert sum(queues.known(f"{name}-1").reserved for name in ("owns", "wants")) == 1
+    assert queues.known("fixed-1").counted
 
 
 # -- what is never said, and why -----------------------------------------------------------------------------------
