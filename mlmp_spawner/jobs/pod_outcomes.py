@@ -24,6 +24,8 @@ _SIGNALLED = range(129, 160)
 """Exit statuses by which the kubelet says that a signal ended it: 128 and its number."""
 _LOST = {"DeletionByTaintManager", "DeletionByPodGC"}
 """Reasons of a pod's end: its node went away."""
+_UNKNOWN = {"ContainerStatusUnknown", "Unknown"}
+"""Reasons by which kubelet and runtime say that they lost track of a container, with an exit status of their own."""
 _NOT_STARTED = {"StartError", "ContainerCannotRun"}
 _CANT_START = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
@@ -139,6 +141,8 @@ def _of_program(ended: Json) -> Ended:
         return Ended("start", None, f"It could not be started: {why}.", at)
     if not isinstance(code, int):
         return Ended("vanished", None, said, at)
+    if ended.get("reason") in _UNKNOWN:
+        return Ended("vanished", None, "Its node was restarted, or else does not know how it ended.", at)
     if code in _SIGNALLED:
         return Ended("signal", None, f"It was ended by signal {code - 128}.", at)
     return Ended("exit_status" if code else "succeeded", code, said if code else "", at)

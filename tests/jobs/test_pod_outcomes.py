@@ -102,6 +102,8 @@ def test_what_its_own_program_did_is_its_own_failure(made: Any, reason: str, sta
         (disrupted("PreemptionByScheduler", over(143)), "platform"),
         (pod("Failed", containerStatuses=[], reason="NodeShutdown", message="The node goes down."), "node_lost"),
         (pod("Failed", containerStatuses=[], reason="UnexpectedAdmissionError"), "platform"),
+        (over(137, reason="ContainerStatusUnknown"), "vanished"),
+        (over(255, reason="Unknown"), "vanished"),
     ],
 )
 def test_what_the_cluster_did_is_the_platforms_failure(made: dict[str, Any], reason: str):
