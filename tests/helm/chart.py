@@ -51,7 +51,7 @@ def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
     """The pods that will be made, by name of what makes them: metadata and spec."""
     found = {}
     for each in manifests:
-        if each["kind"] in ("Deployment", "StatefulSet"):
+        if each["kind"] in ("Deployment", "StatefulSet", "Job"):
             pod = found[each["metadata"]["name"]] = each["spec"]["template"]
             for claim in each["spec"].get("volumeClaimTemplates", ()):
                 pod["spec"]["volumes"].append({"name": claim["metadata"]["name"], "emptyDir": {}})

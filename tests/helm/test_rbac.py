@@ -18,7 +18,7 @@ IN_USERS_NAMESPACE = {
 KUEUE = "kueue.x-k8s.io"
 FOR_JOBS = {
     "pods/log": "get",
-    "secrets": "create delete",
+    "secrets": "create delete list patch",
     "services": "create delete",
     "networking.k8s.io/networkpolicies": "create delete",
     "batch/jobs": "create delete list patch",
@@ -26,7 +26,7 @@ FOR_JOBS = {
     f"{KUEUE}/workloads/status": "patch",
     f"{KUEUE}/localqueues": "create delete list patch",
 }
-"""What the service has more in the users' namespace where jobs run. It makes Secrets and reads none."""
+"""What the service has more in the users' namespace where jobs run. Whoever may make pods there reads its Secrets."""
 QUEUES = ("clusterqueues", "resourceflavors", "workloadpriorityclasses", "admissionchecks")
 WITHOUT_TOKEN = {"mlmp-proxy", "mlmp-postgresql", "mlmp-test"}
 
@@ -101,7 +101,12 @@ def test_with_jobs_the_service_alone_may_more_and_what_kueue_has_for_the_cluster
     homes = {"type": "nfs", "nfs": {"server": "10.1.2.3", "path": "/exports/homes"}}
     values = {"users": {"namespace": "students", "storage": homes}}
     without, found = rights(render(values)), rights(render(values | {"jobs": {"enabled": True}}))
-    assert {name for name in found if found[name] != without[name]} == {"mlmp-service"}
+    assert {name for name in found if found[name] != without.get(name)} == {"mlmp-service", "mlmp-end-jobs"}
+    ended = ("secrets", "services", "networking.k8s.io/networkpolicies", "batch/jobs", f"{KUEUE}/localqueues")
+    assert found["mlmp-end-jobs"] == {
+        "students": {"pods": "delete list patch", **dict.fromkeys(ended, "delete list")},
+        "*": {f"{KUEUE}/{name}": "delete list" for name in QUEUES},
+    }
     assert found["mlmp-service"] == {
         "students": IN_USERS_NAMESPACE["mlmp-service"] | FOR_JOBS,
         "*": {
@@ -118,3 +123,20 @@ def test_nobody_else_has_a_token() -> None:
     accounts = {name: pod["spec"].get("serviceAccountName") for name, pod in made.items() if name not in without}
     assert without == WITHOUT_TOKEN
     assert accounts == {name: name for name in IN_USERS_NAMESPACE}
+
+
+def test_what_ends_jobs_is_there_after_an_uninstall_alone_and_gone_when_it_has_done_so() -> None:
+    homes = {"type": "shared", "existingClaim": "homes"}
+    made = [
+        each for each in render({"jobs": {"enabled": True}, "users": {"storage": homes}})
+        if each["metadata"]["labels"]["app.kubernetes.io/component"] == "end-jobs"
+    ]  # fmt: skip
+    assert sorted({each["kind"] for each in made}) == [
+        "ClusterRole", "ClusterRoleBinding", "Job", "Role", "RoleBinding", "ServiceAccount",
+    ]  # fmt: skip
+    for each in made:
+        annotations = each["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "post-delete"
+        assert "hook-succeeded" in annotations["helm.sh/hook-delete-policy"]
+    weights = {each["kind"]: int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in made}
+    assert max(weights, key=lambda kind: weights[kind]) == "Job", "it has its rights when it starts"
