@@ -12,7 +12,7 @@ looks after jobs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -34,6 +34,12 @@ TRIES = 5
 def under_way(connection: Connection, now: int) -> dict[str, Outage]:
     """The outages that the watch opened and has not closed, by node."""
     return {one.node: one for one in store.current(connection, since=now) if is_automatic(one) and one.start <= now}
+
+
+def lost(connection: Connection, nodes: Iterable[str], now: int) -> str:
+    """What is to be said of work that is gone without a trace, where one of its nodes is away; "" where none is."""
+    away = under_way(connection, now)
+    return next((f"Its node {node} is {away[node].reason}." for node in sorted(nodes) if node in away), "")
 
 
 def begin(site: Site, node: str, reason: str, *, now: int) -> list[Lost]:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from mlmp_spawner import units
 from mlmp_spawner.errors import MLMPError, NoCapacity, Unavailable
+from mlmp_spawner.jobs.base import Seen
 from mlmp_spawner.kube.nodes import ClusterSeen
 from mlmp_spawner.operations import catalog_sync, check, history, node_outages, notices
 from mlmp_spawner.operations.admission import StartOptions, admit, started
@@ -17,6 +18,7 @@ from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.changes import get
 from mlmp_spawner.operations.check import ToCheck
 from mlmp_spawner.operations.clock import Clock
+from mlmp_spawner.operations.jobs import ending
 from mlmp_spawner.operations.node_states import node_states
 from mlmp_spawner.operations.node_watch import NodeWatch
 from mlmp_spawner.operations.outages import Wanted, set_outages
@@ -24,12 +26,14 @@ from mlmp_spawner.operations.outages import get as outages_of
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.foreign_pods import ClusterPod
+from mlmp_spawner.rules.jobs import Reason
 from mlmp_spawner.rules.nodes import CORDONED, GONE, NOT_READY, ClusterNode, is_automatic
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.settings import MLMP
-from mlmp_spawner.units import HOUR, MINUTE, SECOND
+from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND
 from tests.invariant import violations
 from tests.operations.conftest import GPU, NOW, admin, ann, ben, node
+from tests.operations.jobs.running import attempt_of, run_job
 from tests.operations.test_clock import RememberedServers
 
 
@@ -157,6 +161,27 @@ async def test_a_booking_whose_server_is_gone_from_a_silent_node_gets_another_pl
         await Clock(lambda: watched.site, servers).tick(watched.now + later)
     await watched.wait(10 * SECOND)
     assert get(watched.site, runs.id).nodes == ("gpu-b",)
+
+
+async def test_a_job_on_a_silent_node_goes_on_by_the_books_until_the_cluster_gives_it_up(watched: Watched):
+    job = run_job(watched.site, "gpu-a", now=NOW, units=2)
+    watched.cluster.change("gpu-a", ready=False)
+    await watched.wait(5 * MINUTE)
+    assert attempt_of(watched.site, job) == job, "that nothing is heard of it does not mean that it does not run"
+    vanished = Seen(job.id, "ended", reason="vanished", message="Its pod is gone.")
+    ending.ended(watched.site, job, vanished, half_life=DAY, now=watched.now)
+    over = attempt_of(watched.site, job)
+    assert (over.reason, over.message) == ("node_lost", "Its node gpu-a is not ready in the cluster.")
+    assert violations(watched.site.engine) == []
+
+
+@pytest.mark.parametrize("reason", ["exit_status", "vanished"])
+async def test_what_a_job_did_itself_or_on_another_node_is_not_the_lost_nodes_fault(watched: Watched, reason: Reason):
+    job = run_job(watched.site, "gpu-a" if reason == "exit_status" else "gpu-b", now=NOW)
+    watched.cluster.change("gpu-a", ready=False)
+    await watched.wait()
+    ending.ended(watched.site, job, Seen(job.id, "ended", reason=reason), half_life=DAY, now=watched.now)
+    assert attempt_of(watched.site, job).reason == reason
 
 
 async def test_flapping_tells_nobody_anything(watched: Watched):

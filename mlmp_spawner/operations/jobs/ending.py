@@ -5,10 +5,13 @@ An attempt's units are free from here on, so nothing of it may run any more.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import Connection, delete, func, select
 
 from mlmp_spawner.errors import Changed
 from mlmp_spawner.jobs.base import Seen
+from mlmp_spawner.operations import node_outages
 from mlmp_spawner.operations.jobs import telling, usage
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.due import is_live
@@ -45,6 +48,19 @@ def stopping(site: Site, job: Job, attempt: Attempt, *, now: int) -> None:
             telling.record(connection, "job_stopping", job, at=now, attempt=attempt.number, reason=reason)
 
 
+def sent_away(site: Site, job: Job, attempt: Attempt, reason: Reason, *, at: int, now: int) -> None:
+    """Somebody else ended it at ``at`` (ms UTC): what it holds is free once it had its grace, and why is written."""
+    kill_at = min(attempt.kill_at, now + job.grace)
+    stop_at = min(attempt.stop_at, max(attempt.starting_at, at))
+    with transaction(site.engine, lock=_held(site, attempt)) as connection:
+        holding = reservations.find(connection, attempt.reservation)
+        still = (job_attempt.c.stop_at > stop_at, job_attempt.c.stop_reason.is_(None))
+        changes = {"stop_at": stop_at, "kill_at": kill_at, "stop_reason": reason}
+        if store.update_attempt(connection, attempt, *still, **changes) and holding is not None:
+            reservations.cut_allocations(connection, holding.id, kill_at)
+            reservations.update_reservation(connection, holding, end=min(holding.end, kill_at))
+
+
 def ended(site: Site, attempt: Attempt, seen: Seen, *, half_life: int, now: int) -> bool:
     """Ends an attempt as its back-end saw it end; False where that was written down before.
 
@@ -74,6 +90,8 @@ def _ended(connection: Connection, told: Attempt, seen: Seen, half_life: int, no
     if job is None or attempt is None or attempt.number != told.number:
         return False
     at = min(now, max(attempt.starting_at, now if seen.ended_at is None else seen.ended_at))
+    if seen.reason == "vanished" and (away := node_outages.lost(connection, attempt.nodes, now)):
+        seen = replace(seen, reason="node_lost", message=away)
     reason, message = why_ended(job, attempt, seen.reason, at), _writable(seen.message)
     store.update_attempt(
         connection, attempt, ended_at=at, reason=reason, exit_status=seen.exit_status, message=message,
