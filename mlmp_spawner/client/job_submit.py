@@ -60,6 +60,25 @@ def name_of(script: str | os.PathLike[str]) -> str:
     return re.sub(r"[^A-Za-z0-9._+=,-]+", "-", Path(script).stem).lstrip("._+=,-")[:90] or "job"
 
 
+def in_python_here(
+    manifest: Mapping[str, Any], here: Mapping[str, str], *, note: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """The manifest, to run in the Python environment (venv, conda) that is active in a server of MLMP: what
+    works there works in the job, which sees the same files. Elsewhere, and where it says an image or a ``PATH``, as it
+    is.
+
+    :param here: the environment of this process. :param note: is told which one it is.
+    """
+    said = manifest.get("environment") or {}
+    active = next((name for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if here.get(name)), None)
+    if active is None or not here.get("MLMP_RESERVATION_ID") or "PATH" not in here:
+        return dict(manifest)
+    if manifest.get("image") or not isinstance(said, Mapping) or "PATH" in said:
+        return dict(manifest)
+    note(f"It runs in the Python environment that is active here: {here[active]}")
+    return {**manifest, "environment": {**{name: here[name] for name in (active, "PATH")}, **said}}
+
+
 def submit(api: JobApi, work: Work, *, note: Callable[[str], None] = lambda text: None, **more: Any) -> JobRecord:
     """Checks, packs, sends and submits it. :param note: is told what is left out of the code.
 

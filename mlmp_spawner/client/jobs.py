@@ -11,7 +11,8 @@
     tried = jobs.map("train.py", [{"lr": 0.1}, {"lr": 0.01}], profile="gpu", hours=1)
     best = max((job for job in jobs.wait(tried) if job.succeeded), key=lambda job: job.last("accuracy"))
 
-The code is packed as it is when it is submitted; what is edited afterwards changes nothing. A refusal raises one of
+The code is packed as it is when it is submitted; what is edited afterwards changes nothing. It runs in the Python
+environment (venv, conda) that is active, as with ``mlmp job run``. A refusal raises one of
 :mod:`mlmp_spawner.errors`.
 """
 
@@ -230,10 +231,11 @@ def _work(
     manifest: Mapping[str, Any],
 ) -> Work:
     folder = None if code is None else Path(code)
+    manifest = job_submit.in_python_here(manifest, os.environ)
     if secrets:
-        manifest = {**manifest, "secrets": list(secrets)}
+        manifest["secrets"] = list(secrets)
     if script is None:
-        return Work(dict(manifest), folder, secrets)
+        return Work(manifest, folder, secrets)
     runs, folder = job_submit.program(script, arguments, code=folder)
     return Work({**runs, **manifest}, folder, secrets)
 

@@ -93,6 +93,18 @@ def test_a_python_environment_that_the_job_may_not_have_is_not_sent(
     assert "VIRTUAL_ENV" not in submitted(service)["manifest"].get("environment", {})
 
 
+def test_a_manifest_in_a_file_gets_the_python_environment_that_is_active_too(
+    mlmp: CommandLine, service: StandIn
+) -> None:
+    Path("job.yaml").write_text("script: train.py\n")
+    mlmp.environment |= {"MLMP_RESERVATION_ID": ID, "VIRTUAL_ENV": "/home/ann/env", "PATH": "/home/ann/env/bin:/bin"}
+    ran = mlmp("job", "submit", "job.yaml")
+    assert ran.status == 0 and "/home/ann/env" in ran.err
+    manifest = submitted(service)["manifest"]
+    assert manifest["environment"] == {"VIRTUAL_ENV": "/home/ann/env", "PATH": "/home/ann/env/bin:/bin"}
+    assert manifest["script"] == "train.py"
+
+
 def test_code_that_is_kept_is_not_sent_again(mlmp: CommandLine, service: StandIn) -> None:
     assert mlmp("job", "run", "train.py", "--profile", "gpu").status == 0
     assert mlmp("job", "run", "train.py", "again", "--profile", "gpu").status == 0

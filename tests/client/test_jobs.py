@@ -26,6 +26,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (code / "train.py").write_text("print()\n")
     (code / "study.ipynb").write_text("{}")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLMP_RESERVATION_ID", raising=False)
     monkeypatch.chdir(code)
     for module, name in ((job_api, "STEP"), (jobs, "FIRST_STEP"), (jobs, "LONGEST_STEP")):
         monkeypatch.setattr(module, name, 0.01)
@@ -69,6 +70,18 @@ def test_a_script_is_submitted_with_its_arguments(client: Client, made: list[dic
     assert made[1]["manifest"] == {"command": ["nvidia-smi"], "profile": "gpu"} and made[1]["code"] is None
     with pytest.raises(NotFound, match=r"nothing.py"):
         jobs.submit("nothing.py", profile="gpu", client=client)
+
+
+def test_in_a_server_of_mlmp_it_runs_in_the_python_environment_that_is_active_there(
+    client: Client, made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {"VIRTUAL_ENV": "/home/ann/env", "PATH": "/home/ann/env/bin:/bin"}
+    for name, value in {**here, "MLMP_RESERVATION_ID": ID}.items():
+        monkeypatch.setenv(name, value)
+    jobs.submit("train.py", profile="gpu", environment={"A": "b"}, client=client)
+    jobs.map("train.py", [["1"]], profile="gpu", client=client)
+    jobs.submit("train.py", profile="gpu", image="torch", client=client)
+    assert [body["manifest"].get("environment") for body in made] == [{**here, "A": "b"}, here, None]
 
 
 def test_where_nobody_says_which_client_it_is_the_one_who_is_signed_in(

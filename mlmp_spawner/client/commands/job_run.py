@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -104,12 +104,8 @@ def run(
     if not as_command:
         runs, folder = job_submit.program(script, arguments, code=code)
     values = _secrets(given["secrets"])
-    said = _manifest(given)
-    python = {} if given["image"] else python_here(os.environ, said.get("environment", {}))
-    if python:
-        said["environment"] = {**python, **said.get("environment", {})}
-        session.note(f"It runs in the Python environment that is active here: {next(iter(python.values()))}")
-    work = job_submit.Work({**runs, **said}, folder, values)
+    manifest = job_submit.in_python_here({**runs, **_manifest(given)}, os.environ, note=session.note)
+    work = job_submit.Work(manifest, folder, values)
     answer(session, job_submit.submit(session.client.jobs, work, note=session.note), follow)
 
 
@@ -126,7 +122,8 @@ def run(
 def submit(session: Session, file: str, code: Path | None, no_code: bool, follow: bool | None) -> None:
     """Submit the job that FILE describes, a manifest in YAML or JSON; - reads standard input.
 
-    Values of its secrets are taken from the environment here, or asked for.
+    Values of its secrets are taken from the environment here, or asked for. It runs in the Python environment that is
+    active, as with `run`, unless FILE says an image or a PATH.
     """
     from mlmp_spawner.client import job_submit
 
@@ -135,8 +132,10 @@ def submit(session: Session, file: str, code: Path | None, no_code: bool, follow
     text = _read(file)
     folder = None if no_code else code or (Path.cwd() if file == "-" else Path(file).expanduser().parent)
     api = session.client.jobs
-    named = api.check(text).get("secrets") or ()
-    work = job_submit.Work(text, folder, _secrets([str(name) for name in named]))
+    normal = api.check(text)
+    python = job_submit.in_python_here(normal, os.environ, note=session.note)
+    values = _secrets([str(name) for name in normal.get("secrets") or ()])
+    work = job_submit.Work(text if python == normal else python, folder, values)
     answer(session, job_submit.submit(api, work, note=session.note), follow)
 
 
@@ -186,18 +185,6 @@ def follow(session: Session, record: JobRecord, *, start: int = 0) -> NoReturn:
     if session.json:
         show.print_json(record.raw)
     context.exit(0 if record.succeeded else 1)
-
-
-def python_here(here: Mapping[str, str], said: Mapping[str, str]) -> dict[str, str]:
-    """The variables of the Python environment (venv, conda) that is active in a terminal of MLMP: what works there
-    works in the job, which sees the same files. Elsewhere, and where somebody said a ``PATH``, none.
-
-    :param here: the environment of the terminal. :param said: that of the job, as far as it was said.
-    """
-    active = next((name for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if here.get(name)), None)
-    if active is None or not here.get("MLMP_RESERVATION_ID") or "PATH" not in here or "PATH" in said:
-        return {}
-    return {name: here[name] for name in (active, "PATH")}
 
 
 def _manifest(given: dict[str, Any]) -> dict[str, Any]:
