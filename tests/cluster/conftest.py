@@ -16,6 +16,7 @@ from tests.cluster.release import release  # noqa: F401 -- a fixture
 from tests.cluster.rig import cluster as clusters
 from tests.cluster.rig import logs
 from tests.cluster.rig.cluster import Cluster, OtherClusterError
+from tests.cluster.training import training  # noqa: F401 -- a fixture
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

@@ -43,9 +43,13 @@ class Inside:
     def __init__(self, cluster: Cluster, namespace: str, pod: str, container: str = "notebook") -> None:
         self._command = [*cluster.kubectl(), "--namespace", namespace, "exec", "-i", pod, "-c", container, "--"]
 
+    def command(self, *command: str) -> list[str]:
+        """What runs a command there."""
+        return [*self._command, *command]
+
     def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
         """Runs a command; what it wrote."""
-        done = subprocess.run([*self._command, *command], input=stdin, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(self.command(*command), input=stdin, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 or not check, f"{command[:3]}: {done.stdout}{done.stderr}"
         return done.stdout
 

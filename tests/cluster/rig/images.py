@@ -60,6 +60,16 @@ def debian() -> str:
     return registry.reference(*with_image)
 
 
+def pytorch() -> str:
+    """The reference of a Debian with PyTorch for CPUs, as simple training wants it: 300 MB to fetch, once."""
+    with_image = ("mlmp-rig/pytorch", "bookworm-slim")
+    if not registry.has(*with_image):
+        debian()
+        with step("PyTorch on a small Debian, once"):
+            _push_with_packages(*with_image, "python3-torch", "python-is-python3")
+    return registry.reference(*with_image)
+
+
 def project(names: Iterable[str] = USUAL) -> dict[str, str]:
     """Builds and pushes the project's images unless these very contents are in the registry. Name -> reference."""
     tags = {name: project_tag(name) for name in names}
@@ -76,12 +86,29 @@ def project_tag(name: str) -> str:
 
 
 def _build_project(name: str, tag: str) -> None:
-    options = ["--isolation=chroot", *(f"--volume={file}:{file}:ro" for file in MACHINE_CONFIG if Path(file).exists())]
+    options = _options()
     run(
         sys.executable, "-m", "images.build", "--engine=buildah", f"--base={DEBIAN}",
         f"--prefix={REGISTRY}/mlmp", f"--tag={tag}", f"--push={PUSH_TO}", "--plain-http", name,
         env={**os.environ, "MLMP_BUILD_OPTIONS": shlex.join(options)}, folder=PROJECT,
     )  # fmt: skip
+
+
+def _options() -> list[str]:
+    """Of every build."""
+    return ["--isolation=chroot", *(f"--volume={file}:{file}:ro" for file in MACHINE_CONFIG if Path(file).exists())]
+
+
+def _push_with_packages(name: str, tag: str, *packages: str) -> None:
+    """Debian with these packages."""
+    local = f"localhost/{name}:{tag}"
+    container = run("buildah", "from", "--pull-never", DEBIAN).strip()
+    install = f"apt-get update && apt-get install --yes --no-install-recommends {shlex.join(packages)}"
+    clean = "rm -rf /var/lib/apt/lists/* /var/cache/apt/archives"
+    run("buildah", "run", *_options(), container, "--", "sh", "-c", f"{install} && {clean}")
+    run("buildah", "commit", "--quiet", "--rm", container, local)
+    _push(local, name, tag)
+    run("buildah", "rmi", local)
 
 
 def _bootstrap_debian() -> None:
