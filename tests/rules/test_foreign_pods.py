@@ -23,7 +23,7 @@ def test_a_pod_of_somebody_else_on_units_of_the_catalog_is_one():
 
 
 def test_mlmps_own_pods_are_none_but_a_label_that_anybody_can_write_makes_none_its_own():
-    assert found(pod("jupyter-ann", "lab", kind="server")) == []
+    assert found(pod("jupyter-ann", "lab", kind="server"), pod("mlmp-job-j-1-w0", "lab", kind="job")) == []
     assert [one.name for one in found(pod("sly", "research", kind="server"), pod("by-hand", "lab"))] == [
         "by-hand", "sly",
     ]  # fmt: skip
