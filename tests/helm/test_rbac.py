@@ -24,7 +24,7 @@ FOR_JOBS = {
     "batch/jobs": "create delete list patch",
     f"{KUEUE}/workloads": "list patch",
     f"{KUEUE}/workloads/status": "patch",
-    f"{KUEUE}/localqueues": "create delete list patch",
+    f"{KUEUE}/localqueues": "create patch",
 }
 """What the service has more in the users' namespace where jobs run. Whoever may make pods there reads its Secrets."""
 QUEUES = ("clusterqueues", "resourceflavors", "workloadpriorityclasses", "admissionchecks")
@@ -111,7 +111,7 @@ def test_with_jobs_the_service_alone_may_more_and_what_kueue_has_for_the_cluster
         "students": IN_USERS_NAMESPACE["mlmp-service"] | FOR_JOBS,
         "*": {
             "nodes": "get list watch",
-            **{f"{KUEUE}/{name}": "create delete get list patch" for name in QUEUES},
+            **{f"{KUEUE}/{name}": "create patch" for name in QUEUES},
             f"{KUEUE}/admissionchecks/status": "patch",
         },
     }
