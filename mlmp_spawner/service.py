@@ -180,6 +180,7 @@ class Service:
             images=self.backend.images,
             jobs=self._jobs() if self.jobs.off is None else None,
             jobs_off=self.jobs.off or switched_off,
+            former_jobs=self._jobs() if self.jobs.off is switched_off else None,
         )
 
     def _jobs(self) -> Jobs:

@@ -146,9 +146,16 @@ class Context:
     """What runs jobs; None where there are none."""
     jobs_off: Callable[[], JobsOff] = switched_off
     """Why there are none, where there are none."""
+    former_jobs: Jobs | None = None
+    """Where none run any more, what is kept of those that did."""
     under_way: UnderWay = field(default_factory=UnderWay)
     seldom: Throttle = field(default_factory=lambda: Throttle(1 / 300, 5))
     """For what a person does a few times an hour at most."""
+
+    @property
+    def kept_jobs(self) -> Jobs | None:
+        """What logs, numbers and code of jobs are read from, also where none run any more; None: nothing is kept."""
+        return self.jobs or self.former_jobs
 
     @property
     def hub_prefix(self) -> str:

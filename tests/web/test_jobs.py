@@ -15,7 +15,7 @@ from mlmp_spawner.units import HOUR, MINUTE, to_iso
 from mlmp_spawner.web.context import Jobs
 from tests.operations.conftest import NOW
 from tests.web.harness import API, RunningApp
-from tests.web.job_parts import CODE, SHA256, SLEEP, begin, end, submit
+from tests.web.job_parts import CODE, SHA256, SLEEP, begin, end, printed, submit
 
 PRIVATE = ("name", "manifest", "message", "reason", "outcome", "exit_status", "group", "batch", "code", "why")
 
@@ -231,6 +231,17 @@ def test_a_namesake_of_somebody_who_was_deleted_sees_nothing_of_his_jobs(site: S
     assert ann.get("jobs?owner=ann").json()["items"] == []
     assert ann.get(f"jobs/{made['id']}").json()["name"] is None
     assert ann.delete(f"jobs/{made['id']}").status_code == 403
+
+
+def test_where_jobs_are_off_what_is_kept_of_those_that_ran_is_read(app: RunningApp, jobs: Jobs, ann: httpx.Client):
+    assert ann.put(f"jobs/code/{SHA256}", content=CODE).status_code == 201
+    made = ann.post("jobs", json={"manifest": SLEEP, "code": SHA256}).json()["id"]
+    printed(jobs, begin(app.site, made, NOW), b"epoch 20\n")
+    app.context.jobs, app.context.former_jobs = None, jobs
+    assert ann.get(f"jobs/{made}/logs").json()["text"] == "epoch 20\n"
+    assert ann.get(f"jobs/{made}/metrics").status_code == 200
+    assert ann.get(f"jobs/{made}/code").content == CODE
+    assert ann.post("jobs", json={"manifest": SLEEP}).json()["code"] == "jobs_off"
 
 
 def test_where_jobs_are_off_each_way_in_says_so_and_what_an_admin_does(app: RunningApp, ann: httpx.Client):

@@ -197,6 +197,17 @@ def test_where_jobs_are_off_the_page_says_so(app: RunningApp, rows: Rows, visit:
     assert "Logs are not shown while no jobs run here" in page and "/resubmit" not in page
 
 
+def test_where_jobs_are_off_logs_and_numbers_of_those_that_ran_are_shown(app: RunningApp, rows: Rows, visit: Visit):
+    job = rows.add()
+    attempt = rows.attempt(job, ended_at=NOW, reason="succeeded", log="epoch 20\n")
+    rows.measured(attempt, [(NOW + n, n, {"loss": 1.0 / (1 + n)}) for n in range(3)])
+    rows.end(job, outcome="succeeded", reason="succeeded")
+    app.context.jobs, app.context.former_jobs = None, rows.jobs
+    page = visit().get(f"jobs/{job.id}")
+    assert "epoch 20" in page and 'id="metrics-table"' in page and "/resubmit" not in page
+    assert visit().get(f"jobs/{job.id}/log") == "epoch 20\n"
+
+
 # -- one job ------------------------------------------------------------------------------------------------------
 
 

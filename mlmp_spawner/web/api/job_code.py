@@ -19,7 +19,7 @@ from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.units import format_size
 from mlmp_spawner.web import job_models as types
 from mlmp_spawner.web import models
-from mlmp_spawner.web.api.jobs import OFF, check_private, jobs_of
+from mlmp_spawner.web.api.jobs import OFF, check_private, jobs_of, kept_of
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.context import Jobs
 from mlmp_spawner.web.routes import Route
@@ -187,7 +187,7 @@ async def send_code(handler: Handler, job: Job) -> None:
     """
     if job.code is None:
         raise NotFound("This job has no code: it runs a command.")
-    path = jobs_of(handler.context).files.code_path(job.owner, job.code)
+    path = kept_of(handler.context).files.code_path(job.owner, job.code)
     try:
         file = path.open("rb")
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.web import job_models as types
 from mlmp_spawner.web import models
 from mlmp_spawner.web.api.job_code import one_of
-from mlmp_spawner.web.api.jobs import OFF, check_private, find, jobs_of
+from mlmp_spawner.web.api.jobs import OFF, check_private, find, kept_of
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.context import Context, Jobs
 from mlmp_spawner.web.routes import Answer, Call, Route, query_of
@@ -50,7 +50,7 @@ async def get_log(call: Call) -> Answer:
     found = await find(call)
     check_private(found, call.handler.me.name)
     attempt = attempt_of(found, query.attempt)
-    part = await read(jobs_of(call.handler.context), attempt, query.start, query.limit)
+    part = await read(kept_of(call.handler.context), attempt, query.start, query.limit)
     if "text/plain" in call.handler.request.headers.get("Accept", ""):
         return Answer(None, text=part.data, media_type="text/plain; charset=utf-8", headers=_as_headers(part))
     return Answer(shown(part, attempt))
@@ -61,7 +61,7 @@ async def get_metrics(call: Call) -> Answer:
     query: types.MetricsQuery = call.query
     found = await find(call)
     check_private(found, call.handler.me.name)
-    jobs = jobs_of(call.handler.context)
+    jobs = kept_of(call.handler.context)
     wanted = found.attempts if query.attempt == "all" else [one for one in [attempt_of(found, query.attempt)] if one]
     ids = [one.id for one in wanted]
     name = call.handler.me.name
@@ -159,7 +159,7 @@ class LogStream(Handler):
         """Follows until the end, or until the client goes away."""
         if not _ID.fullmatch(id):
             raise NotFound("There is no such job.")
-        jobs = jobs_of(self.context)
+        jobs = kept_of(self.context)
         self._id = id
         found = await self._job()
         number, start = self._from()

@@ -107,6 +107,16 @@ def jobs_of(context: Context) -> Jobs:
     return context.jobs
 
 
+def kept_of(context: Context) -> Jobs:
+    """What is kept of jobs, also where none run any more.
+
+    :raises JobsOff: nothing is, since there is nothing that runs any.
+    """
+    if context.kept_jobs is None:
+        raise context.jobs_off()
+    return context.kept_jobs
+
+
 def job_id(call: Call) -> str:
     """The id in the address.
 

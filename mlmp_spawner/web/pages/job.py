@@ -104,7 +104,7 @@ class OneJob(JobPage):
     def _log_gone(self) -> str:
         return (
             "Logs are not shown while no jobs run here."
-            if self.context.jobs is None
+            if self.context.kept_jobs is None
             else "It printed nothing, or its log is not kept any more."
         )
 
@@ -117,7 +117,7 @@ class OneJob(JobPage):
 
     async def _used(self, attempt: Attempt) -> Measured:
         """What one attempt used of the machine."""
-        jobs = self.context.jobs
+        jobs = self.context.kept_jobs
         if jobs is None:
             return {}
         return await numbers(self.context, jobs, self.me.name, metrics.used, jobs.files, [attempt.id])
@@ -126,10 +126,11 @@ class OneJob(JobPage):
         """None where it printed nothing, or that is not kept any more."""
         said = self.get_query_argument("from", "")
         paged = bool(_NUMBER.fullmatch(said))
-        if self.context.jobs is None:
+        jobs = self.context.kept_jobs
+        if jobs is None:
             return None
         # One byte more, by which is seen whether the first line is whole.
-        part = await read(self.context.jobs, attempt, max(0, int(said) - 1) if paged else -SHOWN, SHOWN + 1)
+        part = await read(jobs, attempt, max(0, int(said) - 1) if paged else -SHOWN, SHOWN + 1)
         if not part.size and attempt.ended_at is not None:
             return None
         return self._part_shown(job, attempt, part, paged=paged)
@@ -179,19 +180,19 @@ class LogFile(OneJob):
         :raises NotFound: it is somebody else's, or there is none.
         """
         job = await self.own_job(wanted)
-        attempt = self._attempt(job)
-        if self.context.jobs is None or attempt is None or not listing.is_own(job, self.me.name):
+        attempt, jobs = self._attempt(job), self.context.kept_jobs
+        if jobs is None or attempt is None or not listing.is_own(job, self.me.name):
             raise NotFound("There is no such log.", hint="Only its owner sees the log of a job.")
         name = f"{job.id}-{attempt.number}.log"
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{name}"')
-        part = await read(self.context.jobs, attempt, 0, PIECE)
+        part = await read(jobs, attempt, 0, PIECE)
         end = part.size
         with suppress(StreamClosedError):
             while part.data:
                 self.write(part.data)
                 await self.flush()
-                part = await read(self.context.jobs, attempt, part.end, min(PIECE, end - part.end))
+                part = await read(jobs, attempt, part.end, min(PIECE, end - part.end))
 
 
 class JobAction(OneJob):

@@ -93,7 +93,7 @@ class JobPage(Page):
 
     async def measured(self, job: Job) -> Measured:
         """What a job measured, over all its attempts; nothing where that is not the caller's to see."""
-        jobs = self.context.jobs
+        jobs = self.context.kept_jobs
         if jobs is None or not listing.is_own(job, self.me.name):
             return {}
         ids = [one.id for one in job.attempts]
