@@ -399,3 +399,11 @@ def test_an_upgrade_of_kueue_leaves_its_webhooks_to_queued_objects(queues: Queue
         found |= {one["name"]: one.get("objectSelector") for one in made["webhooks"]}
     queued = {"matchExpressions": [{"key": "kueue.x-k8s.io/queue-name", "operator": "Exists"}]}
     assert all(found[name] == queued for name in ("mpod.kb.io", "vpod.kb.io", "mjob.kb.io", "vjob.kb.io"))
+
+
+def test_what_a_test_has_broken_of_it_is_put_back(queues: Queues) -> None:
+    place = "/apis/apps/v1/namespaces/kueue-system/deployments/kueue-controller-manager"
+    queues.api.ask("DELETE", place)
+    wait_for(lambda: not kueue.answers(), 60, "its end")
+    kueue.up()
+    assert kueue.answers()
