@@ -15,6 +15,7 @@ What was seen to go wrong decides what is never done here (facts about Kueue 0.1
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.kube.job_pods import GATE, attempt_of
 from mlmp_spawner.kube.job_queues import CHECK, GROUP, VERSION
 from mlmp_spawner.kube.labels import deadline_annotations
-from mlmp_spawner.units import to_iso
+from mlmp_spawner.units import from_iso, to_iso
 
 Json = dict[str, Any]
 
@@ -44,8 +45,8 @@ class Workload:
     """A Workload of ours. ``version`` changes with everything about it.
 
     ``check``: the state of our admission check, "" where it is not asked. ``reserved``: it has quota; ``evicted``: it
-    is losing it. ``gated``: it may not ask yet. ``lost``: why it can never start, in Kueue's words, "" where it can.
-    ``queue``: the LocalQueue where it stands.
+    is losing it, for ``evicted_for`` (Kueue's word), since ``evicted_at`` (ms UTC). ``gated``: it may not ask yet.
+    ``lost``: why it can never start, in Kueue's words, "" where it can. ``queue``: the LocalQueue where it stands.
     """
 
     name: str
@@ -63,6 +64,8 @@ class Workload:
     finished: bool = False
     lost: str = ""
     queue: str = ""
+    evicted_for: str = ""
+    evicted_at: int | None = None
 
     @property
     def asks(self) -> bool:
@@ -97,6 +100,7 @@ def workload(item: Mapping[str, Any], *, check: str = CHECK) -> Workload | None:
         return None
     conditions = {str(one.get("type")): one for one in status.get("conditions") or ()}
     checks = {str(one.get("name")): str(one.get("state") or "") for one in status.get("admissionChecks") or ()}
+    evicted = conditions.get("Evicted", {})
     return Workload(
         name=str(metadata.get("name", "")),
         namespace=str(metadata.get("namespace", "")),
@@ -113,6 +117,8 @@ def workload(item: Mapping[str, Any], *, check: str = CHECK) -> Workload | None:
         finished=_holds(conditions, "Finished"),
         lost=_lost(conditions, checks),
         queue=str(spec.get("queueName") or ""),
+        evicted_for=str(evicted.get("reason") or ""),
+        evicted_at=_instant(evicted.get("lastTransitionTime")),
     )
 
 
@@ -178,6 +184,12 @@ def _pod_sets(spec: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[PodSe
         pod = ((one.get("template") or {}).get("spec") or {}).get("nodeSelector") or {}
         made.append(PodSet(name, flavors.pop() if len(flavors) == 1 else "", tuple(sorted(pod.items()))))
     return tuple(made)
+
+
+def _instant(text: object) -> int | None:
+    with suppress(ValueError):
+        return from_iso(str(text))
+    return None
 
 
 def _holds(conditions: Mapping[str, Mapping[str, Any]], kind: str) -> bool:

@@ -155,6 +155,16 @@ def versions_of_open(connection: Connection) -> tuple[int, ...]:
     return tuple(int(number or 0) for number in connection.execute(query).one())
 
 
+def next_numbers(connection: Connection, job_ids: Sequence[str]) -> dict[str, int]:
+    """Which attempt of each of these jobs is the next."""
+    numbers = dict.fromkeys(job_ids, 1)
+    for at in range(0, len(job_ids), _CHUNK):
+        mine = job_attempt.c.job.in_(job_ids[at : at + _CHUNK])
+        query = select(job_attempt.c.job, func.max(job_attempt.c.number)).where(mine).group_by(job_attempt.c.job)
+        numbers |= {name: last + 1 for name, last in connection.execute(query).all()}
+    return numbers
+
+
 def forget_secrets(connection: Connection, *, before: int) -> int:
     """Drops the values of secrets of jobs that ended before then (ms UTC); of how many."""
     had = cast(job.c.secrets, Text) != "{}"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.kube.files import Account
 from mlmp_spawner.kube.job_pods import Surroundings, Work, name_of, objects
-from mlmp_spawner.kube.job_queues import HOSTNAME, NodeQuota, cluster_queue, flavor_name
+from mlmp_spawner.kube.job_queues import HOSTNAME, NodeQuota, cluster_queue, flavor_name, local_queue, local_queue_name
 from mlmp_spawner.kube.workloads import Workload, active, ready, workload
 from mlmp_spawner.rules.job_admission import Asking, Going, decide
 from mlmp_spawner.rules.job_room import Shape
@@ -59,6 +59,7 @@ class Afternoon:
 
     def __post_init__(self) -> None:
         self.kueue = PlayedKueue(self.choose)
+        self.kueue.apply_local(local_queue(GPU, "", "users"))
         for job in self.shapes:
             self.submit(job)
 
@@ -69,7 +70,7 @@ class Afternoon:
         manifest = {"command": ["true"], "checkpoint": "c", "outputs": "o"}
         made = Work(
             f"{job}-{self.tries[job]}", job, self.tries[job], "ann", manifest, "torch", GPU, shape.units,
-            shape.workers, frozenset(CAPACITY), shape.length, shape.grace,
+            shape.workers, frozenset(CAPACITY), shape.length, shape.grace, queue=local_queue_name(GPU, ""),
         )  # fmt: skip
         self.kueue.submit(objects(made, AROUND, {}, ""), GPU)
 

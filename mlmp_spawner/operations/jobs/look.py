@@ -81,6 +81,8 @@ class Queue:
         site, starts = self.site(), self.starts
         # Seen first: whatever is seen was written before, and what is written later is looked at the next time.
         seen = await self.steps.asked(self.backend.list())
+        if starts is not None:
+            await starts.notice(self.steps, site, now)
         live = await asyncio.to_thread(_live, site)
         await self.steps.each(live, lambda one: self._compare(site, *one, seen.get(one[1].id), now))
         await self._clear(site, {attempt.id for _, attempt in live}, seen, now)

@@ -32,11 +32,11 @@ class Where:
     kill_at: int
 
 
-def start(site: Site, seen: Job, where: Where, *, now: int) -> Attempt:
+def start(site: Site, seen: Job, where: Where, *, now: int, number: int | None = None) -> Attempt:
     """Writes the attempt, with the reservation that holds its units from now on.
 
-    :param seen: the job as it was decided on.
-    :raises NotNow: it is not waiting any more.
+    :param seen: the job as it was decided on. :param number: which attempt it is to be; None: the next one.
+    :raises NotNow: it is not waiting any more, or for another attempt.
     :raises WaitingForUnits: a former server is still seen on its units.
     :raises Refused, Busy: the units are taken, or the database gave up; nothing was written.
     """
@@ -45,6 +45,8 @@ def start(site: Site, seen: Job, where: Where, *, now: int) -> Attempt:
         job = store.lock(connection, seen.id)
         if job is None or job.state() != "queued" or job.cancel_asked_at is not None:
             raise NotNow("The job does not wait any more.")
+        if number not in (None, len(job.attempts) + 1):
+            raise NotNow("The job waits for another attempt by now.")
         holding = _reservation(connection, job, where, now)
         reservations.insert_reservation(connection, holding)
         places = _places(connection, site, job, holding, where.nodes, now)

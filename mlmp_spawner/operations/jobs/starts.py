@@ -32,8 +32,12 @@ class Starts(Protocol):
         """Whether what waits stands in the back-end's own queue already, and what is not needed there any more is
         taken away from here."""
 
+    async def notice(self, steps: Steps, site: Site, now: int) -> None:
+        """Writes down what others than MLMP have done to what is under way, before its ends are. Asked after the
+        back-end was."""
+
     async def look(self, steps: Steps, site: Site, seen: Mapping[str, Seen], now: int) -> int:
-        """Starts who may start at ``now`` (ms UTC); how many did.
+        """Starts who may start at ``now`` (ms UTC); of how many there will soon be something to be seen.
 
         :param seen: what the back-end sees. :raises MLMPError: what has to be asked does not answer.
         """
@@ -51,6 +55,9 @@ class AtOnce:
         self.half_life = half_life
         self.outlook: Mapping[str, Outlook] = {}
         self._done: deciding.Decided | None = None
+
+    async def notice(self, steps: Steps, site: Site, now: int) -> None:
+        """Nobody else has a part in it."""
 
     async def look(self, steps: Steps, site: Site, seen: Mapping[str, Seen], now: int) -> int:
         """Decides who starts, and starts them in that order; how many."""
