@@ -18,10 +18,11 @@ def switched_off() -> JobsOff:
 
 
 def not_in_clusters() -> JobsOff:
-    """Servers are pods, and nothing runs jobs beside them."""
+    """Servers are pods, and nobody has switched on what runs jobs beside them."""
     return JobsOff(
-        "No jobs run here: this hub is in a Kubernetes cluster, where this version of MLMP can't run them yet.",
-        hint="Book a server and run your program in it. There is nothing that an admin could switch on.",
+        "No jobs run here: this hub is in a Kubernetes cluster in which nobody has switched them on.",
+        hint="Book a server and run your program in it. An admin switches jobs on by `jobs.enabled: true` in the "
+        "values of the Helm chart, once Kueue is in the cluster: see docs/how-to/jobs-on-kubernetes.md.",
     )
 
 
