@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from mlmp_spawner.lab.job_command import NotStarted
 
@@ -23,8 +24,6 @@ def unpack(code: int, folder: Path) -> None:
     """
     if folder.exists():
         return
-    if not hasattr(tarfile, "data_filter"):
-        raise NotStarted("Its code can't be unpacked safely by this Python: 3.10.12, 3.11.4 or later can.")
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Workers in pods have one home and, each, a process 1.
     temporary = folder.with_name(f".{folder.name}-{os.uname().nodename[:63]}-{os.getpid()}")
@@ -43,13 +42,54 @@ def unpack(code: int, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _extract(file: object, folder: Path) -> None:
+def _extract(file: IO[bytes], folder: Path) -> None:
+    """Files and folders, and then links: as long as one is written to there is none that could lead out. tarfile's own
+    filter is not in every Python that a system comes with, such as the one of Debian 12."""
     size = count = 0
-    with tarfile.open(fileobj=file, mode="r|gz") as archive:  # type: ignore[call-overload]
+    links: list[tuple[Path, str]] = []
+    with tarfile.open(fileobj=file, mode="r|gz") as archive:
         for member in archive:
             size, count = size + max(0, member.size), count + 1
             if size > MOST_BYTES or count > MOST_FILES:
                 raise NotStarted(
                     f"Its code has more than {MOST_BYTES >> 30} GiB or {MOST_FILES} files once it is unpacked."
                 )
-            archive.extract(member, folder, filter="data")
+            name = PurePosixPath(member.name)
+            if name.is_absolute() or ".." in name.parts:
+                raise NotStarted(f"Its code can't be unpacked: {member.name!r} leads out of it.")
+            path = folder / name
+            if member.isdir():
+                path.mkdir(parents=True, exist_ok=True)
+            elif member.isreg():
+                _write(archive, member, path)
+            elif member.issym():
+                links.append((path, member.linkname))
+            else:
+                raise NotStarted(f"Its code can't be unpacked: {member.name!r} is no file, folder or link.")
+    _link(links, folder)
+
+
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = archive.extractfile(member)
+    assert source is not None
+    with source, path.open("xb") as target:
+        os.fchmod(target.fileno(), 0o755 if member.mode & 0o100 else 0o644)
+        shutil.copyfileobj(source, target)
+
+
+def _link(links: list[tuple[Path, str]], folder: Path) -> None:
+    """Makes links that stay below ``folder``, wherever the others lead: they are looked at once all are there."""
+    for path, target in links:
+        _check(path.parent, folder, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(target)
+    for path, target in links:
+        _check(path, folder, path)
+        if os.path.isabs(target):  # the folder has another name in the end
+            raise NotStarted(f"Its code can't be unpacked: the link {path.name!r} is absolute.")
+
+
+def _check(path: Path, folder: Path, link: Path) -> None:
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise NotStarted(f"Its code can't be unpacked: the link {link.name!r} leads out of it.")
