@@ -128,7 +128,8 @@ class Service:
         self.site = self._make_site(self.files.catalog)
         self.hub = HubClient(where.api_url, where.api_token)
         self.metrics = Metrics()
-        self.backend = make_backend(lambda: self.site, settings, self.hub, seen=self.metrics.use)
+        secret = where.api_token.encode()
+        self.backend = make_backend(lambda: self.site, settings, self.hub, seen=self.metrics.use, secret=secret)
         tick = round(settings.tick * 1000)
         self.clock = Clock(
             lambda: self.site,
@@ -138,13 +139,13 @@ class Service:
             start_grace=self.backend.start_grace,
         )
         self.feed = Feed(lambda: self.site)
-        self.jobs = JobService(lambda: self.site, self.backend.jobs, settings)
+        self.jobs = JobService(lambda: self.site, self.backend.jobs, settings, self.backend.job_starts)
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
         self.postman = Postman(lambda: self.site, outbox_of(settings, address, ZoneInfo(self.zone)))
         self.context = self._make_context()
-        secret = hmac.new(where.api_token.encode(), b"mlmp cookies", hashlib.sha256).digest()
-        self.app = make_app(self.context, pages=pages.routes(), cookie_secret=secret)
+        cookies = hmac.new(secret, b"mlmp cookies", hashlib.sha256).digest()
+        self.app = make_app(self.context, pages=pages.routes(), cookie_secret=cookies)
         self._hub_up = False
         self._due = asyncio.Event()
         self._server = HTTPServer(self.app, xheaders=True, max_body_size=HARD_BODY_LIMIT, body_timeout=30)

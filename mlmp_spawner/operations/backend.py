@@ -15,6 +15,7 @@ from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.jobs.local import LocalJobs
 from mlmp_spawner.operations.clock import START_GRACE, Servers
 from mlmp_spawner.operations.image_states import Preloading
+from mlmp_spawner.operations.jobs.starts import Starts
 from mlmp_spawner.operations.local_servers import LocalServers
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity, Watch
@@ -40,6 +41,10 @@ class Backend(Protocol):
     def jobs(self) -> JobBackend | None:
         """What runs jobs; None where nothing does."""
 
+    @property
+    def job_starts(self) -> Starts | None:
+        """How jobs that wait are started; None where they are all at once."""
+
     def answers(self) -> bool | None:
         """Whether the cluster did the last time it was asked; None where there is none to ask."""
 
@@ -64,6 +69,7 @@ class ThisMachine:
 
     start_grace = START_GRACE
     images = None
+    job_starts = None
 
     def __init__(
         self, site: Callable[[], Site], settings: MLMP, hub: HubClient, *, seen: Callable[[Activity], None]
@@ -93,11 +99,11 @@ class ThisMachine:
 
 
 def make_backend(
-    site: Callable[[], Site], settings: MLMP, hub: HubClient, *, seen: Callable[[Activity], None]
+    site: Callable[[], Site], settings: MLMP, hub: HubClient, *, seen: Callable[[Activity], None], secret: bytes
 ) -> Backend:
-    """The back-end that the settings ask for."""
+    """The back-end that the settings ask for. :param secret: the service's own."""
     if settings.backend == "kubernetes":
         from mlmp_spawner.operations.cluster import Cluster  # its libraries are those of the extra [kube]
 
-        return Cluster(site, settings, hub)
+        return Cluster(site, settings, hub, secret=secret)
     return ThisMachine(site, settings, hub, seen=seen)

@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from mlmp_spawner.hub import HubClient
+from mlmp_spawner.jobs.files import JobFiles
+from mlmp_spawner.jobs.kube import KubeJobs
+from mlmp_spawner.jobs.kueue import ClusterKueue
+from mlmp_spawner.jobs.pod_tokens import PodTokens
+from mlmp_spawner.jobs.surroundings import HubSurroundings
 from mlmp_spawner.kube.client import Connection
 from mlmp_spawner.kube.nodes import NodeReader
+from mlmp_spawner.kube.objects import ClusterObjects
 from mlmp_spawner.kube.pods import Pods
 from mlmp_spawner.kube.preloading import PreloadPods
+from mlmp_spawner.operations.jobs.admission_look import KueueStarts
 from mlmp_spawner.operations.node_watch import NodeWatch
 from mlmp_spawner.operations.pod_servers import PodServers
 from mlmp_spawner.operations.preload import Preloads, settings_of
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.operations.watch import Activity
 from mlmp_spawner.settings import MLMP
-from mlmp_spawner.units import MINUTE
+from mlmp_spawner.units import DAY, MINUTE
 
 START_GRACE = 5 * MINUTE
 """Until the pod is there only the hub knows of a start; it tries for three minutes to create one."""
 
 
 class Cluster:
-    """Servers as pods. What pods do with their GPUs is not looked at here, so nothing counts as idle."""
+    """Servers as pods. What pods do with their GPUs is not looked at here, so nothing counts as idle.
+
+    :param secret: the service's own, of which its pods' tokens are made.
+    """
 
     start_grace = START_GRACE
 
-    def __init__(self, site: Callable[[], Site], settings: MLMP, hub: HubClient) -> None:
+    def __init__(self, site: Callable[[], Site], settings: MLMP, hub: HubClient, *, secret: bytes) -> None:
         self.connection = Connection()
+        self.streams = Connection()
         pods = Pods(settings.namespace, self.connection)
         self.servers = PodServers(pods, hub, silent_after=settings.hub_silent_after)
         self.nodes = NodeWatch(site, settings, NodeReader(self.connection))
-        self.jobs = None
+        self.jobs: KubeJobs | None = None
+        self.job_starts: KueueStarts | None = None
+        if settings.jobs and settings.job_api_url:
+            self._make_jobs(settings, hub, secret)
         self.images = Preloads(site, settings, PreloadPods(self.connection, settings_of(settings)))
+
+    def _make_jobs(self, settings: MLMP, hub: HubClient, secret: bytes) -> None:
+        objects = ClusterObjects(settings.namespace, self.connection, self.streams)
+        kueue = ClusterKueue(objects)
+        around = HubSurroundings(
+            hub,
+            image=settings.job_image,
+            pull_secrets=tuple(settings.job_pull_secrets),
+            api_url=settings.job_api_url,
+        )
+        files = JobFiles(Path(settings.data) / "jobs")
+        self.jobs = KubeJobs(objects, files, around, PodTokens(secret).make, kueue)
+        half_life = round(settings.job_half_life * DAY)
+        self.job_starts = KueueStarts(kueue, lambda: self.nodes.last.nodes, settings.namespace, half_life=half_life)
 
     def answers(self) -> bool:
         """Whether the cluster did the last time it was asked."""
@@ -53,4 +82,7 @@ class Cluster:
 
     async def close(self) -> None:
         """Closes the connections to the cluster."""
+        if self.jobs is not None:
+            await self.jobs.close()
+        await self.streams.close()
         await self.servers.close()

@@ -17,6 +17,7 @@ from mlmp_spawner.jobs.off import Drained, NoJobs, not_in_clusters, switched_off
 from mlmp_spawner.operations.jobs import keeping
 from mlmp_spawner.operations.jobs.look import Queue
 from mlmp_spawner.operations.jobs.sampling import UseSampling
+from mlmp_spawner.operations.jobs.starts import Starts
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.units import DAY, HOUR
@@ -35,17 +36,21 @@ class JobService:
     """What the service does for jobs.
 
     :param site: gives the site as it is now. :param backend: where they run; None where nothing runs any.
+    :param starts: how those that wait are started, where that is not all at once.
 
     Where jobs are off (``off`` says why) none starts, and those that run are brought to their end.
     """
 
-    def __init__(self, site: Callable[[], Site], backend: Backend | None, settings: MLMP) -> None:
+    def __init__(
+        self, site: Callable[[], Site], backend: Backend | None, settings: MLMP, starts: Starts | None = None
+    ) -> None:
         self.site = site
         self.off = not_in_clusters if backend is None else None if settings.jobs else switched_off
         self.backend: Backend = NoJobs() if backend is None else Drained(backend) if self.off else backend
         self.settings = settings
         self.files = JobFiles(Path(settings.data) / "jobs")
-        self.queue = Queue(site, self.backend, half_life=round(settings.job_half_life * DAY))
+        starts = None if self.off else starts
+        self.queue = Queue(site, self.backend, starts, half_life=round(settings.job_half_life * DAY))
         self.sampling = None if settings.backend == "kubernetes" else UseSampling(site, self.files)
         self.last_tick: int | None = None
         self._due = asyncio.Event()
@@ -67,14 +72,17 @@ class JobService:
 
     async def _queue_loop(self) -> None:
         """Ticks whenever something is due."""
+        problem = ""
         while True:
             self._due.clear()
             wait = AFTER_FAILURE
             try:
                 following = await asyncio.wait_for(self.queue.tick(units.now()), TICK_PATIENCE)
-                wait = max(0.05, (following - units.now()) / 1000)
+                wait, problem = max(0.05, (following - units.now()) / 1000), ""
             except MLMPError as error:
-                log.warning("the queue of jobs could not do all of its work, tried again: %s", error.detail)
+                if error.detail != problem:  # once, not every second
+                    log.warning("the queue of jobs could not do all of its work, tried again: %s", error.detail)
+                problem = error.detail
             except Exception:
                 log.exception("a look at the jobs failed; tried again")
             with suppress(asyncio.TimeoutError):

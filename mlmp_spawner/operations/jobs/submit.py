@@ -144,6 +144,8 @@ def draft(
     if owner_id is None:
         raise NotFound(f"There is no user {owner!r} on this hub.")
     if manifest.inside is not None:
+        if site.cluster:
+            raise _only_beside_bookings()
         _check_inside(connection, manifest, owner, profile, units, now)
     new = Job(
         id=new_id(), owner=owner, owner_id=owner_id, name=manifest.name, profile=profile.name,
@@ -210,6 +212,14 @@ def _check_code(manifest: Manifest, code: str | None) -> None:
         raise Invalid.field("code", "the SHA-256 of a snapshot that was sent before: 64 hexadecimal digits")
     if code is None and manifest.command is None:
         raise Invalid.field("code", "a script or notebook is run from a snapshot: send it first, PUT jobs/code/SHA256")
+
+
+def _only_beside_bookings() -> Conflict:
+    """In a cluster a device belongs to one pod: the server of a booking has all of those that were booked."""
+    return Conflict(
+        "Here no job runs inside a booking: its server has the units of the booking for itself.",
+        hint="Leave `inside` out, and it waits for units that nobody booked; or run the program in your server.",
+    )
 
 
 def _check_inside(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mlmp_spawner.hub import HubClient
+from mlmp_spawner.operations.cluster import Cluster
 from mlmp_spawner.operations.jobs import service
 from mlmp_spawner.operations.jobs.service import JobService
 from mlmp_spawner.operations.site import Site
@@ -43,3 +45,19 @@ async def test_where_much_begins_it_is_tidied_up_long_before_the_hour(
         loop.cancel()
         with suppress(asyncio.CancelledError):
             await loop
+
+
+async def test_in_a_cluster_jobs_run_where_the_chart_has_switched_them_on(site: Site, tmp_path: Path):
+    settings = MLMP(data=str(tmp_path), backend="kubernetes", job_api_url="http://service/api/v1/")
+    hub = HubClient("http://hub/", "token")
+    cluster = Cluster(lambda: site, settings, hub, secret=b"secret")
+    jobs = JobService(lambda: site, cluster.jobs, settings, cluster.job_starts)
+    assert jobs.off is None and jobs.queue.starts is cluster.job_starts and jobs.sampling is None
+    settings.jobs = False
+    without = Cluster(lambda: site, settings, hub, secret=b"secret")
+    assert without.jobs is None and without.job_starts is None
+    off = JobService(lambda: site, without.jobs, settings, without.job_starts).off
+    assert off is not None and "jobs.enabled" in str(off().hint)
+    for one in (cluster, without):
+        await one.close()
+    await hub.close()

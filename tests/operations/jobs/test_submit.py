@@ -143,3 +143,9 @@ def test_code_that_is_not_kept_is_refused_and_nothing_is_submitted(site: Site, f
     with pytest.raises(Invalid, match="64 hexadecimal"):
         submit(site, replace(asked(), code="../../etc"), files=files, actor=ann, now=NOW)
     assert listing.page(site) == ([], None)
+
+
+def test_in_a_cluster_no_job_runs_inside_a_booking(site: Site):
+    with pytest.raises(Conflict, match="its server has the units") as refused:
+        check(replace(site, cluster=True), asked(inside="any"), actor=ann, now=NOW)
+    assert "Leave `inside` out" in str(refused.value.hint)
