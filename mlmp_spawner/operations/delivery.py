@@ -9,14 +9,15 @@ comes twice has the same Message-ID. What fails is tried again ever later, and g
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timezone, tzinfo
 from typing import Any, Literal
+from urllib.parse import urlencode
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
 from mlmp_spawner.errors import ConfigurationError
-from mlmp_spawner.operations import notices, people, webhook
+from mlmp_spawner.operations import batches, notices, people, webhook
 from mlmp_spawner.operations.mail import Letter, MailServer
 from mlmp_spawner.operations.notices import Notice
 from mlmp_spawner.operations.people import Person, Ways
@@ -37,6 +38,8 @@ CLAIM = 4 * MINUTE
 PLANNED_AT_ONCE = 500
 SENT_AT_ONCE = 50
 TOO_LATE = "too late to matter"
+LISTED = 30
+"""Jobs in one mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One claimed delivery. ``claim`` names the claim: until when it holds (ms UTC)."""
+    """One claimed delivery. ``claim`` names the claim: until when it holds (ms UTC); ``others``: what is told with it,
+    of jobs that were submitted together."""
 
     notice: Notice
     person: Person
@@ -73,6 +77,7 @@ class Delivery:
     address: str
     tries: int
     claim: int
+    others: tuple[Notice, ...] = ()
 
 
 def outbox_of(settings: Settings, pages: str, zone: tzinfo) -> Outbox:
@@ -155,26 +160,72 @@ def claim(site: Site, outbox: Outbox, ways: Iterable[Way], *, now: int) -> list[
     if not due:
         return []
     claimed: list[Delivery] = []
+    batches_seen: set[tuple[object, ...]] = set()
     with transaction(site.engine) as connection:
-        numbers = {row.notice for row in due}
-        found = connection.execute(select(notice).where(notice.c.id.in_(numbers))).all()
-        known = {row.id: notices.of_row(row._mapping) for row in found}
+        known = _notices(connection, {row.notice for row in due})
         persons = people.by_id(connection, {one.user_id for one in known.values()})
         for row in due:
             one = known.get(row.notice)
             person = persons.get(one.user_id) if one else None
             if one is None or person is None:
                 continue
-            mine = and_(c.notice == row.notice, c.channel == row.channel, c.address == row.address, free)
-            if _useless(one, now) or (row.channel, row.address) not in set(_ways(outbox, one, person)):
-                reason = TOO_LATE if _useless(one, now) else "not wished any more"
-                connection.execute(update(delivery).where(mine).values(given_up_at=now, error=reason))
-                continue
-            values = {"claimed_until": now + CLAIM, "tries": c.tries + 1}
-            won = connection.execute(update(delivery).where(mine).values(**values).returning(c.tries)).scalar()
-            if won is not None:
-                claimed.append(Delivery(one, person, row.channel, row.address, won, now + CLAIM))
+            to = _To(outbox, person, row.channel, row.address)
+            if (batch := batches.batch_of(one)) is None:
+                claimed += _claim(connection, to, [one], free, now)
+            elif (key := (one.user_id, batch, row.channel, row.address)) not in batches_seen:
+                batches_seen.add(key)
+                claimed += _claim_batch(connection, to, one, now)
     return claimed
+
+
+@dataclass(frozen=True, slots=True)
+class _To:
+    """Where a delivery goes."""
+
+    outbox: Outbox
+    person: Person
+    way: Way
+    address: str
+
+    def wished(self, one: Notice) -> bool:
+        return (self.way, self.address) in set(_ways(self.outbox, one, self.person))
+
+
+def _notices(connection: Connection, numbers: Iterable[int]) -> dict[int, Notice]:
+    found = connection.execute(select(notice).where(notice.c.id.in_(numbers))).all()
+    return {row.id: notices.of_row(row._mapping) for row in found}
+
+
+def _claim(
+    connection: Connection, to: _To, told: Iterable[Notice], free: ColumnElement[bool], now: int
+) -> list[Delivery]:
+    """Claims those of ``told`` that are still ``free``; the others are somebody else's, or given up."""
+    c = delivery.c
+    claimed = []
+    for one in told:
+        mine = and_(c.notice == one.id, c.channel == to.way, c.address == to.address, free)
+        if _useless(one, now) or not to.wished(one):
+            reason = TOO_LATE if _useless(one, now) else "not wished any more"
+            connection.execute(update(delivery).where(mine).values(given_up_at=now, error=reason))
+            continue
+        values = {"claimed_until": now + CLAIM, "tries": c.tries + 1}
+        won = connection.execute(update(delivery).where(mine).values(**values).returning(c.tries)).scalar()
+        if won is not None:
+            claimed.append(Delivery(one, to.person, to.way, to.address, won, now + CLAIM))
+    return claimed
+
+
+def _claim_batch(connection: Connection, to: _To, one: Notice, now: int) -> list[Delivery]:
+    """Claims all that is to be said of jobs that were submitted together, as one; or puts it off."""
+    free = batches.free(one, to.way, to.address, now)
+    until = batches.waits_until(connection, one, now)
+    if until is not None:
+        connection.execute(update(delivery).where(free).values(due_at=until))
+        return []
+    numbers = connection.execute(select(delivery.c.notice).where(free)).scalars().all()
+    told = [each for _, each in sorted(_notices(connection, numbers).items(), reverse=True)]
+    claimed = _claim(connection, to, told, free, now)
+    return [replace(claimed[0], others=tuple(each.notice for each in claimed[1:]))] if claimed else []
 
 
 def record(site: Site, outbox: Outbox, results: Iterable[tuple[Delivery, str | None, bool]], *, now: int) -> None:
@@ -189,7 +240,8 @@ def record(site: Site, outbox: Outbox, results: Iterable[tuple[Delivery, str | N
 
 def _record(connection: Connection, one: Delivery, error: str | None, final: bool, keep_trying: int, now: int) -> None:
     c = delivery.c
-    mine = and_(c.notice == one.notice.id, c.channel == one.way, c.address == one.address, c.sent_at.is_(None))
+    told = [one.notice.id, *(other.id for other in one.others)]
+    mine = and_(c.notice.in_(told), c.channel == one.way, c.address == one.address, c.sent_at.is_(None))
     values: dict[str, Any] = {"claimed_until": None, "sent_at": now, "error": None}
     if error is not None:
         again = None if final else next_try(one.tries, now, at=one.notice.at, keep_trying=keep_trying)
@@ -205,17 +257,37 @@ def _record(connection: Connection, one: Delivery, error: str | None, final: boo
 def letter(one: Delivery, outbox: Outbox, titles: Mapping[str, str]) -> Letter:
     """The mail of a delivery: what happened, when in the site's zone, where to go on."""
     told, details = one.notice, one.notice.details
-    said = wording.words(told.kind, details, titles=titles, when=lambda ms: wording.at_length(ms, outbox.zone))
-    lines = [said.headline, "", said.text]
-    if told.kind != "test":
-        lines += ["", *_facts(details, outbox, titles)]
-    if link := _link(told, outbox):
+    if one.others:
+        said = _said_together(one)
+        lines = [said.headline, "", *_each(one, outbox)]
+    else:
+        said = wording.words(told.kind, details, titles=titles, when=lambda ms: wording.at_length(ms, outbox.zone))
+        lines = [said.headline, "", said.text]
+        if told.kind != "test":
+            lines += ["", *_facts(details, outbox, titles)]
+    if link := _link(one, outbox):
         lines += ["", link]
     preferences = f"{outbox.pages}preferences" if outbox.pages else ""
     lines += ["", "-- ", f"For {wording.one_line(one.person.name, 80)}. Times are in {outbox.zone}."]
     lines += [f"What you are told, and how: {preferences}"] if preferences else []
     subject = wording.one_line(said.headline, 150)
     return Letter(one.address, subject, "\n".join(lines) + "\n", told.id, told.at, preferences)
+
+
+def _said_together(one: Delivery, *, named: bool = True) -> wording.Words:
+    told = [one.notice, *one.others]
+    return wording.together([(each.kind, each.details) for each in told], named=named)
+
+
+def _each(one: Delivery, outbox: Outbox) -> list[str]:
+    """A line for each of several jobs, those that failed first."""
+    told = sorted([one.notice, *one.others], key=lambda each: (each.kind != "job_failed", each.id))
+    lines = [
+        f"  {wording.one_line(each.details.get('title') or each.job, 80)}: {wording.why_it_ended(each.details)}"
+        + (f" {outbox.pages}jobs/{each.job}" if outbox.pages else "")
+        for each in told[:LISTED]
+    ]
+    return lines + ([f"  and {len(told) - LISTED} more"] if len(told) > LISTED else [])
 
 
 def _facts(details: Mapping[str, Any], outbox: Outbox, titles: Mapping[str, str]) -> list[str]:
@@ -234,19 +306,22 @@ def payload(one: Delivery, outbox: Outbox, titles: Mapping[str, str]) -> dict[st
     """What a webhook is sent. A team's channel sees no titles, and owners only where everybody sees them."""
     for_team = one.way == "site"
     title = None if for_team else one.notice.details.get("title")
-    said = wording.words(
-        one.notice.kind,
-        {**one.notice.details, "title": title},
-        titles=titles,
-        when=lambda ms: f"{wording.at_length(ms, outbox.zone)} ({outbox.zone})",
-        named=not for_team or outbox.show_owners,
-    )
+    if one.others:
+        said, title = _said_together(one, named=not for_team), None
+    else:
+        said = wording.words(
+            one.notice.kind,
+            {**one.notice.details, "title": title},
+            titles=titles,
+            when=lambda ms: f"{wording.at_length(ms, outbox.zone)} ({outbox.zone})",
+            named=not for_team or outbox.show_owners,
+        )
     if for_team:
-        what = "Job" if one.notice.job else "Booking"
+        what = "Jobs" if one.others else "Job" if one.notice.job else "Booking"
         text = f"{what} of {wording.one_line(one.person.name, 80)}." if outbox.show_owners else ""
         return webhook.payload(_shape(one, outbox), said.headline, text, "")
     text = f"{said.text} ({wording.one_line(title, 200)})" if title else said.text
-    return webhook.payload(_shape(one, outbox), said.headline, text, _link(one.notice, outbox))
+    return webhook.payload(_shape(one, outbox), said.headline, text, _link(one, outbox))
 
 
 def _shape(one: Delivery, outbox: Outbox) -> Shape:
@@ -255,9 +330,12 @@ def _shape(one: Delivery, outbox: Outbox) -> Shape:
     return people.shape_of(one.address, outbox.ways)
 
 
-def _link(told: Notice, outbox: Outbox) -> str:
+def _link(one: Delivery, outbox: Outbox) -> str:
+    told = one.notice
     if not outbox.pages:
         return ""
+    if one.others:
+        return f"{outbox.pages}jobs?{urlencode({'state': 'all', 'batch': batches.batch_of(told) or ''})}"
     if told.job:
         return f"{outbox.pages}jobs/{told.job}"
     return f"{outbox.pages}bookings/{told.reservation}" if told.reservation else f"{outbox.pages}notices"

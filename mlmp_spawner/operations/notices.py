@@ -95,6 +95,8 @@ def told_of_job(
     if kind is None or by == job.owner:
         return None
     facts = {"profile": job.profile, "resource": job.resource, "units": job.units, "title": job.name, "job": job.id}
+    if job.batch is not None:
+        facts["batch"] = job.batch
     return kind, {**facts, **details, "action": action, "by": by}
 
 

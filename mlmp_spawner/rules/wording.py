@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone, tzinfo
 from typing import Any
@@ -10,6 +10,9 @@ from typing import Any
 from mlmp_spawner.rules.notices import Kind
 
 LONGEST_LINE = 300
+
+LISTED = 8
+"""Names of jobs in a sentence."""
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -193,6 +196,30 @@ class _Said:
             "room.",
         )
 
+
+def together(told: Sequence[tuple[Kind, Mapping[str, Any]]], *, named: bool = True) -> Words:
+    """Several jobs in words: how many ended how and, if ``named``, which."""
+    found: dict[str, list[str]] = {}
+    for kind, details in told:
+        how = "cancelled" if details.get("outcome") == "cancelled" else kind
+        found.setdefault(how, []).append(one_line(details.get("title") or details.get("job", ""), 80))
+    counts: list[str] = []
+    lists: list[str] = []
+    for outcome, (word, one, many) in _TOGETHER.items():
+        if names := found.get(outcome):
+            jobs = "" if counts else " job" if len(names) == 1 else " jobs"
+            counts.append(f"{len(names)}{jobs} {one if len(names) == 1 else many}")
+            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            lists.append(f"{word}: {', '.join(names[:LISTED])}{more}.")
+    return Words(one_line(", ".join(counts)), one_line(" ".join(lists), 600) if named else "")
+
+
+_TOGETHER = {
+    "job_failed": ("Failed", "failed", "failed"),
+    "job_requeued": ("Wait again", "waits again", "wait again"),
+    "cancelled": ("Cancelled", "was cancelled", "were cancelled"),
+    "job_ended": ("Done", "is done", "are done"),
+}
 
 _ENDED = {
     "succeeded": "It ended as it should.",
