@@ -149,7 +149,9 @@ def _of_program(ended: Json) -> Ended:
 
 
 def _cant_start(pod: Json) -> Ended | None:
-    """Why a pod waits for what never comes."""
+    """Why a pod waits for what never comes. What becomes of the containers beside a program that runs ends no job."""
+    if _started(pod) is not None:
+        return None
     status = pod.get("status") or {}
     for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (one.get("state") or {}).get("waiting") or {}

@@ -25,6 +25,8 @@ LOOK = 1.0
 PIECE = 8 << 20
 """Bytes that are read of one file at a look."""
 MOST_FILES = 500
+MOST_NAMES = 100_000
+"""In a directory of event files and below it; what comes after them is not looked for."""
 LONGEST_LINE = 64 << 10
 
 _STEPS = ("step", "global_step", "iteration", "epoch")
@@ -135,10 +137,12 @@ class TensorBoard:
 def _event_files(folder: Path) -> list[Path]:
     """No link is followed, and no more are looked at than anybody has."""
     found: list[Path] = []
+    seen = 0
     for where, folders, names in os.walk(folder):
         folders.sort()
         found += [Path(where, name) for name in sorted(names) if "tfevents" in name]
-        if len(found) >= MOST_FILES:
+        seen += len(folders) + len(names)
+        if len(found) >= MOST_FILES or seen >= MOST_NAMES:
             break
     return found[:MOST_FILES]
 

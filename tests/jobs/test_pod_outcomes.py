@@ -149,6 +149,15 @@ def test_a_registry_that_is_away_is_waited_for():
     assert to_be_ended([waits("ContainerCreating")]) is None
 
 
+def test_what_becomes_of_a_container_beside_the_program_ends_no_job():
+    beside = {"name": "measure", "image": "mlmp/lab:1", "state": {"waiting": {"reason": "RunContainerError"}}}
+    made = pod(initContainerStatuses=[beside])
+    assert to_be_ended([made]) is None and one(made).phase == "running"
+    made = over(0, phase="Running")
+    made["status"]["initContainerStatuses"] = [{**beside, "state": {"running": {"startedAt": BEGAN}}}]
+    assert one(made).phase == "ended", "it has ended with its program, whatever is sent after that"
+
+
 # -- several workers ----------------------------------------------------------------------------------------------
 
 

@@ -186,6 +186,17 @@ def test_a_file_that_begins_anew_is_read_anew(tmp_path: Path) -> None:
     assert values(list(source.look())) == [("loss", None, 3)]
 
 
+def test_a_directory_that_is_everybodys_is_not_searched_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_metrics, "MOST_NAMES", 10)
+    for number in range(20):
+        (tmp_path / f"{number:02}").mkdir()
+    source = TensorBoard(tmp_path)
+    event_file(tmp_path / "19")
+    assert list(source.look()) == []
+
+
 def test_no_link_leads_out_of_the_directory(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "elsewhere").mkdir()

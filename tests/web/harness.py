@@ -128,13 +128,15 @@ class PlayedImages(Preloading):
 
 
 class RunningApp:
-    """The application on a free port. ``now`` is its time; tests set it.
+    """The application on a free port of an ``address``. ``now`` is its time; tests set it.
 
     Use as a context manager.
     """
 
-    def __init__(self, site: Site, now: int, settings: WebSettings | None = None) -> None:
-        self.site, self.now = site, now
+    def __init__(
+        self, site: Site, now: int, settings: WebSettings | None = None, *, address: str = "127.0.0.1"
+    ) -> None:
+        self.site, self.now, self.address = site, now, address
         self.settings = settings or WebSettings(rate=0, poll=0.05)
         self.hub = ObedientHub()
         self._loop = asyncio.new_event_loop()
@@ -178,10 +180,15 @@ class RunningApp:
         )
         self.app = make_app(self.context, pages=pages.routes())
         self._server = HTTPServer(self.app, max_body_size=HARD_BODY_LIMIT)
-        sockets = bind_sockets(0, "127.0.0.1")
+        sockets = bind_sockets(0, self.address)
         self._server.add_sockets(sockets)
-        self.url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        self.url = f"http://{self.address}:{sockets[0].getsockname()[1]}"
         self._following = asyncio.create_task(self.feed.run())
+
+    async def go_away(self) -> None:
+        """Answers nobody any more."""
+        self._server.stop()
+        await self._server.close_all_connections()
 
     async def _end(self) -> None:
         self._server.stop()
