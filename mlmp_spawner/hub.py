@@ -80,6 +80,8 @@ class HubClient:
             headers={"Authorization": f"token {token}"},
             timeout=httpx.Timeout(timeout),
             trust_env=False,
+            # Without TLS, as on one machine, no authorities are read; redirects are not followed to anywhere else.
+            verify=api_url.startswith("https:"),
         )
 
     async def close(self) -> None:

@@ -23,14 +23,14 @@ from tests.web.visitor import EVALUATED, HOSTILE, Visitor, app_listing, booked, 
 
 @pytest.mark.parametrize("path", ["", "book", "bookings", "bookings/aaaaaaaaaaaa"])
 def test_a_stranger_is_sent_to_the_hubs_login(app: RunningApp, path: str):
-    with httpx.Client() as http:
+    with httpx.Client(verify=False) as http:
         answer = http.get(app.url + PREFIX + path, headers={"Accept": "text/html"})
     assert answer.status_code == 302
     assert answer.headers["Location"].startswith("/hub/api/oauth2/authorize")
 
 
 def test_a_form_without_login_is_refused_and_not_carried_through_a_login(app: RunningApp):
-    with httpx.Client() as http:
+    with httpx.Client(verify=False) as http:
         answer = http.post(app.url + PREFIX + "book", data={"profile": "gpu"}, headers={"Accept": "text/html"})
     assert answer.status_code in (401, 403)
 
@@ -355,6 +355,6 @@ def test_scripts_are_kept_while_their_address_names_a_version_and_else_asked_for
 ):
     found = re.search(r"/services/mlmp/static/mlmp\.js\?v=[0-9a-f]{12}", visit("ann-token").get())
     assert found
-    with httpx.Client() as http:
+    with httpx.Client(verify=False) as http:
         assert "max-age" in http.get(app.url + found[0]).headers["Cache-Control"]
         assert http.get(app.url + PREFIX + "static/times.js").headers["Cache-Control"] == "no-cache"
