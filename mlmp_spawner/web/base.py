@@ -51,6 +51,8 @@ class Handler(HubOAuthenticated, RequestHandler):
     right: Right = "access"
     csp = API_CSP
     body_limit: int | None = None
+    often = False
+    """Whether it is called all the time, so that each call is no news."""
     caller: Caller | None = None
     _xsrf_refused = False
 
@@ -227,7 +229,8 @@ def log_request(handler: RequestHandler) -> None:
     context: Context | None = handler.application.settings.get("mlmp")
     if context is not None:
         context.metrics.request(method, getattr(handler, "route_name", "page"), status, took)
-    level = logging.WARNING if status >= 500 else logging.INFO if status >= 400 or method != "GET" else logging.DEBUG
+    news = status >= 400 or (method != "GET" and not getattr(handler, "often", False))
+    level = logging.WARNING if status >= 500 else logging.INFO if news else logging.DEBUG
     log.log(level, "%d %s %s %s %.1f ms", status, printable(method, 20), shown_path(handler), who, took * 1000)
 
 

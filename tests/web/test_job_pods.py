@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import httpx
@@ -62,6 +63,16 @@ def test_what_pods_send_is_shown_as_that_of_any_job(app: RunningApp, jobs: Jobs,
     found = ann.get(f"jobs/{attempt.job}/metrics").json()
     assert found["series"]["loss"]["values"] == [0.5, 0.25] and found["series"]["loss"]["steps"] == [1, 2]
     assert {name: one["values"] for name, one in found["usage"].items()} == {"cpu": [1.5], "memory": [4096.0]}
+
+
+def test_numbers_that_come_all_the_time_do_not_fill_the_log(
+    app: RunningApp, jobs: Jobs, attempt: Attempt, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level(logging.INFO, "mlmp.web"):
+        send(app, attempt.id, jobs.tokens.make(attempt.id))
+        assert not caplog.records
+        send(app, attempt.id, "0" * 64)
+        assert len(caplog.records) == 1
 
 
 def test_workers_are_told_apart(app: RunningApp, jobs: Jobs, attempt: Attempt, ann: httpx.Client):

@@ -8,12 +8,10 @@ from contextlib import suppress
 
 from mlmp_spawner.activity import GpuWatch, ServerUse, ServerWatch, UnitUse
 from mlmp_spawner.jobs.files import JobFiles
+from mlmp_spawner.jobs.pod_numbers import USAGE_LIMIT
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.store import jobs as store
 from mlmp_spawner.store.transaction import read
-
-LIMIT = 16 << 20
-"""Bytes of such lines of one attempt."""
 
 
 class UseSampling:
@@ -53,7 +51,7 @@ class UseSampling:
     def _write(self, attempt: str, line: Mapping[str, object]) -> None:
         with suppress(FileNotFoundError):  # its logs were removed just now
             path = self.files.usage(attempt)
-            if not path.exists() or path.stat().st_size < LIMIT:
+            if not path.exists() or path.stat().st_size < USAGE_LIMIT:
                 with path.open("a") as file:
                     file.write(json.dumps(line) + "\n")
 

@@ -77,6 +77,7 @@ class NumbersOfAttempt(PodHandler):
 
     route_name = "pods/jobs/{attempt}/metrics"
     body_limit = LARGEST_NUMBERS
+    often = True
 
     async def post(self, attempt: str) -> None:
         """Keeps it."""

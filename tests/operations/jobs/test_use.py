@@ -59,7 +59,7 @@ def test_cores_memory_and_units_are_those_of_the_attempt(site: Site, files: JobF
 
 
 def test_what_is_written_has_an_end(site: Site, files: JobFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "LIMIT", 500)
+    monkeypatch.setattr(sampling, "USAGE_LIMIT", 500)
     attempt = run_job(site, "gpu-a", now=NOW)
     files.log(attempt.id).parent.mkdir()
     jobs = Told(files.running)
