@@ -11,10 +11,12 @@ import asyncio
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mlmp_spawner import units
 from mlmp_spawner.jobs.base import Backend, LogPart, Order, Seen
@@ -24,30 +26,42 @@ PATIENCE = 120.0
 """Seconds: reached only where something is broken."""
 
 
-class Bench(Protocol):
-    """A back-end under test."""
+@dataclass(frozen=True)
+class Asked:
+    """What a new attempt is to run: ``sh -c script``, or ``command``. ``stop_in``: ms from now."""
+
+    script: str
+    stop_in: int = HOUR
+    grace: int = 10 * SECOND
+    environment: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)
+    log_limit: int = 1 << 20
 
     @property
-    def backend(self) -> Backend:
-        """It, connected anew after :meth:`restart`."""
+    def said(self) -> dict[str, Any]:
+        """What of it a manifest says."""
+        return {"command": self.command or ["sh", "-c", self.script], "environment": self.environment}
 
-    async def order(
-        self,
-        script: str,
-        *,
-        stop_in: int = HOUR,
-        grace: int = 10 * SECOND,
-        environment: dict[str, str] | None = None,
-        secrets: dict[str, str] | None = None,
-        command: list[str] | None = None,
-        log_limit: int = 1 << 20,
-    ) -> Order:
-        """An order for a new attempt that runs ``sh -c script`` (or ``command``), with all written that the back-end
-        reads of it. ``stop_in``: ms from now."""
 
+class Bench(ABC):
+    """A back-end under test. ``backend``: it, connected anew after :meth:`restart`."""
+
+    backend: Backend
+
+    async def order(self, script: str, **more: Any) -> Order:
+        """An order for a new attempt. ``more``: of :class:`Asked`."""
+        return await self.written(Asked(script, **more))
+
+    @abstractmethod
+    async def written(self, asked: Asked) -> Order:
+        """The order, with all written that the back-end reads of the attempt."""
+
+    @abstractmethod
     async def restart(self) -> None:
         """Everything of the service's is killed, and begins anew; what runs runs on."""
 
+    @abstractmethod
     def running(self, order: Order) -> int:
         """How many processes of the attempt are left, seen past the back-end."""
 

@@ -39,7 +39,7 @@ class SmallBackend:
 
     async def submit(self, order: Order) -> None:
         """Begins the attempt."""
-        _write(self.folder / f"{order.id}.order", asdict(order))
+        _write(self.folder / f"{order.id}.order", asdict(order) | {"nodes": sorted(order.nodes)})
         if not (self.folder / f"{order.id}.times").exists():
             _write(self.folder / f"{order.id}.times", [order.stop_at, order.kill_at])
         command = [sys.executable, "-m", "tests.jobs.small_backend", str(self.folder), order.id]

@@ -11,34 +11,23 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.jobs.base import Order
 from mlmp_spawner.jobs.local import LocalJobs
-from mlmp_spawner.units import HOUR, SECOND
-from tests.jobs.contract import BackendContract, printed, running_here, seen, whole_log
+from mlmp_spawner.units import SECOND
+from tests.jobs.contract import Asked, BackendContract, Bench, printed, running_here, seen, whole_log
 from tests.jobs.workplace import Workplace
 from tests.live import wait_for
 
 
-class LocalBench:
+class LocalBench(Bench):
     """The local back-end at a workplace."""
 
     def __init__(self, place: Workplace) -> None:
         self.place = place
         self.backend = place.backend
 
-    async def order(
-        self,
-        script: str,
-        *,
-        stop_in: int = HOUR,
-        grace: int = 10 * SECOND,
-        environment: dict[str, str] | None = None,
-        secrets: dict[str, str] | None = None,
-        command: list[str] | None = None,
-        log_limit: int = 1 << 20,
-    ) -> Order:
+    async def written(self, asked: Asked) -> Order:
         return self.place.order(
-            stop_in=stop_in, grace=grace, environment=environment or {}, secrets=secrets,
-            command=command or ["sh", "-c", script], log_limit=log_limit,
-        )  # fmt: skip
+            stop_in=asked.stop_in, grace=asked.grace, secrets=asked.secrets, log_limit=asked.log_limit, **asked.said
+        )
 
     async def restart(self) -> None:
         self.place.kill()

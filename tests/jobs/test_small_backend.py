@@ -10,12 +10,11 @@ import pytest
 
 from mlmp_spawner import units
 from mlmp_spawner.jobs.base import Order, Place
-from mlmp_spawner.units import HOUR, SECOND
-from tests.jobs.contract import BackendContract, running_here
+from tests.jobs.contract import Asked, BackendContract, Bench, running_here
 from tests.jobs.small_backend import SmallBackend, end_all
 
 
-class SmallBench:
+class SmallBench(Bench):
     """The small back-end in a folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -24,21 +23,10 @@ class SmallBench:
         self.orders: list[Order] = []
         self._numbers = count(1)
 
-    async def order(
-        self,
-        script: str,
-        *,
-        stop_in: int = HOUR,
-        grace: int = 10 * SECOND,
-        environment: dict[str, str] | None = None,
-        secrets: dict[str, str] | None = None,
-        command: list[str] | None = None,
-        log_limit: int = 1 << 20,
-    ) -> Order:
-        job, stop_at = f"small{self.folder.name}{next(self._numbers)}", units.now() + stop_in
-        manifest = {"command": command or ["sh", "-c", script], "environment": environment or {}}
-        order = Order(f"{job}-1", job, 1, "eve", manifest, (Place("here"),), stop_at, stop_at + grace, grace,
-                      secrets=secrets or {}, log_limit=log_limit)  # fmt: skip
+    async def written(self, asked: Asked) -> Order:
+        job, stop_at = f"small{self.folder.name}{next(self._numbers)}", units.now() + asked.stop_in
+        order = Order(f"{job}-1", job, 1, "eve", asked.said, (Place("here"),), stop_at, stop_at + asked.grace,
+                      asked.grace, secrets=asked.secrets, log_limit=asked.log_limit)  # fmt: skip
         self.orders.append(order)
         return order
 
