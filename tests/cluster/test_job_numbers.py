@@ -47,6 +47,18 @@ with open("numbers/metrics.jsonl", "a", buffering=1) as file:
         while time.monotonic() < ends: pass
 print("trained")
 """
+SAVES = """
+import json, pathlib, signal, sys, time
+pathlib.Path("numbers").mkdir(exist_ok=True)
+file = open("numbers/metrics.jsonl", "a", buffering=1)
+def told(*_):
+    time.sleep(2)
+    print(json.dumps({"step": 2, "loss": 0.5}), file=file)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, told)
+print(json.dumps({"step": 1, "loss": 1}), file=file)
+while True: time.sleep(0.1)
+"""
 NVIDIA_SMI = "#!/bin/sh\nwhile :; do echo '0, 40, 1000'; echo '1, 60, 3000'; sleep 1; done\n"
 
 
@@ -162,6 +174,16 @@ def test_a_later_attempt_has_its_own_metrics_from_the_first_line_on(place: Place
     place.wait_over(second)
     for attempt in (first, second):
         assert len(place.jobs.files.metrics(attempt.id).read_bytes().splitlines()) == 3
+
+
+def test_what_is_measured_while_it_makes_way_arrives_too(place: Place) -> None:
+    attempt = place.run(code=SAVES)
+    wait_for(lambda: place.numbers(attempt)["series"], 120, "the first number")
+    pod = place.pod(attempt)
+    assert pod is not None
+    place.api.ask("DELETE", f"/api/v1/namespaces/{place.api.namespace}/pods/{pod['metadata']['name']}")
+    wait_for(lambda: place.numbers(attempt)["series"]["loss"]["steps"] == [1, 2], 60, "the last number")
+    wait_for(lambda: place.pod(attempt) is None, 60, "the end of the pod")
 
 
 def test_a_service_that_is_away_holds_up_no_pod(place: Place) -> None:
