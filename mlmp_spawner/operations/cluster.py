@@ -46,7 +46,7 @@ class Cluster:
         self.nodes = NodeWatch(site, settings, NodeReader(self.connection))
         self.jobs: KubeJobs | None = None
         self.job_starts: KueueStarts | None = None
-        if settings.jobs and settings.job_api_url:
+        if settings.job_api_url:  # also where jobs are switched off: those that run come to their end
             self._make_jobs(settings, hub, secret)
         self.images = Preloads(site, settings, PreloadPods(self.connection, settings_of(settings)))
 
