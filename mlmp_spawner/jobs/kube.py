@@ -84,6 +84,7 @@ class KubeJobs:
         self._kueue = kueue
         self._clock = clock
         self._logs = PodLogs(cluster, files)
+        self._noted: dict[str, Ended] = {}
         self._hostnames: dict[str, str] = {}
         self._hostnames_read = float("-inf")
 
@@ -163,6 +164,8 @@ class KubeJobs:
             await self._follow_up(known, now)
         except MLMPError as error:
             log.warning("%s: %s", known.attempt, error)
+        if known.record is not None and known.record.outcome is None and known.attempt in self._noted:
+            known = replace(known, record=replace(known.record, outcome=self._noted[known.attempt]))
         seen = look_at(known, now)
         if seen is not None and seen.phase == "ended" and not await self._logs.finish(known.attempt, LAST_WORDS):
             return Seen(known.attempt, "running", started_at=seen.started_at)
@@ -176,7 +179,9 @@ class KubeJobs:
             await self._note(known.attempt, {BEGAN: "true"})
         outcome = known.record.outcome
         if outcome is None and (found := unnoted(known, now) or to_be_ended(known.pods)) is not None:
-            outcome = replace(found, at=now if found.at is None else found.at)
+            await self._logs.begun(known.attempt, LAST_WORDS)
+            # Of two looks at once the first one says when that was.
+            outcome = self._noted.setdefault(known.attempt, replace(found, at=now if found.at is None else found.at))
             await self._note(known.attempt, outcome_note(outcome))
         deadline = known.deadline if outcome is None else _at_once(known, outcome, now)
         if deadline is not None:
@@ -234,6 +239,7 @@ class KubeJobs:
             for kind in ("NetworkPolicy", "Service"):
                 await self._cluster.delete(kind, name_of(known.attempt))
         await self._cluster.delete("Secret", name_of(known.attempt))
+        self._noted.pop(known.attempt, None)
 
     async def _delete_pod(self, pod: Any, grace: int | None) -> None:
         metadata = pod["metadata"]

@@ -47,23 +47,45 @@ class PodLogs:
         self._files = files
         self._attempts: dict[str, _AttemptLog] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._begun: dict[tuple[str, str], asyncio.Event] = {}
+        self._opening = asyncio.Lock()
 
     async def follow(self, known: Known) -> None:
         """Begins to read the logs of an attempt's pods that are not read yet."""
         started = [pod for pod in known.pods if not gated(pod)]
-        if not started or self._files.log_is_whole(known.attempt):
+        if not started:
             return
-        kept = self._attempts.get(known.attempt)
-        if kept is None:
-            limit = (known.record or Record()).log_limit
-            kept = await asyncio.to_thread(_AttemptLog, self._files, known.attempt, limit)
-            kept = self._attempts.setdefault(known.attempt, kept)
-        for pod in started:
-            name = str(pod["metadata"]["name"])
-            if (known.attempt, name) not in self._tasks and name not in kept.done:
-                rank = rank_of(pod) if known.workers > 1 else None
-                reader = _Reader(self._objects, kept, name, rank, over=how_ended(pod) is not None)
-                self._tasks[known.attempt, name] = asyncio.create_task(self._read(reader))
+        async with self._opening:  # or one that was just finished would be begun again
+            if self._files.log_is_whole(known.attempt):
+                return
+            kept = self._attempts.get(known.attempt)
+            if kept is None:
+                limit = (known.record or Record()).log_limit
+                kept = await asyncio.to_thread(_AttemptLog, self._files, known.attempt, limit)
+                self._attempts[known.attempt] = kept
+            for pod in started:
+                self._begin(known, kept, pod)
+            if kept.behind:
+                await asyncio.to_thread(kept.note)
+
+    def _begin(self, known: Known, kept: _AttemptLog, pod: Mapping[str, Any]) -> None:
+        name = str(pod["metadata"]["name"])
+        if (known.attempt, name) not in self._tasks and name not in kept.done:
+            rank = rank_of(pod) if known.workers > 1 else None
+            reader = _Reader(self._objects, kept, name, rank, over=how_ended(pod) is not None)
+            self._begun[known.attempt, name] = reader.begun
+            self._tasks[known.attempt, name] = asyncio.create_task(self._read(reader))
+
+    async def begun(self, attempt: str, patience: float) -> None:
+        """Waits until something of each log came: what is deleted before can't be read any more.
+
+        :param patience: in seconds; who prints nothing is not waited for any longer.
+        """
+        waits = [asyncio.ensure_future(one.wait()) for (of, _), one in self._begun.items() if of == attempt]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=patience)
+            for one in late:
+                one.cancel()
 
     async def finish(self, attempt: str, patience: float) -> bool:
         """Waits for what pods of an attempt that has ended have printed last; whether its log is whole.
@@ -75,13 +97,14 @@ class PodLogs:
             await asyncio.wait(tasks, timeout=patience)
             if not all(task.done() for task in tasks):
                 return False
-        kept = self._attempts.pop(attempt, None)
-        if kept is None and self._files.following(attempt).exists():  # its pods were gone before anybody went on
-            kept = await asyncio.to_thread(_AttemptLog, self._files, attempt, Record().log_limit)
-        if kept is not None:
-            await asyncio.to_thread(kept.finish)
-        for key in [key for key in self._tasks if key[0] == attempt]:
-            del self._tasks[key]
+        async with self._opening:
+            kept = self._attempts.pop(attempt, None)
+            if kept is None and self._files.following(attempt).exists():  # its pods went before anybody went on
+                kept = await asyncio.to_thread(_AttemptLog, self._files, attempt, Record().log_limit)
+            if kept is not None:
+                await asyncio.to_thread(kept.finish)
+            for key in [key for key in self._tasks if key[0] == attempt]:
+                del self._tasks[key], self._begun[key]
         return True
 
     async def close(self) -> None:
@@ -94,6 +117,7 @@ class PodLogs:
             kept.close()
         self._attempts.clear()
         self._tasks.clear()
+        self._begun.clear()
 
     async def _read(self, reader: _Reader) -> None:
         try:
@@ -105,13 +129,14 @@ class PodLogs:
 class _AttemptLog:
     """The file of an attempt's log, and how far each pod was read.
 
-    ``done``: pods of which all was read.
+    ``done``: pods of which all was read. ``behind``: what is noted is not the newest.
     """
 
     def __init__(self, files: JobFiles, attempt: str, limit: int) -> None:
         self.attempt = attempt
         self.positions: dict[str, Position] = {}
         self.done: set[str] = set()
+        self.behind = False
         self._path, self._following = files.log(attempt), files.following(attempt)
         self._tail = self._path.with_name("tail")
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,15 +160,21 @@ class _AttemptLog:
             if data := b"".join(_marked(piece, mark) for piece in read() if piece):
                 self._cut()
                 self._log.add(data)
+                self.behind = True
             if time.monotonic() >= self._saved + KEEP:
+                self._save()
+
+    def note(self) -> None:
+        """Notes how far it was read."""
+        with self._lock:
+            if not self._closed:
                 self._save()
 
     def read_all_of(self, pod: str) -> None:
         """All that a pod printed was taken."""
         with self._lock:
             self.done.add(pod)
-            if not self._closed:
-                self._save()
+        self.note()
 
     def finish(self) -> None:
         """Nothing will be added."""
@@ -191,7 +222,7 @@ class _AttemptLog:
 
     def _save(self) -> None:
         """Notes how far it was read: all positions, and the size of the file that goes with them."""
-        self._saved = time.monotonic()
+        self._saved, self.behind = time.monotonic(), False
         if self._cut_to is not None:  # nothing new came since
             return
         if self._log.left_out:
@@ -217,6 +248,7 @@ class _Reader:
         self.pod = pod
         self.mark = b"" if rank is None else b"[%d] " % rank
         self.over = over
+        self.begun = asyncio.Event()
         self.position = kept.positions.setdefault(pod, Position())
 
     async def run(self) -> None:
@@ -236,6 +268,7 @@ class _Reader:
                 continue
             await asyncio.sleep(wait)
             wait = LOOK if self.position.last != moved else min(SLOW, 2 * wait)
+        self.begun.set()
         await asyncio.to_thread(self.kept.read_all_of, self.pod)
 
     async def _once(self, *, last: bool) -> bool:
@@ -244,6 +277,7 @@ class _Reader:
         try:
             async for data in self.objects.log(self.pod, MAIN, since=self.position.since):
                 await self._take(partial(lines.add, data))
+                self.begun.set()
         except NotFound:
             return last  # of a program that has ended and left no log there is none
         except Unavailable as error:
