@@ -70,8 +70,9 @@ def divide(
 ) -> dict[Tenant, dict[str, int]]:
     """Divides the units that jobs may have among the queues: together they have just that, on each node.
 
-    What can't be taken back comes first, then what is guaranteed: where the group's jobs are, then where there is
-    most. Where there is too little for all, each group gets a like part of what it is guaranteed.
+    What can't be taken back comes first, then what is guaranteed: where the group's jobs are, then where nobody
+    needs it for longer, and there is most. Where there is too little for all, each group gets a like part of what it is
+    guaranteed.
 
     :param quotas: what jobs may have on each node, with what they use. :param used: what the jobs of each queue use.
     :param wanted: what jobs that are not preemptible and can start now need.
@@ -89,7 +90,8 @@ def divide(
             (group for group in missing if missing[group]),
             key=lambda group: (1 - missing[group] / guaranteed[group], group),
         )
-        node = next(node for node in by_size if left[node])
+        spare = (node for node in by_size if left[node] > wanted.get(node, 0))
+        node = next(spare, None) or next(node for node in by_size if left[node])
         mine = parts[Tenant("own", poorest)]
         mine[node] = mine.get(node, 0) + 1
         left[node] -= 1

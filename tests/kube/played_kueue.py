@@ -13,6 +13,7 @@ from typing import Any
 
 from mlmp_spawner.kube.job_pods import GATE, POD_GROUP, QUEUE
 from mlmp_spawner.kube.job_queues import CHECK
+from mlmp_spawner.units import to_iso
 
 Json = dict[str, Any]
 Choose = Callable[[Sequence[Any]], Any]
@@ -38,6 +39,7 @@ class PlayedKueue:
         self.items: dict[str, Json] = {}
         self.units: dict[str, int] = {}
         self.version = 0
+        self.now = 0
 
     # -- what it is told ------------------------------------------------------------------------------------------
 
@@ -130,7 +132,7 @@ class PlayedKueue:
                 "admission": {"podSetAssignments": assigned},
                 "conditions": [
                     {"type": "QuotaReserved", "status": "True"},
-                    {"type": "Evicted", "status": "False"},
+                    self._evicted("False", "QuotaReserved"),
                 ],
                 "admissionChecks": [{"name": CHECK, "state": "Pending"}],
             }
@@ -193,9 +195,11 @@ class PlayedKueue:
 
     def _evict(self, name: str, reason: str) -> None:
         """It has no quota any more, and the check is asked anew."""
-        why = {"type": "Evicted", "status": "True", "reason": reason}
-        self.items[name]["status"] = {"conditions": [why]}
+        self.items[name]["status"] = {"conditions": [self._evicted("True", reason)]}
         self._changed(name)
+
+    def _evicted(self, status: str, reason: str) -> Json:
+        return {"type": "Evicted", "status": status, "reason": reason, "lastTransitionTime": to_iso(self.now)}
 
     def _finished(self, name: str) -> bool:
         return any(one["type"] == "Finished" for one in self.items[name]["status"].get("conditions", ()))

@@ -53,6 +53,11 @@ def test_what_is_not_preemptible_gets_what_it_uses_and_needs_but_nothing_that_is
     assert parts == {FIXED: {"a": 2}, RED: {"a": 2}, POOL: {"a": 0}}
 
 
+def test_what_is_guaranteed_leaves_whole_nodes_to_what_needs_them():
+    parts = divide({"a": 4, "b": 2}, {}, {"red": 2}, {"a": 4})
+    assert parts == {FIXED: {"a": 4}, RED: {"b": 2}, POOL: {"a": 0, "b": 0}}
+
+
 def test_in_whose_queue_a_job_stands():
     guaranteed = of_resource({"red": {GPU: 2}, "blue": {"other": 1}}, GPU)
     assert guaranteed == {"red": 2}

@@ -301,8 +301,9 @@ def _lost(site: Site, known: Mapping[str, Workload], now: int) -> list[_Lost]:
     for job, attempt in live:
         one = known.get(attempt.id)
         if one is not None and now < attempt.stop_at and (why := _why_lost(attempt, one, now)) is not None:
-            at = one.evicted_at if one.evicted and one.evicted_at is not None else now
-            found.append(_Lost(job, attempt, why, min(at, now)))
+            # What asks again was evicted before, nobody knows when.
+            since = one.evicted_at if one.evicted else attempt.starting_at if one.asks else None
+            found.append(_Lost(job, attempt, why, now if since is None else min(since, now)))
     return found
 
 
@@ -313,7 +314,8 @@ def _why_lost(attempt: Attempt, known: Workload, now: int) -> Reason | None:
         return "platform"
     if known.finished or known.admitted:
         return None
-    if attempt.started_at is not None:  # it was evicted, and asks again
+    evicted_since = known.evicted_at is not None and known.evicted_at > attempt.starting_at
+    if attempt.started_at is not None or evicted_since:  # it was evicted, and asks again
         return "preempted"
     nodes = known.nodes({flavor_name(node): node for node in attempt.nodes})
     if known.asks and (nodes is None or set(nodes) != set(attempt.nodes)):

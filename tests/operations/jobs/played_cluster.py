@@ -158,7 +158,7 @@ class PlayedCluster:
 
     def pass_time(self, now: int) -> None:
         """It is ``now``: Kueue does what it can, what was let in runs, and whose time is over has ended."""
-        self.now = now
+        self.now = self.kueue.now = now
         if self.active:
             self.kueue.reserve()
         for attempt, one in self.pods.items():
