@@ -44,10 +44,10 @@ class PodSet:
 class Workload:
     """A Workload of ours. ``version`` changes with everything about it.
 
-    ``check``: the state of our admission check, "" where it is not asked. ``reserved``: it has quota; ``evicted``: it
-    is losing it, for ``evicted_for`` (Kueue's word); ``evicted_at``: when that last changed (ms UTC). ``gated``: it may
-    not ask yet. ``lost``: why it can never start, in Kueue's words, "" where it can. ``queue``: the LocalQueue where it
-    stands.
+    ``check``: the state of our admission check, "" where it is not asked. ``reserved``: it has quota; ``evicted``:
+    it is losing it, for ``evicted_for`` (Kueue's word); ``evicted_at``: when that last changed (ms UTC). ``gated``:
+    it may not ask yet. ``lost``: why it can never start, in Kueue's words, "" where it can. ``queue``: the
+    LocalQueue where it stands.
     """
 
     name: str

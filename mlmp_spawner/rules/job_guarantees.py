@@ -71,8 +71,8 @@ def divide(
     """Divides the units that jobs may have among the queues: together they have just that, on each node.
 
     What can't be taken back comes first, then what is guaranteed: where the group's jobs are, then where nobody
-    needs it for longer, and there is most. Where there is too little for all, each group gets a like part of what it is
-    guaranteed.
+    needs it for longer, and there is most. Where there is too little for all, each group gets a like part of what it
+    is guaranteed.
 
     :param quotas: what jobs may have on each node, with what they use. :param used: what the jobs of each queue use.
     :param wanted: what jobs that are not preemptible and can start now need.
