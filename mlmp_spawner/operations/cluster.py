@@ -40,7 +40,7 @@ class Cluster:
 
     def __init__(self, site: Callable[[], Site], settings: MLMP, hub: HubClient, *, secret: bytes) -> None:
         self.connection = Connection()
-        self.streams = Connection()
+        self.streams = Connection(streams=True)
         pods = Pods(settings.namespace, self.connection)
         self.servers = PodServers(pods, hub, silent_after=settings.hub_silent_after)
         self.nodes = NodeWatch(site, settings, NodeReader(self.connection))
