@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,16 +45,23 @@ def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return sqlite_template(tmp_path_factory.mktemp("sqlite") / "template.sqlite")
 
 
-@pytest.fixture(params=BACKENDS)
-def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a fresh database with a hub's table ``users`` and our schema; the test runs on each backend."""
+@contextmanager
+def database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """The URL of a fresh database on the backend that is the fixture's parameter, for as long as it lasts."""
     if request.param == "sqlite":
-        yield sqlite_copy(request.getfixturevalue("sqlite_file"), tmp_path / "mlmp.sqlite")
+        yield sqlite_copy(request.getfixturevalue("sqlite_file"), folder / "mlmp.sqlite")
         return
     server: PostgreSQL = request.getfixturevalue("postgresql")
     url = server.create()
     yield url
     server.drop(url)
+
+
+@pytest.fixture(params=BACKENDS)
+def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh database with a hub's table ``users`` and our schema; the test runs on each backend."""
+    with database(request, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture(params=BACKENDS)

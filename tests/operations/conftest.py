@@ -33,9 +33,14 @@ def catalog(**counts: int) -> Catalog:
 
 @pytest.fixture
 def site(engine: Engine, tmp_path: Path) -> Site:
+    return small_site(engine, tmp_path)
+
+
+def small_site(engine: Engine, folder: Path) -> Site:
+    """Two nodes and three people, with nothing booked."""
     with transaction(engine) as connection:
         connection.execute(insert(users), [{"id": n, "name": name} for n, name in enumerate(("ann", "ben", "eve"), 1)])
-    made = Site(engine, catalog(gpu_a=4, gpu_b=2), ssh=SSH(ca_file=str(tmp_path / "ssh_ca")))
+    made = Site(engine, catalog(gpu_a=4, gpu_b=2), ssh=SSH(ca_file=str(folder / "ssh_ca")))
     catalog_sync.sync(made, now=NOW)
     return made
 

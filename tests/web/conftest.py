@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -10,10 +11,12 @@ import pytest
 from sqlalchemy import insert
 
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.tables import users
 from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.web.context import Jobs
-from tests.operations.conftest import NOW, site
+from tests.conftest import BACKENDS, database
+from tests.operations.conftest import NOW, site, small_site
 from tests.web.harness import RunningApp
 from tests.web.job_parts import make_jobs
 from tests.web.visitor import Visitor
@@ -24,11 +27,29 @@ __all__ = ["site"]
 @pytest.fixture
 def app(site: Site, tmp_path: Path) -> Iterator[RunningApp]:
     """The application; ``app.now`` is its time."""
+    with running(site, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def still(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """An application for all tests of a module that only ask, or are refused: nothing may change in it."""
+    folder = tmp_path_factory.mktemp("still")
+    with database(request, folder) as url:
+        engine = make_engine(url)
+        with running(small_site(engine, folder), folder) as made:
+            yield made
+        engine.dispose()
+
+
+@contextmanager
+def running(site: Site, folder: Path) -> Iterator[RunningApp]:
+    """The application of a site, whose admin is known."""
     with transaction(site.engine) as connection:
         connection.execute(insert(users), [{"id": 10, "name": "root"}])
-    with RunningApp(site, NOW) as running:
-        running.context.jobs = make_jobs(tmp_path)
-        yield running
+    with RunningApp(site, NOW) as made:
+        made.context.jobs = make_jobs(folder)
+        yield made
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ def problem(answer: httpx.Response) -> dict:
 
 
 @pytest.mark.parametrize("path", ["me", "nothing", "health", "reservations/abc", "docs", "../../static/none.js"])
-def test_security_headers_are_on_every_answer(app: RunningApp, path: str):
-    with app.client() as client:
+def test_security_headers_are_on_every_answer(still: RunningApp, path: str):
+    with still.client() as client:
         headers = client.get(path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
@@ -54,8 +54,8 @@ def test_what_does_not_exist_is_a_404_and_a_wrong_method_a_405_that_names_the_ri
     "id",
     ["x", "ABCDEFGH", "aaaaaaaa'--", "%00%00%00%00%00%00%00%00", "%ff%ff%ff%ff", "..%2f..%2fetc", "a" * 31, "ü" * 9],
 )
-def test_an_id_that_can_be_none_is_not_found(app: RunningApp, id: str):
-    with app.client() as client:
+def test_an_id_that_can_be_none_is_not_found(still: RunningApp, id: str):
+    with still.client() as client:
         for method, call in (("GET", ""), ("DELETE", ""), ("GET", "/history"), ("POST", "/start")):
             assert client.request(method, f"reservations/{id}{call}").status_code in (400, 404)
 
@@ -99,8 +99,8 @@ def test_an_id_that_can_be_none_is_not_found(app: RunningApp, id: str):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_bad_input_is_the_clients_fault_and_books_nothing(app: RunningApp, body: bytes, kind: str, status: int):
-    with app.client() as client:
+def test_bad_input_is_the_clients_fault_and_books_nothing(still: RunningApp, body: bytes, kind: str, status: int):
+    with still.client() as client:
         answer = client.post("reservations", content=body, headers={"Content-Type": kind})
         assert answer.status_code in ({status, 415} if kind.startswith("multi") else {status}), answer.text
         assert client.get("reservations").json()["items"] == []
@@ -125,8 +125,8 @@ def test_bad_input_is_the_clients_fault_and_books_nothing(app: RunningApp, body:
     ],
     ids=lambda query: query[:40],
 )
-def test_a_bad_query_is_a_400(app: RunningApp, query: str):
-    with app.client() as client:
+def test_a_bad_query_is_a_400(still: RunningApp, query: str):
+    with still.client() as client:
         answer = client.get(f"availability?{query}")
         assert answer.status_code == 400, answer.text
         problem(answer)
@@ -196,8 +196,8 @@ def test_health_and_metrics_tell_nothing_about_people(app: RunningApp, ann: http
     assert "ann" not in text and "private" not in text
 
 
-def test_a_token_may_be_anything_and_is_still_only_refused(app: RunningApp):
+def test_a_token_may_be_anything_and_is_still_only_refused(still: RunningApp):
     for token in ("x" * 5000, "ü\xff", "a b", "'; drop", "none"):
-        with app.client(None) as client:
+        with still.client(None) as client:
             answer = client.get("me", headers={b"Authorization": b"Bearer " + token.encode("latin-1")})
             assert answer.status_code == 401 and answer.headers["WWW-Authenticate"].startswith("Bearer")

@@ -154,15 +154,14 @@ def test_the_spawners_refusal_is_shown_on_the_page(app: RunningApp, visit: Calla
         {"reservation": "../../x"},
     ],
 )
-def test_a_form_that_home_does_not_have_starts_and_books_nothing(
-    app: RunningApp, visit: Callable[[str], Visitor], form: dict[str, str]
-):
-    ann_ = visit("ann-token")
-    page = ann_.post(PREFIX + "start", form)
-    assert 400 <= ann_.answer.status_code < 500
+def test_a_form_that_home_does_not_have_starts_and_books_nothing(still: RunningApp, form: dict[str, str]):
+    visitor = Visitor(still, "ann-token")
+    with visitor.http:
+        page = visitor.post(PREFIX + "start", form)
+        assert 400 <= visitor.answer.status_code < 500
     assert "<script>alert" not in page
-    assert not app.hub.asked
-    assert not app_listing(app)
+    assert not still.hub.asked
+    assert not app_listing(still)
 
 
 # -- Book ---------------------------------------------------------------------------------------------------------

@@ -82,8 +82,9 @@ def test_unchanged_is_304_also_when_time_has_passed(ann: httpx.Client, app: Runn
         ({"start": "2027-01-15T00:00:00Z", "end": "2027-01-16T00:00:00Z", "date": "2027-01-15"}, "date"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused_with_the_field(ann: httpx.Client, query: dict[str, str], field: str):
-    answer = ann.get("timeline", params=query)
+def test_what_makes_no_sense_is_refused_with_the_field(still: RunningApp, query: dict[str, str], field: str):
+    with still.client() as ann:
+        answer = ann.get("timeline", params=query)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == field
 

@@ -129,8 +129,9 @@ def test_other_names_stay_as_they_are_and_one_cell(name: str):
     [{"by": "owner"}, {"from": "yesterday"}, {"zone": "Mars/Base"}, {"resource": "gold"}, {"format": "xml"},
      {"from": to_iso(BEGIN - 500 * 24 * HOUR)}, {"from": WINDOW["to"], "to": WINDOW["from"]}, {"begin": WINDOW["to"]}],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused(ann: httpx.Client, query: dict[str, str]):
-    assert ann.get("usage", params=query).status_code == 400
+def test_what_makes_no_sense_is_refused(still: RunningApp, query: dict[str, str]):
+    with still.client() as ann:
+        assert ann.get("usage", params=query).status_code == 400
 
 
 def test_what_is_to_come_is_empty(ann: httpx.Client):
