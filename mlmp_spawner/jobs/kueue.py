@@ -20,6 +20,9 @@ class Kueue(Protocol):
     async def workloads(self) -> list[Workload]:
         """All of ours, as they were at one moment."""
 
+    async def cluster_queues(self) -> list[dict[str, Any]]:
+        """All ClusterQueues of the cluster, whoever made them."""
+
     async def apply(self, objects: Sequence[Json]) -> list[dict[str, Any]]:
         """Makes or changes objects, one after the other in this order; what the cluster has of each then.
 
@@ -56,6 +59,10 @@ class ClusterKueue:
         """Lists them."""
         items = await self._objects.items("Workload")
         return [one for item in items if (one := workload(item)) is not None]
+
+    async def cluster_queues(self) -> list[dict[str, Any]]:
+        """Lists them."""
+        return await self._objects.items("ClusterQueue")
 
     async def apply(self, objects: Sequence[Json]) -> list[dict[str, Any]]:
         """Applies them."""

@@ -126,7 +126,7 @@ def cluster_queue(resource: str, nodes: Sequence[NodeQuota], namespace: str, ten
     reclaims = "Any" if tenant.kind == "own" else "Never"
     spec = {
         "cohortName": cohort_name(resource),
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "namespaceSelector": _only(namespace),
         "queueingStrategy": "BestEffortFIFO",
         "preemption": {"reclaimWithinCohort": reclaims, "withinClusterQueue": "Never"},
         "admissionScope": {"admissionMode": "UsageBasedAdmissionFairSharing"},
@@ -134,6 +134,25 @@ def cluster_queue(resource: str, nodes: Sequence[NodeQuota], namespace: str, ten
         "resourceGroups": groups,
     }
     return _object("ClusterQueue", cluster_queue_name(resource, tenant), spec=spec)
+
+
+def retired_queue(name: str, namespace: str) -> Json:
+    """A ClusterQueue that nobody stands in any more: it has no quota, and what runs goes on."""
+    spec = {"namespaceSelector": _only(namespace), "stopPolicy": "Hold", "resourceGroups": []}
+    return _object("ClusterQueue", name, spec=spec)
+
+
+def in_use(item: Json, namespace: str) -> str | None:
+    """The name of a ClusterQueue that we made for this namespace and that is not retired; None for any other."""
+    metadata, spec = item.get("metadata") or {}, item.get("spec") or {}
+    ours = any(entry.get("manager") == MANAGER for entry in metadata.get("managedFields") or ())
+    if not ours or spec.get("namespaceSelector") != _only(namespace) or not spec.get("resourceGroups"):
+        return None
+    return str(metadata.get("name") or "") or None
+
+
+def _only(namespace: str) -> Json:
+    return {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
 
 
 def _quotas(resource: str, node: NodeQuota, tenant: Tenant) -> list[Json]:

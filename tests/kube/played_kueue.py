@@ -46,7 +46,7 @@ class PlayedKueue:
     def apply_queue(self, queue: Json) -> None:
         """A ClusterQueue. What is running beyond a lowered quota goes on."""
         spec = queue["spec"]
-        made = Queue(reclaims=spec["preemption"]["reclaimWithinCohort"] == "Any")
+        made = Queue(reclaims=spec.get("preemption", {}).get("reclaimWithinCohort") == "Any")
         for group in spec["resourceGroups"]:
             resource = group["coveredResources"][0]
             for flavor in group["flavors"]:

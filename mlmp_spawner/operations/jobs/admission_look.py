@@ -119,7 +119,7 @@ class KueueStarts:
         look = _Look(
             steps, site, now, decided, self._standing, self._known, nodes, standing.units_left(decided)
         )  # fmt: skip
-        await self._queues.begin(now)
+        await self._queues.begin(site, now)
         await self._withdraw(look, seen)
         await self._offer(look, seen)
         await self._answer_again(look)

@@ -8,7 +8,8 @@ from typing import Any
 from mlmp_spawner.jobs.kueue import Kueue
 from mlmp_spawner.kube import job_queues
 from mlmp_spawner.kube.job_queues import HOSTNAME, NodeQuota
-from mlmp_spawner.rules.job_guarantees import Tenant
+from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.job_guarantees import FIXED, POOL, Tenant, of_resource
 from mlmp_spawner.rules.nodes import ClusterNode
 from mlmp_spawner.units import MINUTE
 
@@ -33,10 +34,12 @@ class KueueQueues:
         self._parts: dict[str, dict[Tenant, dict[str, int]]] = {}
         self._since: int | None = None
 
-    async def begin(self, now: int) -> None:
-        """What all queues need: priorities, and the check with somebody who answers it."""
+    async def begin(self, site: Site, now: int) -> None:
+        """What all queues need: priorities, and the check with somebody who answers it. Queues of tenants that there
+        are no more lose their quota."""
         if self._since is None or now >= self._since + AGAIN:
             self._told.clear()
+            await self._retire(site)
             self._since = now
         await self._tell(job_queues.priority_classes())
         check = job_queues.admission_check()
@@ -46,6 +49,17 @@ class KueueQueues:
                 generation = int(made["metadata"].get("generation") or 1)
                 await self._kueue.status(job_queues.check_status(generation=generation, now=now))
             self._told["AdmissionCheck", check["metadata"]["name"]] = check
+
+    async def _retire(self, site: Site) -> None:
+        wanted = {
+            job_queues.cluster_queue_name(resource, tenant)
+            for _, resource in site.catalog.capacity()
+            for tenant in (POOL, FIXED, *(Tenant("own", one) for one in of_resource(site.job_guarantees, resource)))
+        }
+        for item in await self._kueue.cluster_queues():
+            name = job_queues.in_use(item, self._namespace)
+            if name is not None and name not in wanted:
+                await self._kueue.apply([job_queues.retired_queue(name, self._namespace)])
 
     async def lower(self, resource: str, nodes: Mapping[str, ClusterNode], parts: Parts) -> None:
         """Lowers quotas to those of ``parts`` where they are higher, and raises none."""

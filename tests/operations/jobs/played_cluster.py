@@ -10,6 +10,7 @@ from mlmp_spawner.errors import Changed, NotFound, Unavailable
 from mlmp_spawner.jobs.base import LogPart, Order, Seen
 from mlmp_spawner.kube.files import Account
 from mlmp_spawner.kube.job_pods import Surroundings, Work, name_of, objects
+from mlmp_spawner.kube.job_queues import MANAGER
 from mlmp_spawner.kube.workloads import Workload, workload
 from mlmp_spawner.rules.jobs import Reason
 from mlmp_spawner.rules.storage import Storage
@@ -105,6 +106,12 @@ class PlayedCluster:
     async def workloads(self) -> list[Workload]:
         self._answer()
         return [one for item in self.kueue.items.values() if (one := workload(item)) is not None]
+
+    async def cluster_queues(self) -> list[dict[str, Any]]:
+        self._answer()
+        known = {one["metadata"]["name"]: dict(one) for one in self.applied if one["kind"] == "ClusterQueue"}
+        mine = {"managedFields": [{"manager": MANAGER}]}
+        return [{**one, "metadata": {**one["metadata"], **mine}} for one in known.values()]
 
     async def apply(self, objects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         self._answer()

@@ -340,3 +340,20 @@ async def test_who_is_guaranteed_units_from_now_on_stands_in_another_queue(site:
     assert hall.cluster.pods[f"{job.id}-1"].order.queue == own
     await hall.tick(NOW + HOUR, looks=4)
     assert hall.job(job).state() == "running"
+
+
+async def test_the_queue_of_a_guarantee_that_was_taken_back_has_no_quota_any_more(site: Site):
+    hall = Hall(guaranteed(site, red=2))
+    job = await hall.run(group="red", units=2)
+    own = Tenant("own", "red")
+    assert sum(hall.quotas(own).values()) == 2
+    hall.site = site
+    hall.begin()
+    waits = submitted(site, "ann", group="red", units=4, now=hall.now)
+    await hall.tick(looks=6)
+    assert hall.cluster.kueue.queues[cluster_queue_name(GPU, own)].quotas == {}
+    assert hall.job(job).state() == "running" and len(hall.job(job).attempts) == 1, "what runs goes on"
+    assert hall.job(waits).state() in ("running", "queued")
+    hall.cluster.end(hall.attempt(job).id)
+    await hall.tick(NOW + MINUTE, looks=6)
+    assert hall.job(waits).state() == "running"
