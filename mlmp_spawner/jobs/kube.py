@@ -53,6 +53,8 @@ LAST_CHANCE = 10.0
 """Seconds for which an attempt that is forgotten is waited for in the same way."""
 TRIES = 4
 """How often a change is tried that somebody else's was in the way of."""
+HALF_MADE_FOR = 10 * MINUTE
+"""How long (ms) objects of an attempt stay that nobody goes on making: its job may be gone."""
 NODES_KNOWN_FOR = 5 * MINUTE / SECOND
 SHORT_OF = SECOND
 """A pod that goes no more than this (ms) after its end is on its way."""
@@ -174,6 +176,10 @@ class KubeJobs:
     async def _follow_up(self, known: Known, now: int) -> None:
         await self._logs.follow(known)
         if known.record is None:
+            return
+        if known.half_made:
+            if now >= known.record.made_at + HALF_MADE_FOR:
+                await self._remove(known)
             return
         if known.started and not known.record.began:
             await self._note(known.attempt, {BEGAN: "true"})

@@ -17,7 +17,7 @@ from mlmp_spawner.jobs.base import Seen
 from mlmp_spawner.jobs.pod_outcomes import Ended, how_ended, seen
 from mlmp_spawner.kube.labels import ATTEMPT, deadline_of
 from mlmp_spawner.rules.jobs import Reason
-from mlmp_spawner.units import MINUTE, SECOND, from_iso
+from mlmp_spawner.units import MINUTE, from_iso
 
 Json = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ _REASONS = frozenset(get_args(Reason))
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is written on the secret. ``deadline``: when it ends, as far as somebody has said so."""
+    """What is written on the secret. ``deadline``: when it ends, as far as somebody has said; ``made_at``: ms UTC."""
 
     workers: int = 1
     log_limit: int = _DEFAULT_LIMIT
@@ -49,6 +49,7 @@ class Record:
     began: bool = False
     deadline: Deadline | None = None
     outcome: Ended | None = None
+    made_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,11 @@ class Known:
         return let_in or bool(self.record and self.record.began) or not all(map(gated, self.pods))
 
     @property
+    def half_made(self) -> bool:
+        """Whether not all of its objects were made yet: who makes them was killed, or does so now."""
+        return self.record is not None and not self.record.whole and not self.started
+
+    @property
     def deadline(self) -> Deadline | None:
         """When it ends: the earliest of what is written anywhere."""
         said = [deadline_of((pod.get("metadata") or {}).get("annotations")) for pod in self.pods]
@@ -89,6 +95,7 @@ def record(metadata: Json) -> Record:
         began=BEGAN in said,
         deadline=deadline_of(said),
         outcome=_outcome(said.get(OUTCOME)),
+        made_at=_instant(metadata.get("creationTimestamp")) or 0,
     )
 
 
@@ -112,7 +119,9 @@ def all_known(secrets: Iterable[Json], jobs: Iterable[Json], pods: Iterable[Json
 
 
 def look_at(known: Known, now: int) -> Seen | None:
-    """What is seen of an attempt; None where nothing of it is left that counts."""
+    """What is seen of an attempt; None where nothing of it is left that counts, or not all of it is made."""
+    if known.half_made:
+        return None
     if (outcome := _outcome_of(known, now)) is not None:
         if all(how_ended(pod) is not None or gated(pod) for pod in known.pods):
             began = seen(known.attempt, known.pods, known.workers)
@@ -179,8 +188,12 @@ def _over(job: Json) -> bool:
 
 def _since(job: Json) -> int | None:
     """Since when the cluster may make the pod of a Job."""
+    return None if _suspended(job) else _instant((job.get("status") or {}).get("startTime"))
+
+
+def _instant(text: object) -> int | None:
     with suppress(ValueError):
-        return None if _suspended(job) else from_iso(str((job.get("status") or {}).get("startTime") or ""))
+        return from_iso(str(text or ""))
     return None
 
 
@@ -200,8 +213,3 @@ def _number(text: object, default: int) -> int:
     with suppress(ValueError):
         return max(0, int(str(text)))
     return default
-
-
-def seconds_left(until: int, now: int) -> int:
-    """Whole seconds until then (ms UTC), one at least."""
-    return max(1, (until - now) // SECOND)

@@ -67,7 +67,7 @@ class PlayedCluster:
                 raise Unavailable("object is being deleted")
             return False
         made = copy.deepcopy(dict(item))
-        made["metadata"]["uid"] = f"uid-{next(self._numbers)}"
+        made["metadata"] |= {"uid": f"uid-{next(self._numbers)}", "creationTimestamp": _second(units.now())}
         if item["kind"] == "Pod":
             made["metadata"]["finalizers"] = [KUEUES]
             made["status"] = {"phase": "Pending"}

@@ -18,7 +18,7 @@ from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Invalid, MLMPError, Unavailable
 from mlmp_spawner.jobs.base import Order
 from mlmp_spawner.jobs.files import JobFiles
-from mlmp_spawner.jobs.kube import KubeJobs
+from mlmp_spawner.jobs.kube import HALF_MADE_FOR, KubeJobs
 from mlmp_spawner.jobs.pod_attempts import PODS_WITHIN
 from mlmp_spawner.kube.files import Account
 from mlmp_spawner.kube.job_pods import Surroundings
@@ -164,12 +164,30 @@ async def test_killed_between_any_two_objects_it_goes_on_making_them(bench: Kube
         left = steps
         with pytest.raises(Unavailable):
             await bench.backend.submit(order)
-        found = await bench.backend.state(order.id)
-        assert found is None or found.phase == "queued"
+        assert await bench.backend.state(order.id) is None, "it is submitted again"
     left = 100
     await bench.backend.submit(order)
     assert bench.cluster.left_of(order.id) == {"Secret", "Service", "NetworkPolicy", "Pod"}
     assert len(bench.cluster.pods(order.id)) == 2
+
+
+async def test_what_nobody_goes_on_making_goes(bench: KubeBench):
+    order = await bench.order("echo up")
+    made = bench.cluster.create
+
+    async def create(item: Mapping[str, Any]) -> bool:
+        if item["kind"] == "Job":
+            raise Unavailable("killed")
+        return await made(item)
+
+    bench.cluster.create = create  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await bench.backend.submit(order)
+    await bench.backend.list()
+    assert bench.cluster.left_of(order.id) == {"Secret"}
+    bench.ahead = HALF_MADE_FOR + MINUTE
+    await bench.backend.list()
+    assert not bench.cluster.left_of(order.id)
 
 
 async def test_it_asks_for_nodes_by_their_host_names(bench: KubeBench):

@@ -54,9 +54,13 @@ def phase(known: Known) -> str:
 
 
 def test_before_it_is_let_in_it_stands_in_the_queue():
-    assert phase(Known("j-1", Record())) == "queued", "only its first object is made"
     assert phase(Known("j-1", Record(whole=True), job(suspend=True))) == "queued"
     assert phase(Known("j-1", Record(workers=2, whole=True), None, (gated(), gated()))) == "queued"
+
+
+def test_what_is_not_all_made_is_not_seen_so_that_it_is_made():
+    assert phase(Known("j-1", Record())) == "" and phase(Known("j-1", Record(workers=2), None, (gated(),))) == ""
+    assert phase(Known("j-1", Record(workers=2), None, (pod(), pod()))) == "running", "all was, and only that is not"
 
 
 def test_let_in_it_starts_before_there_is_a_pod():
@@ -107,7 +111,8 @@ def test_what_is_noted_counts_once_nothing_of_it_runs_any_more():
 def test_a_record_says_what_was_written():
     times = {STOPS_AT: to_iso(NOW), ENDS_AT: to_iso(NOW + HOUR)}
     said = {WORKERS: "3", LOG_LIMIT: "4096", WHOLE: "true", BEGAN: "true", **times, **outcome_note(GONE)}
-    assert record({"annotations": said}) == Record(3, 4096, True, True, Deadline(NOW, NOW + HOUR), GONE)
+    metadata = {"annotations": said, "creationTimestamp": to_iso(NOW)}
+    assert record(metadata) == Record(3, 4096, True, True, Deadline(NOW, NOW + HOUR), GONE, NOW)
     assert record({}) == Record()
 
 
