@@ -173,10 +173,12 @@ def after(job: Job, reason: Reason) -> Ended | Again:
 
 def why_stopped(job: Job, attempt: Attempt) -> Reason:
     """Why an attempt has to end at its ``stop_at``: as was said, or its hours are over, or it had less than those from
-    its start on, since a booking follows it."""
+    its start on, since a booking follows it. Hours in which it did not run are none of its own."""
     if attempt.stop_reason is not None:
         return attempt.stop_reason
-    return "preempted" if attempt.stop_at - attempt.starting_at < job.length else "time_limit"
+    if attempt.stop_at - attempt.starting_at < job.length:
+        return "preempted"
+    return "platform" if attempt.started_at is None else "time_limit"
 
 
 def why_ended(job: Job, attempt: Attempt, seen: Reason | None, ended_at: int) -> Reason:

@@ -11,7 +11,7 @@ from mlmp_spawner.units import HOUR, MINUTE
 
 NOW = 1_800_000_000_000
 JOB = Job("job", "ann", "train", "gpu", "nvidia.com/gpu", 1, 1, 2 * HOUR, {})
-WHOLE = Attempt("job", 1, "r", ("a",), NOW + 2 * HOUR, NOW + 2 * HOUR + MINUTE, NOW)
+WHOLE = Attempt("job", 1, "r", ("a",), NOW + 2 * HOUR, NOW + 2 * HOUR + MINUTE, NOW, started_at=NOW + MINUTE)
 SHORT = replace(WHOLE, stop_at=NOW + HOUR, kill_at=NOW + HOUR + MINUTE)
 
 
@@ -19,6 +19,13 @@ def test_who_had_all_of_its_hours_ends_by_the_time_limit_who_had_less_made_way()
     assert why_stopped(JOB, WHOLE) == "time_limit"
     assert why_stopped(JOB, SHORT) == "preempted"
     assert why_stopped(JOB, replace(SHORT, stop_reason="cancelled")) == "cancelled"
+
+
+def test_hours_in_which_it_did_not_run_are_not_its_time_limit():
+    waited = replace(WHOLE, started_at=None)
+    assert why_stopped(JOB, waited) == "platform"
+    assert why_stopped(JOB, replace(waited, stop_reason="time_limit")) == "time_limit"
+    assert why_stopped(JOB, replace(SHORT, started_at=None)) == "preempted"
 
 
 @pytest.mark.parametrize(

@@ -89,13 +89,14 @@ def _ended(connection: Connection, told: Attempt, seen: Seen, half_life: int, no
     attempt = job.live if job is not None else None
     if job is None or attempt is None or attempt.number != told.number:
         return False
+    attempt = replace(attempt, started_at=seen.started_at if attempt.started_at is None else attempt.started_at)
     at = min(now, max(attempt.starting_at, now if seen.ended_at is None else seen.ended_at))
     if seen.reason == "vanished" and (away := node_outages.lost(connection, attempt.nodes, now)):
         seen = replace(seen, reason="node_lost", message=away)
     reason, message = why_ended(job, attempt, seen.reason, at), _writable(seen.message)
     store.update_attempt(
         connection, attempt, ended_at=at, reason=reason, exit_status=seen.exit_status, message=message,
-        started_at=attempt.started_at if attempt.started_at is not None else seen.started_at,
+        started_at=attempt.started_at,
     )  # fmt: skip
     usage.charge(connection, job, attempt, at, half_life)
     _give_back(connection, job, attempt, reason, now)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from mlmp_spawner.jobs.base import Backend, Seen
 from mlmp_spawner.operations.jobs import ending
@@ -25,6 +26,10 @@ from mlmp_spawner.store.transaction import read
 from mlmp_spawner.units import DAY, MINUTE, SECOND
 
 log = logging.getLogger(__name__)
+
+RUNS_WITHIN = 30 * MINUTE
+"""How long the back-end may take from a start until the program runs: to pull an image, to wait for a job that makes
+way, for a file server. Then it is tried again, and may come to another node."""
 
 START_PATIENCE = 3 * MINUTE
 """How long a start is tried that the back-end knows nothing of, until it counts as the platform's failure."""
@@ -111,6 +116,10 @@ class Queue:
         if seen.phase == "running" and attempt.started_at is None:
             at = min(now, max(attempt.starting_at, seen.started_at or now))
             await asyncio.to_thread(ending.started, site, attempt, at)
+            attempt = replace(attempt, started_at=at)
+        elif attempt.started_at is None and now >= attempt.starting_at + RUNS_WITHIN and attempt.stop_reason is None:
+            # Its units, or its owner's files, may be where it never gets them.
+            await asyncio.to_thread(ending.sent_away, site, job, attempt, "platform", at=now, now=now)
         if job.owner_id is None and job.cancel_asked_at is None:
             await asyncio.to_thread(give_up, site, job, now)
         await self._tell(site, job, attempt, now)

@@ -12,7 +12,7 @@ from mlmp_spawner.jobs.base import Seen
 from mlmp_spawner.operations import history
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.jobs.cancel import cancel
-from mlmp_spawner.operations.jobs.look import START_PATIENCE
+from mlmp_spawner.operations.jobs.look import RUNS_WITHIN, START_PATIENCE
 from mlmp_spawner.operations.jobs.orders import LOG_LIMIT
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Site
@@ -161,6 +161,42 @@ async def test_a_start_that_comes_to_nothing_is_given_up(site: Site):
     await shop.tick()
     await shop.tick(NOW + START_PATIENCE)
     assert shop.job(job).attempts[0].reason == "platform" and shop.job(job).faults == 1
+
+
+async def test_what_began_and_does_not_get_to_run_is_sent_away_and_tried_again(site: Site):
+    shop = Shop(site)
+    job = submitted(site)
+    await shop.tick()
+    attempt = shop.attempt(job)
+    shop.backend.seen[attempt.id] = Seen(attempt.id, "starting")
+    await shop.tick(NOW + RUNS_WITHIN - 1)
+    assert shop.attempt(job).stop_reason is None
+    await shop.tick(NOW + RUNS_WITHIN)
+    told = shop.attempt(job)
+    assert (told.stop_reason, told.kill_at) == ("platform", NOW + RUNS_WITHIN + GRACE)
+    shop.backend.seen[attempt.id] = Seen(attempt.id, "ended", ended_at=told.kill_at, reason="vanished")
+    await shop.tick(told.kill_at)
+    again = shop.job(job)
+    assert (again.attempts[0].reason, again.faults, again.ended_at) == ("platform", 1, None)
+
+
+async def test_who_never_ran_in_all_its_hours_has_not_failed(site: Site):
+    shop = Shop(site)
+    job = submitted(site, length=10 * MINUTE)
+    await shop.tick()
+    attempt = shop.attempt(job)
+    shop.backend.seen[attempt.id] = Seen(attempt.id, "starting")
+    await shop.tick(NOW + 10 * MINUTE)
+    assert shop.attempt(job).stop_reason == "platform"
+
+
+async def test_who_is_first_seen_to_run_when_its_hours_are_over_had_them(site: Site):
+    shop = Shop(site)
+    shop.backend.polite = False
+    job = submitted(site, length=10 * MINUTE)
+    await shop.tick()
+    await shop.tick(NOW + 10 * MINUTE)
+    assert shop.attempt(job).stop_reason == "time_limit"
 
 
 async def test_nothing_is_concluded_from_a_back_end_that_does_not_answer(site: Site):
