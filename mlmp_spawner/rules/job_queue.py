@@ -78,7 +78,7 @@ class Start:
     kill_at: int
 
 
-Code = Literal["in_use", "booked", "behind", "quota", "over_quota", "too_large", "gone", "inside"]
+Code = Literal["in_use", "booked", "behind", "quota", "over_quota", "too_large", "gone", "inside", "turn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Why:
     for jobs that go first, ``others`` of other people and ``own`` of the same owner; ``quota``: its owner's jobs take
     all that they may, ``over_quota``: it alone wants more than ``quota`` units; ``too_large``: no nodes have as many;
     ``gone``: its profile fits on no node any more; ``inside``: for the start of the booking in which it is to run, or
-    for room in that.
+    for room in that; ``turn``: it could start, and a queue that is not ours says when.
     """
 
     code: Code
@@ -295,6 +295,8 @@ def sentence(outlook: Outlook, shape: Shape, title: str, when: Callable[[int], s
         return f"It wants {shape.units * shape.workers} units; the jobs of one person may take {why.quota} at once."
     if why.code == "too_large":
         return f"It wants {what}: no machines here have as many."
+    if why.code == "turn":
+        return "It could start now: the queue of the cluster decides whose turn it is."
     if why.code == "inside" and outlook.start is not None:
         return f"Waits for its booking, which begins {when(outlook.start)}."
     if why.code == "inside":

@@ -33,7 +33,7 @@ from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import job_admission
 from mlmp_spawner.rules.job_admission import Admission, Asking, Going
 from mlmp_spawner.rules.job_guarantees import Tenant, divide
-from mlmp_spawner.rules.job_queue import Outlook, Start
+from mlmp_spawner.rules.job_queue import Outlook, Start, Why
 from mlmp_spawner.rules.jobs import Attempt, Job, Reason
 from mlmp_spawner.rules.nodes import ClusterNode
 from mlmp_spawner.store import jobs as store
@@ -136,7 +136,8 @@ class KueueStarts:
             self._decided = None
             await let_go(steps, site, found, now)
             self._standing = await asyncio.to_thread(standing.standing, site, found)
-            self._decided, self.outlook = found, found.outlook
+            could = {job.id: Outlook(now, Why("turn")) for job, _ in found.starts}
+            self._decided, self.outlook = found, {**could, **found.outlook}
         assert self._decided is not None
         return self._decided
 

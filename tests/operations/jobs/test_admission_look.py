@@ -18,6 +18,7 @@ from mlmp_spawner.operations.jobs.look import Queue
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.job_guarantees import FIXED, Tenant
+from mlmp_spawner.rules.job_queue import Why
 from mlmp_spawner.rules.jobs import GRACE, Attempt, Job
 from mlmp_spawner.rules.nodes import ClusterNode
 from mlmp_spawner.store import jobs as store
@@ -317,6 +318,9 @@ async def test_what_is_not_preemptible_is_never_sent_away(site: Site):
     await hall.tick(looks=6)
     running = [job for job in steady if hall.job(job).state() == "running"]
     assert len(running) == 2, "what is guaranteed is not given to what would not leave"
+    (waits,) = (job for job in steady if job not in running)
+    outlook = hall.queue.outlook(waits.id)
+    assert outlook is not None and outlook.why == Why("turn")
     assert sum(hall.quotas(FIXED).values()) == 4
     loose = submitted(site, "ben", units=2, group="blue")
     await hall.tick(NOW + MINUTE, looks=6)
