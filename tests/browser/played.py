@@ -39,10 +39,10 @@ def settled(page: Page) -> None:
     expect(page.locator("#mlmp")).not_to_have_attribute("aria-busy", "true")
 
 
-def serious(page: Page) -> list[str]:
+def serious(page: Page, part: str = "#mlmp") -> list[str]:
     """What axe finds in our part of the page that is serious or worse."""
     page.evaluate(AXE.read_text())
-    found = page.evaluate("async () => (await axe.run(document.getElementById('mlmp'))).violations")
+    found = page.evaluate("async (part) => (await axe.run(document.querySelector(part))).violations", part)
     return [
         f"{one['id']}: {node['html'][:160]} {node['failureSummary'][:200]}"
         for one in found
