@@ -191,6 +191,8 @@ class KubeJobs:
             await self._note(known.attempt, outcome_note(outcome))
         deadline = known.deadline if outcome is None else _at_once(known, outcome, now)
         if deadline is not None:
+            if outcome is None:
+                await self._publish(known, deadline)
             await self._end_in_time(known, deadline)
 
     # -- its end ---------------------------------------------------------------------------------------------------
@@ -201,7 +203,8 @@ class KubeJobs:
             await self._note(known.attempt, said)
         for pod in known.pods:
             metadata = pod["metadata"]
-            if deadline_of(metadata.get("annotations")) != deadline:
+            # Those that wait are told by the answer that lets them in; Kueue takes no other for one that is there.
+            if not gated(pod) and deadline_of(metadata.get("annotations")) != deadline:
                 await self._changed("Pod", {"name": metadata["name"], "uid": metadata["uid"], "annotations": said})
 
     async def _end_in_time(self, known: Known, deadline: Deadline) -> None:
