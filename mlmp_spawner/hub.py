@@ -81,7 +81,7 @@ class HubClient:
             timeout=httpx.Timeout(timeout),
             trust_env=False,
             # Without TLS, as on one machine, no authorities are read; redirects are not followed to anywhere else.
-            verify=api_url.startswith("https:"),
+            verify=not api_url.startswith("http:"),
         )
 
     async def close(self) -> None:

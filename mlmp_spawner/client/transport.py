@@ -71,6 +71,8 @@ class Transport:
                 "Accept": "application/json",
                 "User-Agent": f"mlmp/{__version__}",
             },
+            # To read the authorities takes as long as all else of a short command; without TLS nobody asks them.
+            verify=not access.url.startswith("http:"),
         )
 
     def close(self) -> None:

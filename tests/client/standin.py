@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,8 +75,8 @@ class StandIn:
 
 
 @contextmanager
-def serve() -> Iterator[StandIn]:
-    """A stand-in on a free port of the loopback address."""
+def serve(tls: ssl.SSLContext | None = None) -> Iterator[StandIn]:
+    """A stand-in on a free port of the loopback address, with TLS where that is given."""
     stand_in = StandIn()
 
     class Handler(BaseHTTPRequestHandler):
@@ -110,6 +111,8 @@ def serve() -> Iterator[StandIn]:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     stand_in.url = f"http://127.0.0.1:{server.server_port}/"

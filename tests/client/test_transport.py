@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 
 import pytest
+import trustme
 
 from mlmp_spawner.client.api import Client
 from mlmp_spawner.client.config import Access
 from mlmp_spawner.client.problems import NotReachable, NotSignedIn
 from mlmp_spawner.errors import NoCapacity, NotFound, OverLimit, TooManyRequests, Unavailable
 from tests.client.answers import ID, me, reservation
-from tests.client.standin import Answer, StandIn, problem
+from tests.client.standin import Answer, StandIn, problem, serve
 
 BUSY = problem(503, "unavailable", "The database is busy.")
 PROXY = Answer(503, "<html>Service Unavailable</html>", {"Content-Type": "text/html"})
@@ -35,6 +37,16 @@ def waits() -> Waits:
 def client(server: StandIn, waits: Waits) -> Iterator[Client]:
     with Client(Access(server.url, "token"), sleep=waits) as client:
         yield client
+
+
+@pytest.mark.parametrize("spelling", ["https:", "HTTPS:"])
+def test_who_shows_no_good_certificate_is_told_nothing(spelling: str, waits: Waits) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    with serve(tls) as server, Client(Access(server.url.replace("http:", spelling), "token"), sleep=waits) as client:
+        with pytest.raises(NotReachable):
+            client.me()
+        assert server.asked == []
 
 
 @pytest.mark.parametrize("trouble", [BUSY, PROXY, GONE, problem(429, "too_many_requests", "Slowly.")])
