@@ -112,7 +112,7 @@ def _figure(name: str, points: Curve) -> str:
     xs, ys = [x for x, _ in points], [y for _, y in points]
     left, right, low, high = min(xs), max(xs), min(ys), max(ys)
     path = " ".join(f"{_scaled(x, left, right, 200):.1f},{60 - _scaled(y, low, high, 56) - 2:.1f}" for x, y in points)
-    said = f"{escape(name[:_LONGEST_NAME])} <b>{ys[-1]:.4g}</b>"
+    said = f"{escape(name[:_LONGEST_NAME])} <b>{ys[-1]:.4g}</b> <small>{low:.4g} … {high:.4g}</small>"
     label = f"{name[:_LONGEST_NAME]}: from {ys[0]:.4g} to {ys[-1]:.4g}, between {low:.4g} and {high:.4g}"
     mark = (
         f'<circle cx="{path.split(",", maxsplit=1)[0]}" cy="30" r="2" fill="currentColor"/>'

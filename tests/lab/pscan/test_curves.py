@@ -58,6 +58,7 @@ def test_no_more_curves_than_anybody_looks_at():
 def test_a_plot_says_in_words_what_it_shows():
     said = curves.drawn({"<b>loss": [(0, 2.0), (1, 0.5), (2, 1.0)]})
     assert 'aria-label="&lt;b&gt;loss: from 2 to 1, between 0.5 and 2"' in said
+    assert "<b>1</b> <small>0.5 … 2</small>" in said  # each has a scale of its own
     assert 'points="0.0,2.0 100.0,58.0 200.0,39.3"' in said
     assert "<b>loss" not in said
 
