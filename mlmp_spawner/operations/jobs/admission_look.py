@@ -309,15 +309,19 @@ def _lost(site: Site, known: Mapping[str, Workload], now: int) -> list[_Lost]:
 
 
 def _why_lost(attempt: Attempt, known: Workload, now: int) -> Reason | None:
+    """Why an attempt whose time is not over can't go on; None where it can, or where the back-end sees its end: a
+    worker that failed has the others ended by Kueue, too."""
     if known.evicted and known.evicted_for == "Preempted":
         return "preempted"
-    if known.evicted or not known.active or (known.lost and not known.admitted):
+    if known.lost and attempt.started_at is None:
         return "platform"
     if known.finished or known.admitted:
         return None
     evicted_since = known.evicted_at is not None and known.evicted_at > attempt.starting_at
-    if attempt.started_at is not None or evicted_since:  # it was evicted, and asks again
+    if known.asks and (attempt.started_at is not None or evicted_since):
         return "preempted"
+    if attempt.started_at is not None:
+        return None
     nodes = known.nodes({flavor_name(node): node for node in attempt.nodes})
     if known.asks and (nodes is None or set(nodes) != set(attempt.nodes)):
         return "platform"

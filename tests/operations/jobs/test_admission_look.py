@@ -253,7 +253,18 @@ async def test_what_somebody_else_deactivates_ends_and_is_tried_again(site: Site
     job = await hall.run()
     hall.cluster._deactivate(hall.cluster.pods[f"{job.id}-1"])
     await hall.tick(NOW + MINUTE, looks=3)
-    assert hall.job(job).attempts[0].reason == "platform" and hall.job(job).faults == 1
+    assert hall.job(job).attempts[0].reason == "vanished" and hall.job(job).faults == 1
+
+
+async def test_a_failed_worker_counts_though_kueue_is_told_to_end_the_others(site: Site):
+    hall = Hall(site)
+    hall.cluster.polite = False
+    job = await hall.run(workers=2)
+    hall.cluster._deactivate(hall.cluster.pods[f"{job.id}-1"])  # as a back-end does when one of them has failed
+    await hall.tick(NOW + SECOND, looks=2)
+    hall.cluster.end(f"{job.id}-1", "exit_status", 1)
+    await hall.tick(looks=2)
+    assert (hall.job(job).outcome, hall.job(job).reason, hall.job(job).exit_status) == ("failed", "exit_status", 1)
 
 
 async def test_a_cluster_that_does_not_answer_changes_nothing(site: Site):
