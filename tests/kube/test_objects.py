@@ -47,7 +47,7 @@ def api() -> Api:
 @pytest.fixture
 async def objects(api: Api, tmp_path: Path) -> AsyncIterator[ClusterObjects]:
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", api)
+    app.router.add_route("*", "/{path:.*}", api.answer)
     async with TestServer(app) as server:
         config = tmp_path / "kubeconfig"
         named = {"name": "x", "cluster": {"server": f"http://127.0.0.1:{server.port}"}}
