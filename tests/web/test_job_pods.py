@@ -155,3 +155,10 @@ def test_where_there_are_no_jobs_no_pod_gets_anything(app: RunningApp, jobs: Job
     token = jobs.tokens.make(attempt.id)
     app.context.jobs = None
     assert code(app, attempt.id, token).status_code == send(app, attempt.id, token).status_code == 409
+
+
+def test_where_jobs_were_switched_off_those_that_still_run_are_served(app: RunningApp, jobs: Jobs, attempt: Attempt):
+    token = jobs.tokens.make(attempt.id)
+    app.context.jobs, app.context.former_jobs = None, jobs
+    assert code(app, attempt.id, token).status_code == 200
+    assert send(app, attempt.id, token).status_code == 204

@@ -13,7 +13,7 @@ from mlmp_spawner.operations.jobs import listing
 from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.units import MINUTE
 from mlmp_spawner.web.api.job_code import one_of, send_code
-from mlmp_spawner.web.api.jobs import OFF, jobs_of
+from mlmp_spawner.web.api.jobs import OFF, kept_of
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.problems import Unauthenticated
@@ -39,7 +39,7 @@ class PodHandler(Handler):
     async def prepare(self) -> None:
         """Whose pod it is, before anything else is read or asked."""
         await super().prepare()
-        jobs, attempt = jobs_of(self.context), self.path_kwargs["attempt"]
+        jobs, attempt = kept_of(self.context), self.path_kwargs["attempt"]
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         known = scheme.lower() in ("token", "bearer") and jobs.tokens.good(attempt, token.strip())
         if not known or not _ATTEMPT.fullmatch(attempt):
@@ -68,7 +68,7 @@ class CodeOfAttempt(PodHandler):
         job, one = await self.found(attempt)
         if one.ended_at is not None:
             raise NotFound("This attempt has ended.")
-        with one_of(jobs_of(self.context), f"code of {attempt}", AT_ONCE):
+        with one_of(kept_of(self.context), f"code of {attempt}", AT_ONCE):
             await send_code(self, job)
 
 
@@ -85,7 +85,7 @@ class NumbersOfAttempt(PodHandler):
         _, one = await self.found(attempt)
         if one.ended_at is not None and self.now >= one.ended_at + LAST_NUMBERS:
             raise NotFound("This attempt has ended.")
-        numbers = jobs_of(self.context).numbers
+        numbers = kept_of(self.context).numbers
         await self.context.run(numbers.take, attempt, worker, self.request.body, now=self.now)
         self.set_status(204)
 
