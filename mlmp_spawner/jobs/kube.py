@@ -30,6 +30,7 @@ from mlmp_spawner.jobs.pod_attempts import (
     WHOLE,
     WORKERS,
     Known,
+    about_to_go,
     all_known,
     gated,
     look_at,
@@ -86,7 +87,7 @@ class KubeJobs:
         self._kueue = kueue
         self._clock = clock
         self._logs = PodLogs(cluster, files)
-        self._noted: dict[str, Ended] = {}
+        self._noted: dict[str, tuple[Ended, int | None]] = {}
         self._hostnames: dict[str, str] = {}
         self._hostnames_read = float("-inf")
 
@@ -167,7 +168,8 @@ class KubeJobs:
         except MLMPError as error:
             log.warning("%s: %s", known.attempt, error)
         if known.record is not None and known.record.outcome is None and known.attempt in self._noted:
-            known = replace(known, record=replace(known.record, outcome=self._noted[known.attempt]))
+            outcome, started_at = self._noted[known.attempt]
+            known = replace(known, record=replace(known.record, outcome=outcome, started_at=started_at))
         seen = look_at(known, now)
         if seen is not None and seen.phase == "ended" and not await self._logs.finish(known.attempt, LAST_WORDS):
             return Seen(known.attempt, "running", started_at=seen.started_at)
@@ -184,16 +186,25 @@ class KubeJobs:
         if known.started and not known.record.began:
             await self._note(known.attempt, {BEGAN: "true"})
         outcome = known.record.outcome
-        if outcome is None and (found := unnoted(known, now) or to_be_ended(known.pods)) is not None:
-            await self._logs.begun(known.attempt, LAST_WORDS)
-            # Of two looks at once the first one says when that was.
-            outcome = self._noted.setdefault(known.attempt, replace(found, at=now if found.at is None else found.at))
-            await self._note(known.attempt, outcome_note(outcome))
+        if outcome is None:
+            outcome = await self._note_outcome(known, now)
         deadline = known.deadline if outcome is None else _at_once(known, outcome, now)
         if deadline is not None:
             if outcome is None:
                 await self._publish(known, deadline)
             await self._end_in_time(known, deadline)
+
+    async def _note_outcome(self, known: Known, now: int) -> Ended | None:
+        """Writes down how it ends, where its pods won't tell; None where that is not to be said yet."""
+        found = unnoted(known, now) or to_be_ended(known.pods) or about_to_go(known)
+        if found is None:
+            return None
+        await self._logs.begun(known.attempt, LAST_WORDS)
+        seen = look_at(known, now)
+        noted = replace(found, at=now if found.at is None else found.at), seen.started_at if seen else None
+        outcome, started_at = self._noted.setdefault(known.attempt, noted)  # of two looks at once the first one counts
+        await self._note(known.attempt, outcome_note(outcome, started_at))
+        return outcome
 
     # -- its end ---------------------------------------------------------------------------------------------------
 

@@ -37,11 +37,15 @@ PODS_WITHIN = 3 * MINUTE
 
 _DEFAULT_LIMIT = 64 << 20
 _REASONS = frozenset(get_args(Reason))
+_NUMBERS = ("exit_status", "at", "started_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is written on the secret. ``deadline``: when it ends, as far as somebody has said; ``made_at``: ms UTC."""
+    """What is written on the secret. ``deadline``: when it ends, as far as somebody has said.
+
+    ``outcome``, ``started_at``: as was seen before its pods went. ``made_at``: of the secret. All in ms UTC.
+    """
 
     workers: int = 1
     log_limit: int = _DEFAULT_LIMIT
@@ -49,6 +53,7 @@ class Record:
     began: bool = False
     deadline: Deadline | None = None
     outcome: Ended | None = None
+    started_at: int | None = None
     made_at: int = 0
 
 
@@ -88,20 +93,22 @@ class Known:
 def record(metadata: Json) -> Record:
     """The record on a secret. What can't be read of it counts as not there."""
     said = metadata.get("annotations") or {}
+    outcome, started_at = _outcome(said.get(OUTCOME))
     return Record(
         workers=_number(said.get(WORKERS), 1),
         log_limit=_number(said.get(LOG_LIMIT), _DEFAULT_LIMIT),
         whole=WHOLE in said,
         began=BEGAN in said,
         deadline=deadline_of(said),
-        outcome=_outcome(said.get(OUTCOME)),
+        outcome=outcome,
+        started_at=started_at,
         made_at=_instant(metadata.get("creationTimestamp")) or 0,
     )
 
 
-def outcome_note(ended: Ended) -> dict[str, str]:
-    """The annotation that keeps how it ended."""
-    return {OUTCOME: json.dumps(asdict(ended))}
+def outcome_note(ended: Ended, started_at: int | None = None) -> dict[str, str]:
+    """The annotation that keeps how it ended, and since when it had run."""
+    return {OUTCOME: json.dumps(asdict(ended) | {"started_at": started_at})}
 
 
 def all_known(secrets: Iterable[Json], jobs: Iterable[Json], pods: Iterable[Json]) -> dict[str, Known]:
@@ -124,9 +131,12 @@ def look_at(known: Known, now: int) -> Seen | None:
         return None
     if (outcome := _outcome_of(known, now)) is not None:
         if all(how_ended(pod) is not None or gated(pod) for pod in known.pods):
-            began = seen(known.attempt, known.pods, known.workers)
-            return Seen(known.attempt, "ended", began.started_at if began else None, outcome.at, outcome.reason,
-                        outcome.exit_status, outcome.message)  # fmt: skip
+            began = known.record.started_at if known.record else None
+            if began is None and (now_seen := seen(known.attempt, known.pods, known.workers)) is not None:
+                began = now_seen.started_at
+            return Seen(
+                known.attempt, "ended", began, outcome.at, outcome.reason, outcome.exit_status, outcome.message
+            )  # fmt: skip
         return seen(known.attempt, known.pods, known.workers)
     if known.pods and not all(map(gated, known.pods)):
         return seen(known.attempt, known.pods, known.workers)
@@ -157,6 +167,18 @@ def unnoted(known: Known, now: int) -> Ended | None:
     if since is not None and now >= since + PODS_WITHIN:
         return Ended("platform", None, "The cluster did not make its pod.", now)
     return None
+
+
+def about_to_go(known: Known) -> Ended | None:
+    """How an attempt ended whose pods still say so, but were deleted: they are gone the next moment."""
+    if known.record is None or known.record.outcome is not None:
+        return None
+    if not any((pod.get("metadata") or {}).get("deletionTimestamp") for pod in known.pods):
+        return None
+    found = seen(known.attempt, known.pods, known.workers)
+    if found is None or found.reason is None:
+        return None
+    return Ended(found.reason, found.exit_status, found.message, found.ended_at)
 
 
 def gated(pod: Json) -> bool:
@@ -197,16 +219,16 @@ def _instant(text: object) -> int | None:
     return None
 
 
-def _outcome(text: object) -> Ended | None:
+def _outcome(text: object) -> tuple[Ended | None, int | None]:
     try:
         said = json.loads(str(text or ""))
-        reason, code, at = said["reason"], said["exit_status"], said["at"]
+        reason = said["reason"]
+        code, at, began = (said[key] if isinstance(said[key], int) else None for key in _NUMBERS)
     except (ValueError, KeyError, TypeError):
-        return None
+        return None, None
     if reason not in _REASONS:
-        return None
-    numbers = [one if isinstance(one, int) else None for one in (code, at)]
-    return Ended(reason, numbers[0], str(said.get("message") or ""), numbers[1])
+        return None, None
+    return Ended(reason, code, str(said.get("message") or ""), at), began
 
 
 def _number(text: object, default: int) -> int:

@@ -49,6 +49,7 @@ class PodLogs:
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._begun: dict[tuple[str, str], asyncio.Event] = {}
         self._opening = asyncio.Lock()
+        self._closed = False
 
     async def follow(self, known: Known) -> None:
         """Begins to read the logs of an attempt's pods that are not read yet."""
@@ -56,7 +57,7 @@ class PodLogs:
         if not started:
             return
         async with self._opening:  # or one that was just finished would be begun again
-            if self._files.log_is_whole(known.attempt):
+            if self._closed or self._files.log_is_whole(known.attempt):
                 return
             kept = self._attempts.get(known.attempt)
             if kept is None:
@@ -98,6 +99,8 @@ class PodLogs:
             if not all(task.done() for task in tasks):
                 return False
         async with self._opening:
+            if self._closed:
+                return False
             kept = self._attempts.pop(attempt, None)
             if kept is None and self._files.following(attempt).exists():  # its pods went before anybody went on
                 kept = await asyncio.to_thread(_AttemptLog, self._files, attempt, Record().log_limit)
@@ -108,7 +111,9 @@ class PodLogs:
         return True
 
     async def close(self) -> None:
-        """Ends all reading; a later start goes on from there."""
+        """Ends all reading, for good; who comes after goes on from there."""
+        async with self._opening:
+            self._closed = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -17,6 +17,7 @@ from mlmp_spawner.jobs.pod_attempts import (
     WORKERS,
     Known,
     Record,
+    about_to_go,
     all_known,
     look_at,
     outcome_note,
@@ -105,19 +106,32 @@ def test_what_is_noted_counts_once_nothing_of_it_runs_any_more():
     assert look_at(Known("j-1", noted), NOW) == Seen("j-1", "ended", None, NOW - HOUR, "image", None, "No image.")
 
 
+def test_how_it_ended_is_noted_while_deleted_pods_can_still_tell():
+    one = over(3)
+    assert about_to_go(Known("j-1", Record(whole=True), None, (one,))) is None, "it stays"
+    one["metadata"] |= {"deletionTimestamp": to_iso(NOW + HOUR), "deletionGracePeriodSeconds": 60}
+    found = about_to_go(Known("j-1", Record(whole=True), None, (one,)))
+    assert found is not None and (found.reason, found.exit_status) == ("exit_status", 3)
+    noted = Record(whole=True, began=True, outcome=found, started_at=NOW - HOUR)
+    assert about_to_go(Known("j-1", noted, None, (one,))) is None, "once"
+    gone = look_at(Known("j-1", noted), NOW)
+    assert gone is not None and (gone.started_at, gone.reason) == (NOW - HOUR, "exit_status")
+
+
 # -- what is written on it ----------------------------------------------------------------------------------------
 
 
 def test_a_record_says_what_was_written():
     times = {STOPS_AT: to_iso(NOW), ENDS_AT: to_iso(NOW + HOUR)}
-    said = {WORKERS: "3", LOG_LIMIT: "4096", WHOLE: "true", BEGAN: "true", **times, **outcome_note(GONE)}
+    said = {WORKERS: "3", LOG_LIMIT: "4096", WHOLE: "true", BEGAN: "true", **times, **outcome_note(GONE, NOW - HOUR)}
     metadata = {"annotations": said, "creationTimestamp": to_iso(NOW)}
-    assert record(metadata) == Record(3, 4096, True, True, Deadline(NOW, NOW + HOUR), GONE, NOW)
+    assert record(metadata) == Record(3, 4096, True, True, Deadline(NOW, NOW + HOUR), GONE, NOW - HOUR, NOW)
     assert record({}) == Record()
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "[]", "{}", '{"reason": "won", "exit_status": 0, "at": 1}', '{"reason": 1}', "null"]
+    "text",
+    ["", "x", "[]", "{}", '{"reason": "won", "exit_status": 0, "at": 1, "started_at": 1}', '{"reason": 1}', "null"],
 )
 def test_what_can_not_be_read_counts_as_not_there(text: str):
     assert record({"annotations": {OUTCOME: text, WORKERS: text, LOG_LIMIT: "-5", STOPS_AT: text}}).outcome is None
