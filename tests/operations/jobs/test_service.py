@@ -54,6 +54,9 @@ async def test_in_a_cluster_jobs_run_where_the_chart_has_switched_them_on(site: 
     jobs = JobService(lambda: site, cluster.jobs, settings, cluster.job_starts)
     assert jobs.off is None and jobs.queue.starts is cluster.job_starts and jobs.sampling is None
     settings.jobs = False
+    drained = JobService(lambda: site, cluster.jobs, settings, cluster.job_starts)
+    assert drained.off is not None and drained.queue.starts is None, "what runs comes to its end, and nothing begins"
+    settings.job_api_url = ""
     without = Cluster(lambda: site, settings, hub, secret=b"secret")
     assert without.jobs is None and without.job_starts is None
     off = JobService(lambda: site, without.jobs, settings, without.job_starts).off
