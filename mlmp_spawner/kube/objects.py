@@ -17,13 +17,14 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from mlmp_spawner.errors import Changed, NotFound, Unavailable
 from mlmp_spawner.kube.client import Connection
 from mlmp_spawner.kube.creation import message_of
+from mlmp_spawner.kube.job_queues import GROUP, VERSION
 from mlmp_spawner.kube.outcomes import sentence
 from mlmp_spawner.units import SECOND, to_iso
 
 Json = Mapping[str, Any]
 
 CORE, BATCH, NETWORK = "api/v1", "apis/batch/v1", "apis/networking.k8s.io/v1"
-KUEUE = "apis/kueue.x-k8s.io/v1beta2"
+KUEUE = f"apis/{GROUP}/{VERSION}"
 
 _NAMESPACED = {
     "Secret": (CORE, "secrets"),
