@@ -50,30 +50,39 @@ class PodNumbers:
         measured = [found for note in notes if "used" not in note and (found := metrics(note)) is not None]
         used = [found for note in notes if "used" in note and (found := _used(note)) is not None]
         with self._lock:
-            together = [self._together(attempt, worker, found, now) for found in used]
-            together = [found for found in together if worker == 0]
-            self.files.metrics(attempt).parent.mkdir(mode=0o700, exist_ok=True)
+            others = self._others(attempt, worker, now)
+            together = [_with(found, others) for found in used] if worker == 0 else []
+            if used:
+                self._last.setdefault(attempt, {})[worker] = (now, used[-1]["values"])
             try:
+                self.files.metrics(attempt).parent.mkdir(mode=0o700, exist_ok=True)
                 _append(self.files.metrics(attempt), measured, METRICS_LIMIT)
                 _append(self.files.usage(attempt), together, USAGE_LIMIT)
             except OSError as error:
                 raise Unavailable("There is no room for numbers of jobs just now.") from error
 
-    def _together(self, attempt: str, worker: int, found: Mapping[str, Any], now: int) -> dict[str, Any]:
-        """What all workers of an attempt use, as a line of the time at which this one said so."""
+    def _others(self, attempt: str, worker: int, now: int) -> dict[str, tuple[float, int]]:
+        """What the other workers of an attempt use together, and how many of them said so. Reckoned once for all lines
+        of a request, which may be thousands."""
         self._last = {
             one: kept
             for one, known in self._last.items()
             if (kept := {rank: last for rank, last in known.items() if now - last[0] < RECENT})
         }
-        workers = self._last.setdefault(attempt, {})
-        workers[worker] = (now, found["values"])
-        all_used = [used for _, used in workers.values()]
-        values = {}
-        for name in (*SUMMED, *SHARES):
-            if here := [used[name] for used in all_used if name in used]:
-                values[name] = sum(here) / (len(here) if name in SHARES else 1)
-        return {**found, "values": values}
+        others = [used for rank, (_, used) in self._last.get(attempt, {}).items() if rank != worker]
+        said = {name: [used[name] for used in others if name in used] for name in (*SUMMED, *SHARES)}
+        return {name: (sum(values), len(values)) for name, values in said.items()}
+
+
+def _with(found: Mapping[str, Any], others: Mapping[str, tuple[float, int]]) -> dict[str, Any]:
+    """What all workers of an attempt use, as a line of the time at which the first one said so."""
+    values = {}
+    for name, (total, count) in others.items():
+        mine = found["values"].get(name)
+        total, count = (total, count) if mine is None else (total + mine, count + 1)
+        if count:
+            values[name] = total / count if name in SHARES else total
+    return {**found, "values": values}
 
 
 def _notes(body: bytes) -> Iterable[dict[str, Any]]:

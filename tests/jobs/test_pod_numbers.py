@@ -123,6 +123,26 @@ def test_no_program_fills_the_disk(files: JobFiles, monkeypatch: pytest.MonkeyPa
     assert lines(files.metrics("j-1"))[-1]["values"] == {"loss": 0.5}, "whole lines"
 
 
+class Counting(PodNumbers):
+    """Counts how often it looks at what the other workers use."""
+
+    looks = 0
+
+    def _others(self, attempt: str, worker: int, now: int) -> dict[str, tuple[float, int]]:
+        self.looks += 1
+        return super()._others(attempt, worker, now)
+
+
+def test_thousands_of_lines_at_once_hold_up_nobody(files: JobFiles):
+    numbers = Counting(files)
+    for worker in range(1, 65):
+        numbers.take("j-1", worker, body(use(cpu=1, gpu=100)), now=NOW)
+    numbers.take("j-1", 0, body(*(use(NOW + at, cpu=2, gpu=35) for at in range(5000))), now=NOW)
+    assert numbers.looks == 65, "once a request, not once a line"
+    assert lines(files.usage("j-1"))[-1] == {"at": NOW + 4999, "step": None, "values": {"cpu": 66.0, "gpu": 99.0}}
+    assert len(lines(files.usage("j-1"))) == 5000
+
+
 def test_a_full_disk_is_told_so_that_it_is_sent_again(files: JobFiles):
     files.metrics("j-1").parent.mkdir()
     files.metrics("j-1").symlink_to("/dev/full")

@@ -25,7 +25,6 @@ LAST_NUMBERS = 10 * MINUTE
 """For how long after the end of an attempt its last numbers may come."""
 LARGEST_NUMBERS = 256 << 10
 """Bytes of numbers in one request."""
-MOST_WORKERS = 10_000
 
 _ATTEMPT = re.compile(r"([a-z0-9]{1,30})-([1-9][0-9]{0,8})")
 _WORKER = re.compile(r"[0-9]{1,5}")
@@ -81,21 +80,21 @@ class NumbersOfAttempt(PodHandler):
 
     async def post(self, attempt: str) -> None:
         """Keeps it."""
-        worker = self._worker()
-        _, one = await self.found(attempt)
+        job, one = await self.found(attempt)
+        worker = self._worker(job)
         if one.ended_at is not None and self.now >= one.ended_at + LAST_NUMBERS:
             raise NotFound("This attempt has ended.")
         numbers = kept_of(self.context).numbers
         await self.context.run(numbers.take, attempt, worker, self.request.body, now=self.now)
         self.set_status(204)
 
-    def _worker(self) -> int:
+    def _worker(self, job: Job) -> int:
         arguments = query_of(self.request)
         worker = arguments.pop("worker", "0")
         if arguments:
             raise Invalid.field(ascii(min(arguments))[:60], "this call takes no such argument")
-        if not _WORKER.fullmatch(worker) or int(worker) >= MOST_WORKERS:
-            raise Invalid.field("worker", "the number of the worker, from 0 on")
+        if not _WORKER.fullmatch(worker) or int(worker) >= job.workers:
+            raise Invalid.field("worker", f"the number of the worker, from 0 on; the job has {job.workers}")
         return int(worker)
 
 
