@@ -56,7 +56,7 @@ class Going:
     ``nodes``: of each worker; ``units``: of one. ``stop_at``: ms UTC. ``counted``: whether the other queue still
     counts it; once called back it does not, though the job may still be writing a checkpoint. ``reservation``: what it
     is called on the boards, if not by its id. ``yields``: whether the other queue may send it away for one that has a
-    right to its units.
+    right to its units; ``ceded``: it has, and has these on ``nodes`` to give away again before they are free.
     """
 
     id: str
@@ -66,6 +66,7 @@ class Going:
     counted: bool = True
     reservation: str = ""
     yields: bool = False
+    ceded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ class _Look:
         self.wait: list[str] = []
         self.able: set[str] = set()
         self.counted = Counter[str]()
+        self.ceded = Counter[str]()
         self.fixed = Counter[str]()
 
     def decide(self) -> Admission:
@@ -135,6 +137,8 @@ class _Look:
         for one in self.going:
             if one.counted and one.id not in recalled:
                 _count(self.counted, one.nodes, one.units)
+            elif one.ceded:
+                _count(self.ceded, one.nodes, one.units)
         for asks in self.asking:
             if asks.nodes is not None:
                 self._answer(asks, asks.nodes)
@@ -167,6 +171,8 @@ class _Look:
             room.take(fit, self.now, one.shape.units, planned=False)
         if until is None:
             self.wait.append(one.id)
+            for node in nodes:
+                self.ceded[node] -= one.shape.units
         else:
             self.starts.append(Start(one.id, nodes, until - one.shape.grace, until))
 
@@ -213,7 +219,7 @@ class _Look:
         for node, line in self.room.lines.items():
             until = self.now + ahead
             free = min((level for at, level in zip(line.at, line.held, strict=True) if at < until), default=0)
-            quotas[node] = max(0, free) + self.counted.get(node, 0)
+            quotas[node] = max(0, free) + self.counted.get(node, 0) + max(0, self.ceded.get(node, 0))
         return quotas
 
 

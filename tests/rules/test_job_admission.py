@@ -257,6 +257,13 @@ def test_who_was_given_the_units_of_one_that_was_sent_away_keeps_them_until_that
     assert decide([replace(wants, first=False)], [gone], [full(NOW + GRACE)], NOW).hold == ("j",)
 
 
+def test_units_that_the_other_queue_has_taken_back_for_somebody_stay_in_its_quota_until_they_are_free():
+    gone = Going("r-1", ("a",), 2, NOW, counted=False, reservation="r", yields=True, ceded=True)
+    wants = Asking("j", shape(), first=True)
+    assert decide([wants], [gone], [full(NOW + GRACE)], NOW).quotas == {"a": 2}, "or it would send another away"
+    assert decide([replace(wants, nodes=("a",))], [gone], [full(NOW + GRACE)], NOW).quotas == {"a": 2}, "once"
+
+
 def test_two_do_not_wait_for_the_same_units():
     gone = Going("r-1", (), 2, NOW, counted=False, reservation="r")
     wants = [Asking(name, shape(), ("a",), first=True, order=(0, name)) for name in "jk"]

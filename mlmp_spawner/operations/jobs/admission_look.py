@@ -89,6 +89,7 @@ class KueueStarts:
         self._decided: deciding.Decided | None = None
         self._standing = Standing()
         self._not_before: dict[str, int] = {}
+        self._ceded: set[str] = set()
         self._eager_until = 0
 
     # -- what others have done -----------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ class KueueStarts:
             return
         self._known = _by_attempt(found)
         lost = await asyncio.to_thread(_lost, site, self._known, now)
+        self._ceded |= {one.attempt.id for one in lost if one.reason == "preempted"}
         await steps.each(lost, lambda one: asyncio.to_thread(_send_away, site, one, now))
 
     # -- the look ------------------------------------------------------------------------------------------------
@@ -113,6 +115,7 @@ class KueueStarts:
         :raises Unavailable: Kueue does not answer.
         """
         decided = await self._decide(steps, site, now)
+        self._ceded &= {attempt.id for _, attempt in decided.live}
         nodes = {node.name: node for node in self._nodes()}
         if self._known is None or not nodes:
             raise Unavailable("Kueue, or the nodes of the cluster, can't be asked just now: no job starts.")
@@ -188,7 +191,7 @@ class KueueStarts:
         jobs, boards = look.standing.of(resource), look.decided.boards[resource]
         flavors = {flavor_name(board.node): board.node for board in boards}
         tenancy = Tenancy.of(look.site, resource)
-        going = standing.going(look.decided.live, look.known, flavors, tenancy)
+        going = standing.going(look.decided.live, look.known, flavors, tenancy, self._ceded)
         able = {one: job for one, job in jobs.items() if not _out_of_place(look.site, job, look.known.get(one))}
         asking = standing.asking(look.site, able, look.known, flavors, tenancy)
         found = job_admission.decide(asking, going, boards, look.now, left=look.left)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from mlmp_spawner.kube.job_queues import local_queue_name
@@ -89,10 +89,12 @@ def going(
     known: Mapping[str, Workload],
     flavors: Mapping[str, str],
     tenancy: Tenancy,
+    ceded: Set[str] = frozenset(),
 ) -> list[Going]:
     """The attempts for one resource that are under way outside bookings. What its group uses of its own is counted.
 
     :param known: of each attempt what Kueue has of it. :param flavors: of each flavor its node.
+    :param ceded: the attempts that Kueue has sent away for others.
     """
     found = []
     for job, attempt in live:
@@ -104,8 +106,8 @@ def going(
         counted = one is not None and one.counted and nodes is not None and one.queue == tenancy.queue(job)
         found.append(
             Going(
-                attempt.id, nodes or (), job.units, attempt.stop_at, counted, attempt.reservation,
-                yields=job.preemptible,
+                attempt.id, nodes if counted and nodes else attempt.nodes, job.units, attempt.stop_at, counted,
+                attempt.reservation, yields=job.preemptible, ceded=attempt.id in ceded,
             )
         )  # fmt: skip
         if counted and tenancy.tenant(job).kind == "own":

@@ -313,6 +313,19 @@ async def test_the_units_of_one_that_is_sent_away_are_kept_until_it_had_its_grac
     assert hall.job(other).state() == "queued"
 
 
+async def test_no_more_are_sent_away_than_those_whose_units_are_taken_back(site: Site):
+    hall = Hall(guaranteed(site, red=2))
+    hall.cluster.polite = False
+    old = [submitted(site, "ann", group="blue") for _ in range(6)]
+    await hall.tick(looks=5)
+    assert len(hall.cluster.running()) == 6
+    wants = [submitted(site, "eve", group="red") for _ in range(2)]
+    await hall.tick(NOW + MINUTE, looks=8)
+    await hall.tick(NOW + MINUTE + GRACE, looks=8)
+    assert [hall.job(job).state() for job in wants] == ["running", "running"]
+    assert sum(hall.job(job).attempts[0].ended_at is not None for job in old) == 2
+
+
 async def test_beyond_what_it_is_guaranteed_a_group_sends_nobody_away(site: Site):
     hall = Hall(guaranteed(site, red=2))
     jobs = [submitted(site, "ann", units=2, group="blue") for _ in range(3)]
