@@ -127,7 +127,7 @@ def all_known(secrets: Iterable[Json], jobs: Iterable[Json], pods: Iterable[Json
 
 def look_at(known: Known, now: int) -> Seen | None:
     """What is seen of an attempt; None where nothing of it is left that counts, or not all of it is made."""
-    if known.half_made:
+    if known.half_made or _forgotten(known):
         return None
     if (outcome := _outcome_of(known, now)) is not None:
         if all(how_ended(pod) is not None or gated(pod) for pod in known.pods):
@@ -173,12 +173,23 @@ def about_to_go(known: Known) -> Ended | None:
     """How an attempt ended whose pods still say so, but were deleted: they are gone the next moment."""
     if known.record is None or known.record.outcome is not None:
         return None
-    if not any((pod.get("metadata") or {}).get("deletionTimestamp") for pod in known.pods):
+    if not any(map(_deleted, known.pods)):
         return None
     found = seen(known.attempt, known.pods, known.workers)
     if found is None or found.reason is None:
         return None
     return Ended(found.reason, found.exit_status, found.message, found.ended_at)
+
+
+def _forgotten(known: Known) -> bool:
+    """Whether all was deleted, and what is left is but on its way out."""
+    if known.record is not None or known.job is not None:
+        return False
+    return all(_deleted(pod) and (gated(pod) or how_ended(pod) is not None) for pod in known.pods)
+
+
+def _deleted(pod: Json) -> bool:
+    return bool((pod.get("metadata") or {}).get("deletionTimestamp"))
 
 
 def gated(pod: Json) -> bool:

@@ -106,6 +106,14 @@ def test_what_is_noted_counts_once_nothing_of_it_runs_any_more():
     assert look_at(Known("j-1", noted), NOW) == Seen("j-1", "ended", None, NOW - HOUR, "image", None, "No image.")
 
 
+def test_what_was_forgotten_is_not_seen_while_its_pods_go():
+    one = over(0)
+    assert phase(Known("j-1", None, None, (one,))) == "ended", "somebody else has deleted its secret"
+    one["metadata"] |= {"deletionTimestamp": to_iso(NOW), "deletionGracePeriodSeconds": 0}
+    assert phase(Known("j-1", None, None, (one,))) == ""
+    assert phase(Known("j-1", Record(whole=True), None, (one,))) == "ended"
+
+
 def test_how_it_ended_is_noted_while_deleted_pods_can_still_tell():
     one = over(3)
     assert about_to_go(Known("j-1", Record(whole=True), None, (one,))) is None, "it stays"
