@@ -9,12 +9,14 @@ import { cellAt, clearGrid, prepare, showGrid } from "./grid.js";
 import { asked, read, write } from "./state.js";
 
 const VIEWS = 50;
+const REST = 100; // ms after which somebody looks rather than flips on
 
 let state = read(location.search);
 /** @type {import("./api.js").Found | null} */
 let found = null;
 let active = "";
 let turn = 0;
+let resting = 0;
 /** @type {[row: number, column: number] | null} */
 let zoomed = null;
 /** @type {Map<string, Promise<import("./api.js").View>>} */
@@ -82,7 +84,8 @@ function draw(view) {
   by("export").setAttribute("href", address("export", asked(state)));
   sayKeys();
   if (zoomed) zoom(...zoomed);
-  prepareNeighbours();
+  clearTimeout(resting);
+  resting = setTimeout(prepareNeighbours, REST);
 }
 
 /** The values beside this one: who flips goes there next. */
