@@ -35,7 +35,7 @@ class Beside:
 
     ``secret``, ``key``: where the token of the attempt is; ``folders``: those that are made; ``directory``: where the
     program starts; ``code``: the SHA-256 of its snapshot; ``metrics``: as the manifest names them; ``rank``: which
-    worker it is.
+    worker it is; ``workers``: the names of all of them, where there are several.
     """
 
     attempt: str
@@ -49,6 +49,7 @@ class Beside:
     code: str | None
     metrics: Sequence[Mapping[str, str]]
     rank: int
+    workers: tuple[str, ...] = ()
 
 
 def containers(about: Beside, ours: Mapping[str, Any]) -> list[Json]:
@@ -82,6 +83,7 @@ def _preparing(about: Beside) -> list[Json]:
         "MLMP_JOB_FOLDERS": json.dumps(about.folders),
         "MLMP_JOB_CODE": about.code or "",
         "MLMP_JOB_CODE_URL": f"{about.api_url}pods/jobs/{about.attempt}/code",
+        "MLMP_JOB_WORKERS": json.dumps(about.workers),
     }
     return _environment(about, told, "MLMP_JOB_CODE_TOKEN")
 

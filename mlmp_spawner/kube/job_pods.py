@@ -237,6 +237,7 @@ def _plain(work: Work, around: Surroundings, rank: int) -> Json:
         attempt=work.id, secret=name_of(work.id), key=CODE_KEY, api_url=around.api_url, home=around.storage.home,
         folder=_folder(work, around), folders=(_checkpoints(work, around), _outputs(work, around)),
         directory=_directory(work, around), code=work.code, metrics=manifest.get("metrics") or (), rank=rank,
+        workers=tuple(_address(work, each) for each in range(work.workers)) if work.workers > 1 else (),
     )  # fmt: skip
     hosts = {"key": HOSTNAME, "operator": "In", "values": sorted(work.hostnames)}
     required = {"nodeSelectorTerms": [{"matchExpressions": [hosts]}]}
@@ -311,7 +312,7 @@ def _environment(work: Work, around: Surroundings, rank: int) -> list[Json]:
     }
     if work.workers > 1:
         ours |= {
-            "MASTER_ADDR": f"w0.{name_of(work.id)}", "MASTER_PORT": str(PORT), "WORLD_SIZE": str(work.workers),
+            "MASTER_ADDR": _address(work, 0), "MASTER_PORT": str(PORT), "WORLD_SIZE": str(work.workers),
             "RANK": str(rank), "NODE_RANK": str(rank),
         }  # fmt: skip
     if "OMP_NUM_THREADS" not in plain:
@@ -333,6 +334,11 @@ def _environment(work: Work, around: Surroundings, rank: int) -> list[Json]:
 def _directory(work: Work, around: Surroundings) -> str:
     """Where it starts."""
     return posixpath.normpath(f"{_folder(work, around)}/{work.manifest.get('directory') or '.'}")
+
+
+def _address(work: Work, rank: int) -> str:
+    """By which a worker is found, by way of the Service."""
+    return f"w{rank}.{name_of(work.id)}"
 
 
 def _folder(work: Work, around: Surroundings) -> str:

@@ -1,5 +1,5 @@
-"""What runs in a job's pod before its program: fetches the snapshot of its code, makes its directories, and notes how
-long the files of its metrics are already.
+"""What runs in a job's pod before its program: fetches the snapshot of its code, makes its directories, notes how long
+the files of its metrics are already, and waits until the workers of a job can find each other.
 
 With its user's rights, from MLMP's own image; told by its environment. What is there already stays: a later attempt,
 or another worker beside it, finds the code unpacked. It uses nothing but the standard library.
@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError, URLError
@@ -29,11 +30,14 @@ LARGEST = 4 << 30
 PATIENCE = 120.0
 """Seconds for which a service that does not answer is tried again."""
 PIECE = 1 << 20
+NAMES_WITHIN = 120.0
+"""Seconds for which the names of other workers are looked up: each is known once its pod has an address."""
 
 
-def prepare(told: Mapping[str, str], *, patience: float = PATIENCE) -> None:
+def prepare(told: Mapping[str, str], *, patience: float = PATIENCE, names_within: float = NAMES_WITHIN) -> None:
     """All that the program needs is there afterwards.
 
+    :param patience: seconds for the service. :param names_within: for other workers; then it goes on without.
     :raises NotStarted: it can't be; the message is for the job's owner.
     """
     folder, sha256 = Path(told["MLMP_JOB_FOLDER"]), told["MLMP_JOB_CODE"]
@@ -45,6 +49,7 @@ def prepare(told: Mapping[str, str], *, patience: float = PATIENCE) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     named = json.loads(told["MLMP_JOB_METRICS"])
     remember(Path(told["MLMP_JOB_SEEN"]), positions(sources(named, Path(told["MLMP_JOB_DIRECTORY"]))))
+    _wait_for_names(json.loads(told["MLMP_JOB_WORKERS"]), names_within)
 
 
 def _unpack(file: IO[bytes], folder: Path) -> None:
@@ -53,6 +58,21 @@ def _unpack(file: IO[bytes], folder: Path) -> None:
     except NotStarted:
         if not folder.exists():  # else another worker was faster
             raise
+
+
+def _wait_for_names(names: Sequence[str], patience: float) -> None:
+    """Returns when all are known: a program mostly looks its first worker up once, and fails."""
+    ends = time.monotonic() + patience
+    for name in names:
+        while not _known(name) and time.monotonic() < ends:
+            time.sleep(0.5)
+
+
+def _known(name: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(name, None))
+    except OSError:
+        return False
 
 
 def _fetch(url: str, token: str, sha256: str, file: IO[bytes], patience: float) -> None:

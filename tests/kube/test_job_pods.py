@@ -280,3 +280,12 @@ def test_a_claim_of_ones_own_is_given_to_ones_group_and_the_one_of_all_homes_nev
     assert not home["subPath"]
     assert "fsGroup" not in spec_of(work(), replace(own, folder="ann"))["securityContext"]
     assert "fsGroup" not in spec_of(work(), replace(own, account=Account(1000, 100)))["securityContext"]
+
+
+def test_no_program_starts_before_the_workers_of_its_job_can_be_found():
+    for pod in (made for made in objects(work(workers=2), AROUND, {}, "") if made["kind"] == "Pod"):
+        prepare, main = pod["spec"]["initContainers"][0], pod["spec"]["containers"][0]
+        names = json.loads(said(prepare)["MLMP_JOB_WORKERS"])
+        assert names == [f"w{rank}.{name_of('j-2')}" for rank in (0, 1)]
+        assert said(main)["MASTER_ADDR"] == names[0]
+    assert said(spec_of(work())["initContainers"][0])["MLMP_JOB_WORKERS"] == "[]"

@@ -66,6 +66,7 @@ class Store:
             "MLMP_JOB_METRICS": '[{"json_lines": "checkpoints/metrics.jsonl"}]',
             "MLMP_JOB_DIRECTORY": str(home / "mlmp-jobs/j"),
             "MLMP_JOB_SEEN": str(home / "seen.json"),
+            "MLMP_JOB_WORKERS": "[]",
         } | changed
 
 
@@ -145,4 +146,21 @@ def test_of_two_workers_at_once_one_unpacks(store: Store, tmp_path: Path, monkey
 
     monkeypatch.setattr(job_pod, "unpack", slower)
     job_pod.prepare(store.told(tmp_path))
+    assert (tmp_path / "mlmp-jobs/j/train.py").exists()
+
+
+def test_the_program_starts_once_all_workers_can_be_found(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    waited: list[float] = []
+    real = job_pod._known
+    monkeypatch.setattr(job_pod, "_known", lambda name: len(waited) >= 2 and real(name))
+    monkeypatch.setattr(job_pod.time, "sleep", waited.append)
+    job_pod.prepare(store.told(tmp_path, MLMP_JOB_WORKERS='["localhost", "localhost"]'))
+    assert len(waited) == 2
+
+
+def test_a_worker_that_nobody_finds_is_left_to_the_program(store: Store, tmp_path: Path):
+    told = store.told(tmp_path, MLMP_JOB_WORKERS='["w0.invalid"]')
+    job_pod.prepare(told, names_within=0)
     assert (tmp_path / "mlmp-jobs/j/train.py").exists()
