@@ -110,7 +110,8 @@ def _queues(cluster: Cluster, namespace: str) -> Iterator[Finding]:
         wanted = (((queue.get("spec") or {}).get("namespaceSelector") or {}).get("matchLabels") or {}).get(_NAME)
         if wanted and wanted != namespace:
             message = f"the ClusterQueue {name} is for jobs in {wanted}, not in {namespace}"
-            yield Finding("kueue", message, "one MLMP in a cluster can run jobs: switch them off in the other")
+            hint = f"one MLMP in a cluster can run jobs; of one that is gone: kubectl delete clusterqueue {name}"
+            yield Finding("kueue", message, hint, wrong=False)
             continue
         said = _inactive(queue.get("status") or {})
         if said:
