@@ -12,6 +12,8 @@ from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.exceptions import ApiException
 
 from mlmp_spawner.errors import Unavailable
+from mlmp_spawner.kube.creation import message_of
+from mlmp_spawner.kube.outcomes import sentence
 
 T = TypeVar("T")
 
@@ -54,7 +56,8 @@ async def answer(question: Awaitable[T], *, patience: float = PATIENCE) -> T:
         raise Unavailable(f"The Kubernetes cluster does not answer: {error}.") from error
     except ApiException as error:
         if error.status >= 500 or error.status == 429:
-            raise Unavailable(f"The Kubernetes cluster can't answer just now: {error.reason}.") from error
+            said = sentence(message_of(error.body)) or error.reason
+            raise Unavailable(f"The Kubernetes cluster can't answer just now: {said}.") from error
         raise
 
 
