@@ -72,7 +72,8 @@ class Expression:
 class Template:
     """Literal text, with ``{name}`` for a parameter and ``*`` for anything; neither goes beyond its folder.
 
-    Each folder is matched by itself, and what was found is kept: there are fewer folders than files.
+    Folders and files are matched by themselves, and what was found is kept: there are fewer folders than files, and
+    files in different ones often have the same names.
     """
 
     def __init__(self, text: str) -> None:
@@ -83,19 +84,26 @@ class Template:
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise _wrong(f"has {{{twice}}} twice; each parameter has a name of its own")
         self._parts = [_compile(expression) for _, expression in parts]
-        self._known: list[dict[str, Values | None]] = [{} for _ in parts]
+        self._folders: dict[str, Values | None] = {}
+        self._names: dict[str, Values | None] = {}
 
     def match(self, path: str) -> Values | None:
         """As :meth:`Pattern.match`."""
-        names = path.split("/")
-        if len(names) != len(self._parts):
+        folder, _, name = path.rpartition("/")
+        if folder not in self._folders:
+            self._folders[folder] = self._folder(folder)
+        if name not in self._names:
+            self._names[name] = _groups(self._parts[-1], name)
+        before, last = self._folders[folder], self._names[name]
+        return None if before is None or last is None else before + last
+
+    def _folder(self, folder: str) -> Values | None:
+        names = folder.split("/") if folder else []
+        if len(names) != len(self._parts) - 1:
             return None
         found: Values = ()
-        for at, name in enumerate(names):
-            known = self._known[at]
-            if name not in known:
-                known[name] = _groups(self._parts[at], name)
-            values = known[name]
+        for part, name in zip(self._parts, names, strict=False):
+            values = _groups(part, name)
             if values is None:
                 return None
             found += values

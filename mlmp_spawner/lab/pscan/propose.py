@@ -6,6 +6,7 @@ common. What is always the same is literal, what varies is a parameter.
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from mlmp_spawner.lab.pscan.pattern import LONGEST, MOST_AXES
 
-MOST_LOOKED_AT = 20_000
+MOST_LOOKED_AT = 8_000
+"""Files; where there are more, so many of them, by chance but the same ones each time."""
 _COMMON = 0.95
 """Share of the names that have to have a form for it to be the form."""
 _MOST_UNNAMED = 2
@@ -47,7 +49,8 @@ class Piece:
 
 def propose(files: Sequence[str]) -> str:
     """A template for most of these paths; ``{file}`` where they have nothing in common."""
-    sample = files[:: max(1, len(files) // MOST_LOOKED_AT)]
+    few = len(files) <= MOST_LOOKED_AT
+    sample = files if few else random.Random(0).sample(files, MOST_LOOKED_AT)  # noqa: S311 -- no secret
     paths = [path.split("/") for path in sample if not set(path) & set("{}*") and path.isprintable()]
     if not paths:
         return "{file}"

@@ -63,6 +63,13 @@ def test_names_without_anything_in_common_are_the_axis_themselves():
     assert propose(["{odd}.png", "*.png", "\n"]) == "{file}"
 
 
+def test_of_very_many_files_it_is_not_the_same_one_of_each_run_that_is_looked_at():
+    names = ("loss.png", "acc.png", "metrics.csv", "config.json", "log.txt")
+    files = [f"lr={lr}/seed={seed}/{name}" for lr in range(20) for seed in range(400) for name in names]
+    assert propose(files) == "lr={lr}/seed={seed}/{file}"
+    assert propose(files) == propose(files)
+
+
 def test_the_results_of_a_project_that_nobody_here_made_have_sensible_axes():
     """The paths of ``code/experiments/results`` in github.com/SimonHofmann94/BS-Data at 796b13b."""
     files = Path(__file__).with_name("public_tree.txt").read_text().splitlines()
