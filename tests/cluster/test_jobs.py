@@ -168,7 +168,7 @@ def test_a_training_makes_way_for_a_booking_and_goes_on_where_it_was(training: T
     steps, adam = 1500, training.api("adam")
     with client_of(training, "eve") as eve:
         job = jobs.submit(
-            "train.py", "--steps", steps, "--width", 64, code=EXAMPLES, profile="gpu", hours=1, grace="30s",
+            EXAMPLES / "train.py", "--steps", steps, "--width", 64, code=EXAMPLES, profile="gpu", hours=1, grace="30s",
             image="pytorch", environment=ONE_THREAD, metrics=[{"json_lines": "metrics.jsonl"}], client=eve,
         )  # fmt: skip
         wait_for(lambda: job.metrics().get("loss", {}).get("steps", []), PATIENCE, f"the first steps of {job}")
