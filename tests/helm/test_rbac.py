@@ -113,7 +113,6 @@ def test_with_jobs_the_service_alone_may_more_and_what_kueue_has_for_the_cluster
             "nodes": "get list watch",
             **{f"{KUEUE}/{name}": "create patch" for name in QUEUES},
             f"{KUEUE}/clusterqueues": "create list patch",
-            f"{KUEUE}/clusterqueues": "create list patch",
             f"{KUEUE}/admissionchecks/status": "patch",
         },
     }
