@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 OFFER_AGAIN = MINUTE
 """After so long a job is offered again whose objects could not be made, or that Kueue can't start."""
 
+ANSWERS_AGAIN = 5 * SECOND
+"""The same where the cluster did not take them just now: while Kueue is away it takes none."""
+
 EAGER = 3 * SECOND
 """For so long after something was offered, raised or let in there is something to be seen soon."""
 
@@ -174,7 +177,11 @@ class KueueStarts:
         if order is None or order.id != attempt:
             return
         self._not_before[attempt] = look.now + OFFER_AGAIN  # where that fails
-        await look.steps.asked(look.steps.backend.submit(order))
+        try:
+            await look.steps.asked(look.steps.backend.submit(order))
+        except Unavailable:
+            self._not_before[attempt] = look.now + ANSWERS_AGAIN
+            raise
         look.steps.begun += 1
         look.eager = True
         del self._not_before[attempt]
