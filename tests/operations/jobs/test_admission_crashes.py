@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.errors import MLMPError, Unavailable
 from mlmp_spawner.jobs.base import Order
 from mlmp_spawner.kube.job_queues import flavor_name
 from mlmp_spawner.operations.booking import book
@@ -229,3 +229,25 @@ def _told(job: Job) -> object:
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_every_job_comes_to_its_end_once_whatever_is_killed(site: Site, seed: int):
     await story(replace(site), seed)
+
+
+@dataclass
+class WithoutKueue(PlayedCluster):
+    """A cluster that takes nothing of jobs for a while, since nobody answers for Kueue."""
+
+    away: bool = True
+
+    async def submit(self, order: Order) -> None:
+        if self.away:
+            raise Unavailable("failed calling webhook")
+        await super().submit(order)
+
+
+async def test_what_the_cluster_did_not_take_while_kueue_was_away_is_offered_again_soon(site: Site):
+    hall, job = Hall(site), submitted(site)
+    hall.cluster = WithoutKueue(willing, now=NOW)
+    hall.begin()
+    await hall.tick(looks=3)
+    hall.cluster.away = False
+    await hall.tick(NOW + 6 * SECOND, looks=3)
+    assert hall.job(job).state() == "running"

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.kube.job_queues import cluster_queue_name, flavor_name, local_queue_name
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.jobs import standing
@@ -108,20 +107,6 @@ async def test_a_job_stands_in_kueue_before_it_is_written_and_runs_once_it_is_le
     hall.cluster.end(attempt.id)
     await hall.tick(NOW + MINUTE, looks=2)
     assert hall.job(job).outcome == "succeeded" and hall.cluster.pods == {} and hall.cluster.kueue.items == {}
-
-
-async def test_what_the_cluster_does_not_take_while_kueue_is_away_is_offered_again_soon(site: Site, monkeypatch):
-    hall = Hall(site)
-    job = submitted(site)
-
-    async def refuses(order: object) -> None:
-        raise Unavailable("failed calling webhook")
-
-    with monkeypatch.context() as away:
-        away.setattr(hall.cluster, "submit", refuses)
-        await hall.tick(looks=3)
-    await hall.tick(NOW + 6 * SECOND, looks=3)
-    assert hall.job(job).state() == "running"
 
 
 async def test_kueue_gets_a_flavor_for_each_node_with_what_nobody_holds_there(site: Site):
