@@ -227,12 +227,19 @@ class KubeJobs:
             await self._remove(known)
             return
         running = [pod for pod in known.pods if how_ended(pod) is None]
+        refused = None
         if running or (known.job is not None and known.job["spec"].get("suspend") is not True):
-            await self._deactivate(known.attempt)
+            try:
+                await self._deactivate(known.attempt)
+            except MLMPError as error:  # Kueue is away, or was uninstalled: its end does not wait for that
+                refused = error
         left = deadline.end - now
         for pod in running:
-            if left <= 0 and not _goes_by(pod, now + 2 * SECOND):
-                await self._delete_pod(pod, 1)  # never 0: then nobody waits until nothing of it runs
+            if (refused or left <= 0) and not _goes_by(pod, max(deadline.end, now + 2 * SECOND)):
+                # Never 0: then nobody waits until nothing of it runs.
+                await self._delete_pod(pod, max(1, left // SECOND))
+        if refused is not None and not running:
+            raise refused
 
     async def _deactivate(self, attempt: str) -> None:
         """Has Kueue take back what it let in."""

@@ -61,13 +61,22 @@ class PodLogs:
                 return
             kept = self._attempts.get(known.attempt)
             if kept is None:
-                limit = (known.record or Record()).log_limit
-                kept = await asyncio.to_thread(_AttemptLog, self._files, known.attempt, limit)
+                kept = await self._open(known.attempt, (known.record or Record()).log_limit)
+                if kept is None:
+                    return
                 self._attempts[known.attempt] = kept
             for pod in started:
                 self._begin(known, kept, pod)
             if kept.behind:
                 await asyncio.to_thread(kept.note)
+
+    async def _open(self, attempt: str, limit: int) -> _AttemptLog | None:
+        """Its file; None where the disk does not take it, which keeps no job from its end."""
+        try:
+            return await asyncio.to_thread(_AttemptLog, self._files, attempt, limit)
+        except OSError as error:
+            log.warning("the log of %s can't be kept just now: %s", attempt, error)
+            return None
 
     def _begin(self, known: Known, kept: _AttemptLog, pod: Mapping[str, Any]) -> None:
         name = str(pod["metadata"]["name"])
@@ -103,7 +112,7 @@ class PodLogs:
                 return False
             kept = self._attempts.pop(attempt, None)
             if kept is None and self._files.following(attempt).exists():  # its pods went before anybody went on
-                kept = await asyncio.to_thread(_AttemptLog, self._files, attempt, Record().log_limit)
+                kept = await self._open(attempt, Record().log_limit)
             if kept is not None:
                 await asyncio.to_thread(kept.finish)
             for key in [key for key in self._tasks if key[0] == attempt]:
@@ -230,15 +239,18 @@ class _AttemptLog:
         self._saved, self.behind = time.monotonic(), False
         if self._cut_to is not None:  # nothing new came since
             return
-        if self._log.left_out:
-            _write(self._tail, self._log.tail)
         said = {
             "size": os.fstat(self._log.file).st_size,
             "left_out": self._log.left_out,
             "pods": {name: one.to_json() for name, one in self.positions.items()},
             "done": sorted(self.done),
         }
-        _write(self._following, json.dumps(said).encode())
+        try:
+            if self._log.left_out:
+                _write(self._tail, self._log.tail)
+            _write(self._following, json.dumps(said).encode())
+        except OSError as error:  # a full disk: what was read is read again after a restart
+            log.debug("how far the log of %s was read can't be noted: %s", self.attempt, error)
 
 
 class _Reader:

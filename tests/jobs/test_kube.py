@@ -15,13 +15,14 @@ import pytest
 
 from mlmp_spawner import units
 from mlmp_spawner.deadlines import Deadline
-from mlmp_spawner.errors import Invalid, MLMPError, Unavailable
+from mlmp_spawner.errors import Invalid, MLMPError, NotFound, Unavailable
 from mlmp_spawner.jobs.base import Order
 from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.jobs.kube import HALF_MADE_FOR, KubeJobs
 from mlmp_spawner.jobs.pod_attempts import PODS_WITHIN
 from mlmp_spawner.kube.files import Account
 from mlmp_spawner.kube.job_pods import Surroundings
+from mlmp_spawner.kube.workloads import Workload
 from mlmp_spawner.rules.job_manifest import for_job
 from mlmp_spawner.rules.jobs import PLATFORM
 from mlmp_spawner.rules.storage import Storage
@@ -275,6 +276,25 @@ async def test_a_cluster_that_does_not_answer_tells_nothing(bench: KubeBench):
     assert await bench.backend.state(order.id) == before
 
 
+class NoKueue(PlayedKueue):
+    """It was uninstalled, with all that it had."""
+
+    async def workloads(self) -> list[Workload]:
+        raise NotFound("the server could not find the requested resource")
+
+
+async def test_its_end_does_not_wait_for_a_kueue_that_is_gone(bench: KubeBench):
+    order = await bench.order(POLITE)
+    await bench.backend.submit(order)
+    await printed(bench, order, b"up")
+    bench.kueue = NoKueue(bench.cluster)
+    await bench.restart()
+    now = units.now()
+    await bench.backend.cancel(order.id, stop_at=now, kill_at=now + order.grace)
+    assert (await seen(bench, order, "ended")).reason in PLATFORM
+    assert b"saved\n" in (await whole_log(bench, order)).data, "it had its grace"
+
+
 async def test_what_still_runs_is_not_forgotten_and_what_is_leaves_nothing(bench: KubeBench):
     for workers in (1, 2):
         order = await bench.order(POLITE, workers=workers)
@@ -331,6 +351,27 @@ async def test_what_was_printed_last_is_there_when_it_has_ended(bench: KubeBench
     await seen(bench, order, "ended")
     part = await bench.backend.logs(order.id, -6, 100)
     assert (part.data, part.complete) == (b"20000\n", True)
+
+
+async def test_a_full_disk_keeps_no_job_from_its_end(bench: KubeBench):
+    first, later = await bench.order("echo up; exit 3"), await bench.order(POLITE)
+    for order in (first, later):
+        bench.files.log(order.id).parent.mkdir(parents=True)
+    _fill(bench, first)
+    await bench.backend.submit(first)
+    await bench.backend.submit(later)
+    await printed(bench, later, b"up")
+    _fill(bench, later)
+    now = units.now()
+    await bench.backend.cancel(later.id, stop_at=now, kill_at=now + later.grace)
+    assert (await seen(bench, first, "ended")).exit_status == 3
+    await seen(bench, later, "ended")
+    assert (await whole_log(bench, later)).data == b"up\nsaved\n"
+
+
+def _fill(bench: KubeBench, order: Order) -> None:
+    """From now on the disk has no room for how far its log was read."""
+    bench.files.following(order.id).with_name(".follow.json").symlink_to("/dev/full")
 
 
 async def test_its_last_words_are_kept_though_the_service_was_killed_since(bench: KubeBench):
