@@ -332,7 +332,8 @@ class _Running:
             self._says("Pending", {"waiting": self.cluster.stuck})
             return
         prepare = self.pod["spec"]["initContainers"][0]
-        await asyncio.to_thread(job_pod.prepare, self.cluster.environment(self.pod, prepare))
+        told = self.cluster.environment(self.pod, prepare) | {"MLMP_JOB_WORKERS": "[]"}  # nothing knows their names here
+        await asyncio.to_thread(job_pod.prepare, told)
         began = units.now()
         try:
             self.process = await asyncio.create_subprocess_exec(
