@@ -87,6 +87,10 @@ def training(cluster: Cluster, core: client.CoreV1Api) -> Iterator[Training]:
         users={"storage": {"type": "shared", "accessModes": ["ReadWriteMany"]}},
         ssh={"gateway": {"enabled": False}},
     )
+    # One node can fail, and those who look can still be reached.
+    for part in (values["hub"], *(values.setdefault(name, {}) for name in ("service", "proxy", "enforcer")),
+                 values["database"]["postgresql"]):  # fmt: skip
+        part["nodeSelector"] = {"kubernetes.io/hostname": cluster.nodes[0]}
     values["hub"]["config"]["MLMP"] |= {"job_guarantees": {"red": {UNIT: 2}}, "job_sample_every": 1.0}
     made = Training(cluster, namespace, values)
     made.install()
