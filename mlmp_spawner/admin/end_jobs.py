@@ -17,6 +17,7 @@ from mlmp_spawner.errors import Changed, MLMPError, NotFound
 from mlmp_spawner.jobs.pod_attempts import gated
 from mlmp_spawner.jobs.pod_outcomes import how_ended
 from mlmp_spawner.kube.client import Connection
+from mlmp_spawner.kube.job_pods import RECORD
 from mlmp_spawner.kube.job_queues import MANAGER
 from mlmp_spawner.kube.labels import JOB, KIND
 from mlmp_spawner.kube.objects import ClusterObjects, Objects
@@ -43,9 +44,12 @@ async def end_jobs(
     for one in await cluster.metadata("Job", f"{KIND}={JOB}"):
         await cluster.delete("Job", one["name"])
     gone = await _end_pods(cluster, grace, patience, every)
-    for kind in ("Secret", "Service", "NetworkPolicy"):
+    for kind in ("Service", "NetworkPolicy"):
         for one in await cluster.metadata(kind, f"{KIND}={JOB}"):
             await cluster.delete(kind, one["name"])
+    for one in await cluster.metadata(RECORD, f"{KIND}={JOB}"):
+        await cluster.delete("Secret", one["name"])  # which has no other name, so that nobody has to list any
+        await cluster.delete(RECORD, one["name"])
     await _take_queues(cluster, namespace)
     return gone
 

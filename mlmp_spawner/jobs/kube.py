@@ -2,7 +2,7 @@
 
 All objects of an attempt are made before anybody knows when it starts, and each attempt has its own: what was sent
 away never comes back. What is seen follows from the objects alone (:mod:`mlmp_spawner.jobs.pod_attempts`); what must
-outlive them is noted on the attempt's secret, and what was printed is kept by the service
+outlive them is noted on a ConfigMap of the attempt, and what was printed is kept by the service
 (:mod:`mlmp_spawner.jobs.pod_logs`). An attempt counts as ended once its log is whole, too.
 
 Its end comes by annotations on its pods, which every enforcer reads; once it is due it is told to Kueue, which makes
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,11 +39,11 @@ from mlmp_spawner.jobs.pod_attempts import (
 )
 from mlmp_spawner.jobs.pod_logs import PodLogs
 from mlmp_spawner.jobs.pod_outcomes import Ended, how_ended, to_be_ended
-from mlmp_spawner.kube.job_pods import Surroundings, Work, name_of, objects
+from mlmp_spawner.kube.job_pods import RECORD, Surroundings, Work, name_of, objects
 from mlmp_spawner.kube.job_queues import HOSTNAME
 from mlmp_spawner.kube.labels import ATTEMPT, JOB, KIND, deadline_annotations, deadline_of
 from mlmp_spawner.kube.objects import Objects
-from mlmp_spawner.kube.workloads import active
+from mlmp_spawner.kube.workloads import Workload, active
 from mlmp_spawner.units import MINUTE, SECOND, from_iso
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ TRIES = 4
 HALF_MADE_FOR = 10 * MINUTE
 """How long (ms) objects of an attempt stay that nobody goes on making: its job may be gone."""
 NODES_KNOWN_FOR = 5 * MINUTE / SECOND
+WORKLOADS_KNOWN_FOR = 1.0
+"""Seconds."""
 SHORT_OF = SECOND
 """A pod that goes no more than this (ms) after its end is on its way."""
 
@@ -90,6 +92,9 @@ class KubeJobs:
         self._noted: dict[str, tuple[Ended, int | None]] = {}
         self._hostnames: dict[str, str] = {}
         self._hostnames_read = float("-inf")
+        self._workloads_known: Sequence[Workload] = ()
+        self._workloads_read = float("-inf")
+        self._reading = asyncio.Lock()
 
     # -- the five verbs --------------------------------------------------------------------------------------------
 
@@ -104,7 +109,7 @@ class KubeJobs:
         around = await self._surroundings(order.owner)
         work = work_of(order, await self._labels(order.nodes))
         for item in objects(work, around, order.secrets, self._token(order.id)):
-            if item["kind"] == "Secret":
+            if item["kind"] == RECORD:
                 said = {WORKERS: str(order.workers), LOG_LIMIT: str(order.log_limit)}
                 item["metadata"] = {**item["metadata"], "annotations": said}
             await self._cluster.create(item)
@@ -128,7 +133,7 @@ class KubeJobs:
     async def cancel(self, attempt: str, *, stop_at: int, kill_at: int) -> None:
         """Writes when it ends where its enforcers look, and ends it where that is due. What has not started goes."""
         known = await self._find(attempt)
-        if known.record is None and not known.pods:
+        if known.record is None and known.job is None and not known.pods:
             return
         former, wanted = known.deadline, Deadline(stop_at, kill_at)
         if former is not None:
@@ -155,10 +160,10 @@ class KubeJobs:
         return found.get(attempt) or Known(attempt)
 
     async def _all(self, selector: str) -> dict[str, Known]:
-        # The secrets first: one that is not seen was made after, or its attempt is gone.
-        secrets = await self._cluster.metadata("Secret", selector)
+        # The records first: one that is not seen was made after, or its attempt is gone.
+        records = await self._cluster.metadata(RECORD, selector)
         jobs = await self._cluster.items("Job", selector)
-        return all_known(secrets, jobs, await self._cluster.items("Pod", selector))
+        return all_known(records, jobs, await self._cluster.items("Pod", selector))
 
     async def _look_at(self, known: Known) -> Seen | None:
         """What is seen of it; what has to be noted, read or ended is, as far as that goes now."""
@@ -243,11 +248,14 @@ class KubeJobs:
 
     async def _deactivate(self, attempt: str) -> None:
         """Has Kueue take back what it let in."""
+        newest = False
         for _ in range(TRIES):
-            found = [one for one in await self._kueue.workloads() if one.attempt == attempt and one.active]
+            found = [one for one in await self._workloads(newest=newest) if one.attempt == attempt and one.active]
+            newest = True
             try:
                 for one in found:
                     await self._kueue.change(active(one, False))
+                    self._workloads_known = [each for each in self._workloads_known if each is not one]
             except Changed:
                 continue
             except NotFound:
@@ -255,17 +263,27 @@ class KubeJobs:
             return
         raise Unavailable(f"The Workload of {attempt} changes all the time; it is told to end again.")
 
+    async def _workloads(self, *, newest: bool) -> Sequence[Workload]:
+        """All of ours. Many attempts end in one look, and ask for all of them: once is enough. What was read before is
+        seen to be old by the change, and what came after is ended by the next look."""
+        async with self._reading:
+            if newest or time.monotonic() >= self._workloads_read + WORKLOADS_KNOWN_FOR:
+                self._workloads_known = await self._kueue.workloads()
+                self._workloads_read = time.monotonic()
+            return self._workloads_known
+
     async def _remove(self, known: Known) -> None:
-        """Deletes all objects, the secret last: as long as it is there the rest is known to be on its way."""
+        """Deletes all objects, the record last: as long as it is there the rest is known to be on its way."""
         if known.job is not None:
             await self._cluster.delete("Job", name_of(known.attempt))
         for pod in known.pods:
             await self._delete_pod(pod, None)
             await self._let_go(pod)
-        if known.workers > 1:
+        if known.job is None:  # a group's, of whose pods none may be left to say so
             for kind in ("NetworkPolicy", "Service"):
                 await self._cluster.delete(kind, name_of(known.attempt))
-        await self._cluster.delete("Secret", name_of(known.attempt))
+        for kind in ("Secret", RECORD):
+            await self._cluster.delete(kind, name_of(known.attempt))
         self._noted.pop(known.attempt, None)
 
     async def _delete_pod(self, pod: Any, grace: int | None) -> None:
@@ -282,7 +300,7 @@ class KubeJobs:
     # -- helpers ---------------------------------------------------------------------------------------------------
 
     async def _note(self, attempt: str, annotations: dict[str, str]) -> None:
-        await self._changed("Secret", {"name": name_of(attempt), "annotations": annotations})
+        await self._changed(RECORD, {"name": name_of(attempt), "annotations": annotations})
 
     async def _changed(self, kind: str, metadata: dict[str, Any]) -> None:
         """Changes an object's metadata; nothing happens where it is gone, or another one."""

@@ -1,6 +1,6 @@
 """All that a cluster has of one attempt, and what that means. Pure.
 
-What has to outlive the pods is written on the attempt's secret, which is made first and goes last: its
+What has to outlive the pods is written on a ConfigMap of the attempt, which is made first and goes last: its
 :class:`Record`. Pods may vanish between two looks, as those that Kueue or somebody else has deleted do.
 """
 
@@ -42,9 +42,9 @@ _NUMBERS = ("exit_status", "at", "started_at")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is written on the secret. ``deadline``: when it ends, as far as somebody has said.
+    """What is written of it. ``deadline``: when it ends, as far as somebody has said.
 
-    ``outcome``, ``started_at``: as was seen before its pods went. ``made_at``: of the secret. All in ms UTC.
+    ``outcome``, ``started_at``: as was seen before its pods went. ``made_at``: of the record. All in ms UTC.
     """
 
     workers: int = 1
@@ -59,7 +59,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What there is of an attempt. ``record`` is None where its secret is gone."""
+    """What there is of an attempt. ``record`` is None where that is gone."""
 
     attempt: str
     record: Record | None = None
@@ -91,7 +91,7 @@ class Known:
 
 
 def record(metadata: Json) -> Record:
-    """The record on a secret. What can't be read of it counts as not there."""
+    """The record, of its object. What can't be read of it counts as not there."""
     said = metadata.get("annotations") or {}
     outcome, started_at = _outcome(said.get(OUTCOME))
     return Record(
@@ -111,17 +111,17 @@ def outcome_note(ended: Ended, started_at: int | None = None) -> dict[str, str]:
     return {OUTCOME: json.dumps(asdict(ended) | {"started_at": started_at})}
 
 
-def all_known(secrets: Iterable[Json], jobs: Iterable[Json], pods: Iterable[Json]) -> dict[str, Known]:
-    """What there is of each attempt. :param secrets: their metadata."""
-    records = {name: record(one) for one in secrets if (name := _of(one))}
-    made = {name: one for one in jobs if (name := _of(one.get("metadata") or {}))}
+def all_known(made: Iterable[Json], jobs: Iterable[Json], pods: Iterable[Json]) -> dict[str, Known]:
+    """What there is of each attempt. :param made: the metadata of their records."""
+    records = {name: record(one) for one in made if (name := _of(one))}
+    found = {name: one for one in jobs if (name := _of(one.get("metadata") or {}))}
     running: dict[str, list[Json]] = {}
     for pod in pods:
         if name := _of(pod.get("metadata") or {}):
             running.setdefault(name, []).append(pod)
     return {
-        name: Known(name, records.get(name), made.get(name), tuple(running.get(name, ())))
-        for name in sorted({*records, *made, *running})
+        name: Known(name, records.get(name), found.get(name), tuple(running.get(name, ())))
+        for name in sorted({*records, *found, *running})
     }
 
 

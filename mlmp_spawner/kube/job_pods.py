@@ -37,6 +37,8 @@ POD_GROUP = "kueue.x-k8s.io/pod-group-name"
 SCHEDULING_GATE = "kueue.x-k8s.io/admission"
 PORT = 29500
 """Where the first worker waits for the others, as torchrun has it."""
+RECORD = "ConfigMap"
+"""The kind of the object on which is noted what outlives the pods: unlike Secrets, it can be read without harm."""
 HOME_OF_JOBS = "mlmp-jobs"
 CODE_KEY = "mlmp-code"
 """Of the token in the secret; no variable of a user can have that name."""
@@ -122,7 +124,8 @@ def objects(work: Work, around: Surroundings, values: Mapping[str, str], token: 
 
     :param values: of its secrets, by name. :param token: lets its pods fetch the snapshot, and nothing else.
     """
-    made = [_secret(work, around, values, token)]
+    record = {"apiVersion": "v1", "kind": RECORD, "metadata": _about(work, around)}
+    made = [record, _secret(work, around, values, token)]
     if work.workers == 1:
         return [*made, _job(work, around)]
     pods = (_pod(work, around, rank) for rank in range(work.workers))

@@ -14,7 +14,7 @@ import aiohttp
 from kubernetes_asyncio.client import ApiClient
 from kubernetes_asyncio.client.exceptions import ApiException
 
-from mlmp_spawner.errors import Changed, NotFound, Unavailable
+from mlmp_spawner.errors import Changed, NotFound, NotTaken, Unavailable
 from mlmp_spawner.kube.client import Connection
 from mlmp_spawner.kube.creation import message_of
 from mlmp_spawner.kube.job_queues import GROUP, VERSION
@@ -27,6 +27,7 @@ CORE, BATCH, NETWORK = "api/v1", "apis/batch/v1", "apis/networking.k8s.io/v1"
 KUEUE = f"apis/{GROUP}/{VERSION}"
 
 _NAMESPACED = {
+    "ConfigMap": (CORE, "configmaps"),
     "Secret": (CORE, "secrets"),
     "Service": (CORE, "services"),
     "Pod": (CORE, "pods"),
@@ -50,8 +51,8 @@ _OPENS_WITHIN, _SILENT_FOR = 10.0, 60.0
 
 
 class Objects(Protocol):
-    """The objects. Every call raises :class:`~mlmp_spawner.errors.Unavailable` where the cluster does not answer, or
-    refuses."""
+    """The objects. Every call raises :class:`~mlmp_spawner.errors.Unavailable` where the cluster does not answer, and
+    :class:`~mlmp_spawner.errors.NotTaken`, which is one of these, where it does and refuses."""
 
     async def create(self, item: Json) -> bool:
         """Makes an object; False where one of that name is there already.
@@ -241,7 +242,8 @@ def _said(error: ApiException) -> str:
 
 
 def _refused(method: str, path: str, error: ApiException) -> Unavailable:
-    return Unavailable(
+    # Without a login nothing at all is taken.
+    return (Unavailable if error.status == 401 else NotTaken)(
         f"The Kubernetes cluster refuses to {method} {path}: {error.status} {_said(error)}.",
         hint="Does the service account have that right there, and is Kueue installed?",
     )

@@ -105,7 +105,8 @@ async def test_nothing_of_a_job_is_left_and_servers_are():
     server["metadata"]["labels"] = {"mlmp.dev/kind": "server"}
     cluster = Cluster(
         server, made("Job", "j1"), pod("j1"), pod("j2-w0", finalizers=KUEUE), pod("j2-w1", finalizers=KUEUE),
-        pod("j3-w0", finalizers=KUEUE, gated=True), made("Secret", "j1"), made("Service", "j2"),
+        pod("j3-w0", finalizers=KUEUE, gated=True), made("ConfigMap", "j1"), made("Secret", "j1"),
+        made("Service", "j2"),
         made("NetworkPolicy", "j2"), *queues(),
     )  # fmt: skip
     assert await end_jobs(cluster, "users", every=0)
@@ -123,7 +124,7 @@ async def test_a_pod_that_was_asked_to_end_sooner_is_not_given_more_time():
 
 
 async def test_what_a_lost_node_does_not_end_holds_up_nothing_else():
-    cluster = Cluster(pod("j1"), pod("j2"), made("Secret", "j1"), *queues(), hanging=("j1",))
+    cluster = Cluster(pod("j1"), pod("j2"), made("ConfigMap", "j1"), made("Secret", "j1"), *queues(), hanging=("j1",))
     assert not await end_jobs(cluster, "users", patience=0, every=0)
     assert cluster.left() == {"Pod j1"}
 
@@ -140,7 +141,7 @@ async def test_queues_of_others_stay_and_what_another_mlmp_shares_with_them():
 
 
 async def test_it_may_be_killed_and_run_again():
-    cluster = Cluster(pod("j1"), made("Secret", "j1"), *queues())
+    cluster = Cluster(pod("j1"), made("ConfigMap", "j1"), made("Secret", "j1"), *queues())
     for _ in range(2):
         assert await end_jobs(cluster, "users", every=0)
     assert cluster.left() == set()

@@ -117,7 +117,7 @@ class ClusterBench:
     async def end(self) -> None:
         self._looks.cancel()
         await self.backend.close()
-        for kind in ("Job", "Pod", "Service", "NetworkPolicy", "Secret"):
+        for kind in ("Job", "Pod", "Service", "NetworkPolicy", "Secret", "ConfigMap"):
             for one in await self.objects.metadata(kind, ATTEMPT):
                 if one["labels"][ATTEMPT] in self.orders:
                     await self.objects.delete(kind, one["name"], grace=1)
@@ -236,6 +236,6 @@ async def _deactivated(bench: ClusterBench, order: Order) -> bool:
 
 
 async def _nothing_left(bench: ClusterBench, order: Order) -> bool:
-    kinds = ("Job", "Pod", "Service", "NetworkPolicy", "Secret")
+    kinds = ("Job", "Pod", "Service", "NetworkPolicy", "Secret", "ConfigMap")
     found = [await bench.objects.metadata(kind, f"{ATTEMPT}={order.id}") for kind in kinds]
     return not any(found) and all(one.attempt != order.id for one in await bench.kueue.workloads())

@@ -18,7 +18,8 @@ IN_USERS_NAMESPACE = {
 KUEUE = "kueue.x-k8s.io"
 FOR_JOBS = {
     "pods/log": "get",
-    "secrets": "create delete list patch",
+    "configmaps": "create delete list patch",
+    "secrets": "create delete",
     "services": "create delete",
     "networking.k8s.io/networkpolicies": "create delete",
     "batch/jobs": "create delete list patch",
@@ -102,9 +103,9 @@ def test_with_jobs_the_service_alone_may_more_and_what_kueue_has_for_the_cluster
     values = {"users": {"namespace": "students", "storage": homes}}
     without, found = rights(render(values)), rights(render(values | {"jobs": {"enabled": True}}))
     assert {name for name in found if found[name] != without.get(name)} == {"mlmp-service", "mlmp-end-jobs"}
-    ended = ("secrets", "services", "networking.k8s.io/networkpolicies", "batch/jobs", f"{KUEUE}/localqueues")
+    ended = ("configmaps", "services", "networking.k8s.io/networkpolicies", "batch/jobs", f"{KUEUE}/localqueues")
     assert found["mlmp-end-jobs"] == {
-        "students": {"pods": "delete list patch", **dict.fromkeys(ended, "delete list")},
+        "students": {"pods": "delete list patch", "secrets": "delete", **dict.fromkeys(ended, "delete list")},
         "*": {f"{KUEUE}/{name}": "delete list" for name in QUEUES},
     }
     assert found["mlmp-service"] == {

@@ -40,7 +40,8 @@ class PlayedCluster:
 
     :param let_in: until when an attempt may run, asked once all of its objects are there; None: not now.
     ``silent``: it does not answer. ``breaks``: after how many lines logs break off, one after the other. ``stuck``:
-    what every program waits for that does not come. ``podless``: no pods are made of Jobs.
+    what every program waits for that does not come. ``podless``: no pods are made of Jobs. ``asked``: of which kinds
+    somebody has listed or changed objects.
     """
 
     def __init__(self, let_in: Callable[[str], Deadline | None] = lambda attempt: None) -> None:
@@ -51,6 +52,7 @@ class PlayedCluster:
         self.podless = False
         self.objects: dict[tuple[str, str], Json] = {}
         self.asked_for_logs = 0
+        self.asked: set[str] = set()
         self._numbers = count(1)
         self._nodes: dict[str, _Running] = {}
         node = {"metadata": {"name": "here", "labels": {HOSTNAME: "here.example"}}}
@@ -84,6 +86,7 @@ class PlayedCluster:
     async def patch(self, item: Mapping[str, Any]) -> Json:
         """Merges."""
         self._answer()
+        self.asked.add(item["kind"])
         found = self.objects.get((item["kind"], item["metadata"]["name"]))
         if found is None:
             raise NotFound("not found")
@@ -103,6 +106,7 @@ class PlayedCluster:
     async def items(self, kind: str, selector: str = "") -> list[Json]:
         """Lists."""
         self._answer()
+        self.asked.add(kind)
         wanted = {tuple(one.split("=")) for one in selector.split(",") if one}
         return [
             copy.deepcopy(one)
@@ -332,7 +336,7 @@ class _Running:
             self._says("Pending", {"waiting": self.cluster.stuck})
             return
         prepare = self.pod["spec"]["initContainers"][0]
-        told = self.cluster.environment(self.pod, prepare) | {"MLMP_JOB_WORKERS": "[]"}  # nothing knows their names here
+        told = self.cluster.environment(self.pod, prepare) | {"MLMP_JOB_WORKERS": "[]"}  # nothing knows names here
         await asyncio.to_thread(job_pod.prepare, told)
         began = units.now()
         try:
@@ -400,13 +404,19 @@ class _Running:
 
 
 class PlayedKueue:
-    """:class:`~mlmp_spawner.jobs.kueue.Kueue`, as far as a back-end asks it."""
+    """:class:`~mlmp_spawner.jobs.kueue.Kueue`, as far as a back-end asks it. ``listed``: how often it was asked."""
 
     def __init__(self, cluster: PlayedCluster) -> None:
         self.cluster = cluster
         self.inactive: set[str] = set()
+        self.listed = 0
 
     async def workloads(self) -> list[Workload]:
+        """Lists all."""
+        self.listed += 1
+        return await self._workloads()
+
+    async def _workloads(self) -> list[Workload]:
         """One for each Job, and for each group of pods."""
         jobs = [one["metadata"] for one in await self.cluster.items("Job")]
         pods = [one["metadata"] for one in await self.cluster.items("Pod", "")]
@@ -429,7 +439,7 @@ class PlayedKueue:
         name = patch["metadata"]["name"]
         assert patch["spec"] == {"active": False}
         self.inactive.add(name)
-        (attempt,) = [one.attempt for one in await self.workloads() if one.name == name]
+        (attempt,) = [one.attempt for one in await self._workloads() if one.name == name]
         assert attempt == attempt_of(name.removeprefix("job-").removesuffix("-x"))
         self.cluster.deactivate(attempt)
         return {}

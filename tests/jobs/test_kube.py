@@ -2,120 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlmp_spawner import units
 from mlmp_spawner.deadlines import Deadline
-from mlmp_spawner.errors import Invalid, MLMPError, NotFound, Unavailable
-from mlmp_spawner.jobs.base import Order
-from mlmp_spawner.jobs.files import JobFiles
-from mlmp_spawner.jobs.kube import HALF_MADE_FOR, KubeJobs
+from mlmp_spawner.errors import Invalid, NotFound, Unavailable
+from mlmp_spawner.jobs.kube import HALF_MADE_FOR, WORKLOADS_KNOWN_FOR
 from mlmp_spawner.jobs.pod_attempts import PODS_WITHIN
-from mlmp_spawner.kube.files import Account
-from mlmp_spawner.kube.job_pods import Surroundings
+from mlmp_spawner.kube.job_pods import name_of
 from mlmp_spawner.kube.workloads import Workload
-from mlmp_spawner.rules.job_manifest import for_job
 from mlmp_spawner.rules.jobs import PLATFORM
-from mlmp_spawner.rules.storage import Storage
-from mlmp_spawner.units import HOUR, MINUTE, SECOND
+from mlmp_spawner.units import HOUR, MINUTE
 from tests.jobs.contract import (
     POLITE,
     BackendContract,
-    eventually,
     gone,
     printed,
-    running_here,
     seen,
     whole_log,
 )
-from tests.jobs.played_cluster import PlayedCluster, PlayedKueue
+from tests.jobs.kube_bench import KubeBench, bench
+from tests.jobs.played_cluster import PlayedKueue
 
-
-class KubeBench:
-    """The back-end on a played cluster, which lets everything in at once, unless ``waits``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.waits = False
-        self.orders: dict[str, Order] = {}
-        self.cluster = PlayedCluster(self._let_in)
-        self.kueue = PlayedKueue(self.cluster)
-        self.files = JobFiles(folder / "jobs")
-        self.files.prepare()
-        self.ahead = 0
-        self.backend = self._connect()
-        self._numbers = count(1)
-        self._looks = asyncio.ensure_future(self._look())
-
-    async def _look(self) -> None:
-        """As the queue of the service does, again and again."""
-        while True:
-            with suppress(MLMPError):
-                await self.backend.list()
-            await asyncio.sleep(0.05)
-
-    def _connect(self) -> KubeJobs:
-        return KubeJobs(self.cluster, self.files, self._surroundings, lambda attempt: "t", self.kueue,
-                        clock=lambda: units.now() + self.ahead)  # fmt: skip
-
-    async def _surroundings(self, owner: str) -> Surroundings:
-        home = Storage(claim="homes", home=str(self.folder / "home"))
-        return Surroundings("users", "http://hub/", "http://mlmp/", "mlmp/lab:1", home, owner, Account(1000))
-
-    def _let_in(self, attempt: str) -> Deadline | None:
-        order = self.orders.get(attempt)
-        return None if order is None or self.waits else Deadline(order.stop_at, order.kill_at)
-
-    async def order(
-        self,
-        script: str,
-        *,
-        stop_in: int = HOUR,
-        grace: int = 10 * SECOND,
-        environment: dict[str, str] | None = None,
-        secrets: dict[str, str] | None = None,
-        command: list[str] | None = None,
-        log_limit: int = 1 << 20,
-        workers: int = 1,
-    ) -> Order:
-        job, stop_at = f"pod{self.folder.name[-8:].replace('_', '')}{next(self._numbers)}", units.now() + stop_in
-        said = {"command": command or ["sh", "-c", script], "environment": environment or {}}
-        manifest = for_job(said | {"checkpoint": "c/{id}", "outputs": "o/{id}"}, job)
-        order = Order(
-            f"{job}-1", job, 1, "eve", manifest, (), stop_at, stop_at + grace, grace, secrets=secrets or {},
-            log_limit=log_limit, resource="nvidia.com/gpu", workers=workers, nodes=frozenset({"here"}),
-            length=stop_in, image="torch:2", queue="lq",
-        )  # fmt: skip
-        self.orders[order.id] = order
-        return order
-
-    async def restart(self) -> None:
-        await self.backend.close()
-        self.backend = self._connect()
-
-    def running(self, order: Order) -> int:
-        return running_here(order)
-
-    async def end(self) -> None:
-        self._looks.cancel()
-        await self.backend.close()
-        await self.cluster.end()
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[KubeBench]:
-    made = KubeBench(tmp_path)
-    yield made
-    await made.end()
+__all__ = ["bench"]
 
 
 class TestKubeJobs(BackendContract):
@@ -168,7 +82,7 @@ async def test_killed_between_any_two_objects_it_goes_on_making_them(bench: Kube
         assert await bench.backend.state(order.id) is None, "it is submitted again"
     left = 100
     await bench.backend.submit(order)
-    assert bench.cluster.left_of(order.id) == {"Secret", "Service", "NetworkPolicy", "Pod"}
+    assert bench.cluster.left_of(order.id) == {"ConfigMap", "Secret", "Service", "NetworkPolicy", "Pod"}
     assert len(bench.cluster.pods(order.id)) == 2
 
 
@@ -185,10 +99,36 @@ async def test_what_nobody_goes_on_making_goes(bench: KubeBench):
     with pytest.raises(Unavailable):
         await bench.backend.submit(order)
     await bench.backend.list()
-    assert bench.cluster.left_of(order.id) == {"Secret"}
+    assert bench.cluster.left_of(order.id) == {"ConfigMap", "Secret"}
     bench.ahead = HALF_MADE_FOR + MINUTE
     await bench.backend.list()
     assert not bench.cluster.left_of(order.id)
+
+
+async def test_what_lost_its_record_before_it_started_goes_when_it_is_told_to_end(bench: KubeBench):
+    bench.waits = True
+    for workers in (1, 2):
+        order = await bench.order("echo up", workers=workers)
+        await bench.backend.submit(order)
+        await bench.cluster.delete("ConfigMap", name_of(order.id))
+        await bench.cluster.delete("Secret", name_of(order.id))
+        if workers == 2:
+            del bench.cluster.objects["Pod", f"{name_of(order.id)}-w1"]  # one is left, as of a job of one worker
+        assert (await seen(bench, order, "queued")).id == order.id
+        await bench.backend.cancel(order.id, stop_at=0, kill_at=1)
+        assert not bench.cluster.left_of(order.id)
+
+
+async def test_no_secret_is_ever_read(bench: KubeBench):
+    order = await bench.order(POLITE, secrets={"TOKEN": "hush"})
+    await bench.backend.submit(order)
+    await seen(bench, order, "running")
+    now = units.now()
+    await bench.backend.cancel(order.id, stop_at=now, kill_at=now + order.grace)
+    await seen(bench, order, "ended")
+    await bench.backend.forget(order.id)
+    assert not bench.cluster.left_of(order.id)
+    assert bench.cluster.asked >= {"ConfigMap", "Pod", "Job"} and "Secret" not in bench.cluster.asked
 
 
 async def test_it_asks_for_nodes_by_their_host_names(bench: KubeBench):
@@ -276,6 +216,21 @@ async def test_a_cluster_that_does_not_answer_tells_nothing(bench: KubeBench):
     assert await bench.backend.state(order.id) == before
 
 
+async def test_of_many_that_end_at_once_kueue_is_asked_once(bench: KubeBench):
+    orders = [await bench.order(POLITE) for _ in range(6)]
+    for order in orders:
+        await bench.backend.submit(order)
+    for order in orders:
+        await printed(bench, order, b"up")
+    now = units.now()
+    for order in orders:
+        await bench.backend.cancel(order.id, stop_at=now, kill_at=now + order.grace)
+    seconds = (units.now() - now) / 1000
+    assert 1 <= bench.kueue.listed <= 1 + seconds / WORKLOADS_KNOWN_FOR
+    for order in orders:
+        await seen(bench, order, "ended")
+
+
 class NoKueue(PlayedKueue):
     """It was uninstalled, with all that it had."""
 
@@ -329,70 +284,3 @@ async def test_where_one_worker_fails_the_others_end_and_its_reason_counts(bench
     assert (ended.reason, ended.exit_status) == ("exit_status", 3)
     await gone(bench, order)
     assert (await whole_log(bench, order)).data == b"[0] up\n[0] saved\n"
-
-
-# -- its log ------------------------------------------------------------------------------------------------------
-
-
-async def test_no_line_is_lost_or_doubled_when_connections_break_and_the_service_is_killed(bench: KubeBench):
-    order = await bench.order("i=0; while test $i -lt 600; do echo line $i; i=$((i + 1)); sleep 0.002; done")
-    await bench.backend.submit(order)
-    bench.cluster.breaks = [1, 2, 3, 60, 70, 150, 250, 300]
-    for at in (b"line 50\n", b"line 200\n", b"line 400\n"):
-        await printed(bench, order, at)
-        await bench.restart()
-    await seen(bench, order, "ended")
-    assert (await whole_log(bench, order)).data == b"".join(b"line %d\n" % i for i in range(600))
-
-
-async def test_what_was_printed_last_is_there_when_it_has_ended(bench: KubeBench):
-    order = await bench.order("seq 1 20000")
-    await bench.backend.submit(order)
-    await seen(bench, order, "ended")
-    part = await bench.backend.logs(order.id, -6, 100)
-    assert (part.data, part.complete) == (b"20000\n", True)
-
-
-async def test_a_full_disk_keeps_no_job_from_its_end(bench: KubeBench):
-    first, later = await bench.order("echo up; exit 3"), await bench.order(POLITE)
-    for order in (first, later):
-        bench.files.log(order.id).parent.mkdir(parents=True)
-    _fill(bench, first)
-    await bench.backend.submit(first)
-    await bench.backend.submit(later)
-    await printed(bench, later, b"up")
-    _fill(bench, later)
-    now = units.now()
-    await bench.backend.cancel(later.id, stop_at=now, kill_at=now + later.grace)
-    assert (await seen(bench, first, "ended")).exit_status == 3
-    await seen(bench, later, "ended")
-    assert (await whole_log(bench, later)).data == b"up\nsaved\n"
-
-
-def _fill(bench: KubeBench, order: Order) -> None:
-    """From now on the disk has no room for how far its log was read."""
-    bench.files.following(order.id).with_name(".follow.json").symlink_to("/dev/full")
-
-
-async def test_its_last_words_are_kept_though_the_service_was_killed_since(bench: KubeBench):
-    much = "head -c 300000 /dev/zero | tr '\\0' x; echo"
-    order = await bench.order(f"{much}; echo dropped; {POLITE}", log_limit=100_000)
-    await bench.backend.submit(order)
-    await eventually(lambda: _tail_is_kept(bench, order), "the last words are noted")
-    await bench.restart()
-    asked = bench.cluster.asked_for_logs
-    await eventually(lambda: _asked_again(bench, asked), "its log is read again")
-    now = units.now()
-    await bench.backend.cancel(order.id, stop_at=now, kill_at=now + order.grace)
-    await seen(bench, order, "ended")
-    log = await whole_log(bench, order)
-    assert log.data.endswith(b"dropped\nup\nsaved\n") and log.cut > 0 and log.size < 140_000
-
-
-async def _tail_is_kept(bench: KubeBench, order: Order) -> bool:
-    tail = bench.files.log(order.id).with_name("tail")
-    return tail.exists() and b"up\n" in tail.read_bytes()
-
-
-async def _asked_again(bench: KubeBench, before: int) -> bool:
-    return bench.cluster.asked_for_logs > before

@@ -184,7 +184,7 @@ def test_its_code_is_fetched_at_an_address_of_the_attempt():
 
 def test_objects_that_start_something_come_last():
     kinds = [one["kind"] for one in objects(work(workers=2), AROUND, {}, "")]
-    assert kinds == ["Secret", "Service", "NetworkPolicy", "Pod", "Pod"]
+    assert kinds == ["ConfigMap", "Secret", "Service", "NetworkPolicy", "Pod", "Pod"]
     for made in objects(work(workers=2), AROUND, {}, ""):
         assert made["metadata"]["namespace"] == "users" and made["metadata"]["labels"]["mlmp.dev/attempt"] == "j-2"
 
