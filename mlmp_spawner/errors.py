@@ -22,6 +22,7 @@ the command line, so that a refusal reads the same everywhere.
     +-- Changed            412  somebody changed it meanwhile
     +-- TooManyRequests    429
     +-- Unavailable        503  the hub or the database does not answer
+        +-- NotTaken       503  it answers, and does not take just this
 """
 
 from __future__ import annotations
@@ -152,3 +153,7 @@ class Unavailable(MLMPError):
     """A part that is needed does not answer."""
 
     code, status, title = "unavailable", 503, "Not reachable just now"
+
+
+class NotTaken(Unavailable):
+    """A part that is needed answers, and does not take what it is told: something else may be taken."""
