@@ -13,7 +13,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,31 +24,43 @@ from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.jobs.log_lines import Lines, Position
 from mlmp_spawner.jobs.output import Log
 from mlmp_spawner.jobs.pod_attempts import Known, Record, gated, rank_of
-from mlmp_spawner.jobs.pod_outcomes import how_ended
+from mlmp_spawner.jobs.pod_outcomes import how_ended, program_started
 from mlmp_spawner.kube.job_pods import MAIN
 from mlmp_spawner.kube.labels import ATTEMPT
 from mlmp_spawner.kube.objects import Objects
 
 log = logging.getLogger(__name__)
 
-LOOK, SLOW = 0.2, 1.0
-"""Seconds between two tries to read a log that can't be read just now: at first, and at most."""
+LOOK, SLOW, PENDING = 0.2, 1.0, 5.0
+"""Seconds between two tries to read a log that can't be read just now: at first, at most, and at most before its
+program has begun, which whoever looks at pods tells sooner."""
 PATIENCE = 60.0
 """Seconds for which the log of a pod that has ended is asked for, where its node does not answer."""
 KEEP = 0.5
 """Seconds between two notes of how far it was read."""
+TOGETHER, FULL = 4 << 20, 256 << 10
+"""Bytes a second that are read of all logs together, and of each whose file is full: of that only the end is kept.
+What waits on the node meanwhile is bounded there."""
+PIECES = 0.05
+"""Seconds between two pieces of one log: what comes in between is one piece."""
 UNREADABLE = b"[mlmp: the rest of this output could not be read]\n"
 
 
 class PodLogs:
-    """The logs of all attempts that run. :meth:`close` ends the reading, not what is kept."""
+    """The logs of all attempts that run. :meth:`close` ends the reading, not what is kept.
 
-    def __init__(self, objects: Objects, files: JobFiles) -> None:
+    :param rest: waits for so many seconds between two pieces.
+    """
+
+    def __init__(
+        self, objects: Objects, files: JobFiles, *, rest: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._objects = objects
         self._files = files
         self._attempts: dict[str, _AttemptLog] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._begun: dict[tuple[str, str], asyncio.Event] = {}
+        self._readers: dict[tuple[str, str], _Reader] = {}
+        self._pace = Pace(TOGETHER, rest)
         self._opening = asyncio.Lock()
         self._closed = False
 
@@ -82,16 +95,18 @@ class PodLogs:
         name = str(pod["metadata"]["name"])
         if (known.attempt, name) not in self._tasks and name not in kept.done:
             rank = rank_of(pod) if known.workers > 1 else None
-            reader = _Reader(self._objects, kept, name, rank, over=how_ended(pod) is not None)
-            self._begun[known.attempt, name] = reader.begun
+            reader = self._readers[known.attempt, name] = _Reader(self._objects, kept, name, rank, self._pace)
+            reader.tell(pod)
             self._tasks[known.attempt, name] = asyncio.create_task(self._read(reader))
+        elif (known.attempt, name) in self._readers:
+            self._readers[known.attempt, name].tell(pod)
 
     async def begun(self, attempt: str, patience: float) -> None:
         """Waits until something of each log came: what is deleted before can't be read any more.
 
         :param patience: in seconds; who prints nothing is not waited for any longer.
         """
-        waits = [asyncio.ensure_future(one.wait()) for (of, _), one in self._begun.items() if of == attempt]
+        waits = [asyncio.ensure_future(one.begun.wait()) for (of, _), one in self._readers.items() if of == attempt]
         if waits:
             _, late = await asyncio.wait(waits, timeout=patience)
             for one in late:
@@ -116,7 +131,7 @@ class PodLogs:
             if kept is not None:
                 await asyncio.to_thread(kept.finish)
             for key in [key for key in self._tasks if key[0] == attempt]:
-                del self._tasks[key], self._begun[key]
+                del self._tasks[key], self._readers[key]
         return True
 
     async def close(self) -> None:
@@ -131,7 +146,7 @@ class PodLogs:
             kept.close()
         self._attempts.clear()
         self._tasks.clear()
-        self._begun.clear()
+        self._readers.clear()
 
     async def _read(self, reader: _Reader) -> None:
         try:
@@ -165,6 +180,11 @@ class _AttemptLog:
         self._closed = False
         self._lock = threading.Lock()
         self._go_on(said)
+
+    @property
+    def full(self) -> bool:
+        """Whether only the end of what comes is kept."""
+        return self._log.left_out > 0
 
     def take(self, read: Callable[[], Iterable[bytes]], mark: bytes) -> None:
         """Takes what is new. :param read: gives it, and moves a position on. :param mark: stands before each line."""
@@ -253,20 +273,50 @@ class _AttemptLog:
             log.debug("how far the log of %s was read can't be noted: %s", self.attempt, error)
 
 
+class Pace:
+    """How fast logs are read: who prints without end must not keep all else from being served.
+
+    :param rate: bytes a second, of all who read together; each waits for those that came before.
+    """
+
+    def __init__(
+        self, rate: float, rest: Callable[[float], Awaitable[None]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.rate = rate
+        self._rest = rest
+        self._clock = clock
+        self._free_at = 0.0
+
+    async def wait(self, size: int, rate: float | None) -> None:
+        """Returns when the next piece may be read. :param size: bytes of the last one. :param rate: of this log."""
+        now = self._clock()
+        self._free_at = max(now, self._free_at) + size / self.rate
+        await self._rest(max(PIECES, self._free_at - now, size / rate if rate else 0.0))
+
+
 class _Reader:
     """Reads the log of one pod until its program has ended.
 
-    :param rank: written before each line; None: there is but one worker. :param over: whether it has ended already.
+    :param rank: written before each line; None: there is but one worker.
     """
 
-    def __init__(self, objects: Objects, kept: _AttemptLog, pod: str, rank: int | None, *, over: bool) -> None:
+    def __init__(self, objects: Objects, kept: _AttemptLog, pod: str, rank: int | None, pace: Pace) -> None:
         self.objects = objects
         self.kept = kept
         self.pod = pod
         self.mark = b"" if rank is None else b"[%d] " % rank
-        self.over = over
+        self.pace = pace
+        self.over = self.started = False
         self.begun = asyncio.Event()
+        self.told = asyncio.Event()
         self.position = kept.positions.setdefault(pod, Position())
+
+    def tell(self, pod: Mapping[str, Any]) -> None:
+        """What somebody has seen of its pod."""
+        self.over = self.over or how_ended(pod) is not None
+        self.started = self.started or self.over or program_started(pod) is not None
+        if self.started:
+            self.told.set()
 
     async def run(self) -> None:
         """Returns when all of it was taken."""
@@ -283,8 +333,10 @@ class _Reader:
             if self.over and not over:
                 gives_up = time.monotonic() + PATIENCE
                 continue
-            await asyncio.sleep(wait)
-            wait = LOOK if self.position.last != moved else min(SLOW, 2 * wait)
+            self.told.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.told.wait(), wait)
+            wait = LOOK if self.position.last != moved else min(SLOW if self.started else PENDING, 2 * wait)
         self.begun.set()
         await asyncio.to_thread(self.kept.read_all_of, self.pod)
 
@@ -295,6 +347,7 @@ class _Reader:
             async for data in self.objects.log(self.pod, MAIN, since=self.position.since):
                 await self._take(partial(lines.add, data))
                 self.begun.set()
+                await self.pace.wait(len(data), FULL if self.kept.full and not self.over else None)
         except NotFound:
             return last  # of a program that has ended and left no log there is none
         except Unavailable as error:

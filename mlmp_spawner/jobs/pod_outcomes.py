@@ -47,7 +47,7 @@ def seen(attempt: str, pods: Sequence[Json], workers: int) -> Seen | None:
     """
     if not pods:
         return None
-    started = [at for pod in pods if (at := _started(pod)) is not None]
+    started = [at for pod in pods if (at := program_started(pod)) is not None]
     since = max(started) if len(started) >= workers else None
     ended = [one for pod in pods if (one := how_ended(pod)) is not None]
     if len(ended) < len(pods):
@@ -150,7 +150,7 @@ def _of_program(ended: Json) -> Ended:
 
 def _cant_start(pod: Json) -> Ended | None:
     """Why a pod waits for what never comes. What becomes of the containers beside a program that runs ends no job."""
-    if _started(pod) is not None:
+    if program_started(pod) is not None:
         return None
     status = pod.get("status") or {}
     for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
@@ -170,8 +170,8 @@ def _first(ended: Iterable[Ended]) -> Ended:
     return min(ended, key=lambda one: (one.reason == "succeeded", one.at is None, one.at or 0))
 
 
-def _started(pod: Json) -> int | None:
-    """Since when its program runs, or ran."""
+def program_started(pod: Json) -> int | None:
+    """Since when (ms UTC) the program of a pod runs, or ran; None: not yet."""
     for one in (pod.get("status") or {}).get("containerStatuses") or ():
         state = one.get("state") or {}
         if one.get("name") == MAIN:
