@@ -10,11 +10,17 @@ from mlmp_spawner.errors import TooManyRequests
 
 
 class Throttle:
-    """Token buckets by name. ``rate`` in requests per second, ``burst`` at once; a rate of 0 means no limit."""
+    """Token buckets by name. ``rate`` in requests per second, ``burst`` at once; a rate of 0 means no limit.
 
-    def __init__(self, rate: float, burst: int, *, clock: Callable[[], float] = monotonic) -> None:
+    :param of: what is counted, if not requests.
+    """
+
+    def __init__(
+        self, rate: float, burst: int, *, of: str = "requests", clock: Callable[[], float] = monotonic
+    ) -> None:
         self.rate = rate
         self.burst = max(1, burst)
+        self._of = of
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
 
@@ -45,7 +51,7 @@ class Throttle:
         if level < cost:
             wait = max(1, math.ceil((cost - level) / self.rate))
             raise TooManyRequests(
-                f"More than {self.rate:g} requests a second.", hint=f"Try again in {wait} s.", retry_after=wait
+                f"More than {self.rate:g} {self._of} a second.", hint=f"Try again in {wait} s.", retry_after=wait
             )
         return level
 

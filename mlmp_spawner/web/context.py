@@ -115,6 +115,8 @@ class Jobs:
     """Numbers are read for so many at once: that takes a thread for seconds, and all else needs threads, too."""
     pods: Throttle = field(default_factory=lambda: Throttle(10, 100))
     """For what the pods of one attempt send."""
+    lines: Throttle = field(default_factory=lambda: Throttle(500, 30_000, of="lines"))
+    """For the lines of numbers in it: each has to be read, and short ones are many."""
 
     def __post_init__(self) -> None:
         self.numbers = PodNumbers(self.files)

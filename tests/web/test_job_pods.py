@@ -154,6 +154,14 @@ def test_too_much_at_once_is_refused(app: RunningApp, jobs: Jobs, attempt: Attem
     assert code(app, attempt.id, token).status_code == 429
 
 
+def test_short_lines_without_end_are_refused_before_they_are_read(app: RunningApp, jobs: Jobs, attempt: Attempt):
+    token, body = jobs.tokens.make(attempt.id), b"{}\n" * (LARGEST_NUMBERS // 3)
+    assert send(app, attempt.id, token, body).status_code == 204, "as many as there may be at once, but not again"
+    refused = send(app, attempt.id, token, body)
+    assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
+    assert "lines" in refused.json()["detail"]
+
+
 def test_where_there_are_no_jobs_no_pod_gets_anything(app: RunningApp, jobs: Jobs, attempt: Attempt):
     token = jobs.tokens.make(attempt.id)
     app.context.jobs = None

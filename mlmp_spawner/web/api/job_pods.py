@@ -80,6 +80,8 @@ class NumbersOfAttempt(PodHandler):
 
     async def post(self, attempt: str) -> None:
         """Keeps it."""
+        lines = kept_of(self.context).lines
+        lines.take(attempt, min(lines.burst, self.request.body.count(b"\n") + 1))
         job, one = await self.found(attempt)
         worker = self._worker(job)
         if one.ended_at is not None and self.now >= one.ended_at + LAST_NUMBERS:
