@@ -125,8 +125,8 @@ class LDAPLogin(MLMPLogin, LDAPAuthenticator):
     async def _within(self, question: Callable[[], T]) -> T:
         try:
             return await self._patience.ask(question)
-        except (LDAPException, OSError) as error:
-            self.log.warning("The directory does not answer: %s", error)  # addresses and names are for the log only
+        except (LDAPException, OSError, LookupError) as error:  # ldap3 looks in vain for what a reply lacks
+            self.log.warning("The directory does not answer: %r", error)  # addresses and names are for the log only
             raise Unavailable("The directory does not answer.") from error
 
     def _opens(self, dn: str, password: str) -> bool:

@@ -92,7 +92,10 @@ def silent(request: pytest.FixtureRequest) -> Iterator[int]:
                 taken.append(listener.accept()[0])
                 if request.param != "nothing":
                     asked = taken[-1].recv(1024)
-                    taken[-1].sendall(bytes.fromhex("300c") + asked[2:5] + STARTTLS_DONE)
+                    number = asked[2 : 4 + asked[3]]  # with its type and length
+                    if request.param == "an answer to nobody":
+                        number = bytes([2, 1, (number[-1] + 1) % 128])
+                    taken[-1].sendall(bytes([0x30, len(number + STARTTLS_DONE)]) + number + STARTTLS_DONE)
         except OSError:
             return
 
@@ -105,7 +108,11 @@ def silent(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.parametrize(
     ("strategy", "silent"),
-    [*[(strategy, "nothing") for strategy in TlsStrategy], (TlsStrategy.before_bind, "nothing after StartTLS")],
+    [
+        *[(strategy, "nothing") for strategy in TlsStrategy],
+        (TlsStrategy.before_bind, "nothing after StartTLS"),
+        (TlsStrategy.before_bind, "an answer to nobody"),
+    ],
     indirect=["silent"],
 )
 async def test_logins_go_on_after_a_time_of_silence(strategy: TlsStrategy, silent: int) -> None:
