@@ -9,7 +9,7 @@ REMEMBER = -o cache_dir=.pytest_cache/$@
 PACKAGING := setup.cfg pyproject.toml mlmp_spawner/__init__.py
 
 .DELETE_ON_ERROR:
-.PHONY: help up test test-faults test-cluster bench bench-cluster images lint types contracts format docs docs-serve lock clean
+.PHONY: help up test test-faults test-cluster test-cluster-faults bench bench-cluster images lint types contracts format docs docs-serve lock clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
@@ -28,7 +28,11 @@ test-faults: $(VENV)/.dev node_modules/.all ## kills, races, fuzz, long property
 
 test-cluster: $(VENV)/.dev node_modules/.all ## on a real Kubernetes: the one KUBECONFIG names, else one made for it
 	@[ -n "$$KUBECONFIG" ] || tests/install.sh cluster
-	@$(BIN)/python -m tests.cluster.rig run --with-kueue $(BIN)/pytest -m cluster $(REMEMBER) $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.cluster.rig run --with-kueue $(BIN)/pytest -m "cluster and not faults" $(REMEMBER) $(PYTEST_ARGS)
+
+test-cluster-faults: $(VENV)/.dev node_modules/.all ## there, what takes nodes and parts away from jobs for minutes
+	@[ -n "$$KUBECONFIG" ] || tests/install.sh cluster
+	@$(BIN)/python -m tests.cluster.rig run --with-kueue $(BIN)/pytest -m "cluster and faults" $(REMEMBER) $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev node_modules/.all ## benchmarks: JSON lines on stdout, a table on stderr
 	@tests/install.sh >&2

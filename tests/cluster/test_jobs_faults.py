@@ -20,6 +20,8 @@ from tests.cluster.training import UNITS, Training
 from tests.jobs.people import Submitter
 from tests.live import wait_for
 
+pytestmark = pytest.mark.faults
+
 RECOVERY = PROJECT / "build" / "job-recovery.txt"
 PATIENCE = 300
 AWAY = 60

@@ -16,6 +16,8 @@ from mlmp_spawner.kube.labels import ATTEMPT, JOB, KIND
 from tests.cluster.hub_here import wait_for
 from tests.cluster.rig.cluster import Cluster
 
+pytestmark = pytest.mark.faults
+
 OUT_OF_SERVICE = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
 AWAY = 120
 """Seconds until the cluster has noticed that a node is away, or what it was told of one."""
