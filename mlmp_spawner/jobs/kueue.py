@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from mlmp_spawner.errors import NotTaken
 from mlmp_spawner.kube.job_pods import name_of
-from mlmp_spawner.kube.job_queues import MANAGER
+from mlmp_spawner.kube.job_queues import MANAGER, made_by_us, takes_from
 from mlmp_spawner.kube.objects import Objects
 from mlmp_spawner.kube.workloads import Workload, ungated, workload
 
@@ -27,6 +28,8 @@ class Kueue(Protocol):
         """Makes or changes objects, one after the other in this order; what the cluster has of each then.
 
         By server-side apply as :data:`~mlmp_spawner.kube.job_queues.MANAGER`: what others add to them stays.
+
+        :raises NotTaken: a ClusterQueue of that name is another MLMP's.
         """
 
     async def status(self, patch: Json) -> dict[str, Any]:
@@ -50,10 +53,15 @@ class Kueue(Protocol):
 
 
 class ClusterKueue:
-    """:class:`Kueue` as it is. :param objects: of the namespace of users' pods."""
+    """:class:`Kueue` as it is. :param objects: of the namespace of users' pods.
+
+    ClusterQueues are the whole cluster's, and two MLMPs give them the same names. Who comes second is told so, rather
+    than taking them over again and again: what the last list of them says decides.
+    """
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self._takes_from: dict[str, str] = {}
 
     async def workloads(self) -> list[Workload]:
         """Lists them."""
@@ -62,11 +70,28 @@ class ClusterKueue:
 
     async def cluster_queues(self) -> list[dict[str, Any]]:
         """Lists them."""
-        return await self._objects.items("ClusterQueue")
+        found = await self._objects.items("ClusterQueue")
+        self._takes_from = {
+            str((one.get("metadata") or {}).get("name")): namespace
+            for one in found
+            if (namespace := takes_from(one)) and made_by_us(one)
+        }
+        return found
 
     async def apply(self, objects: Sequence[Json]) -> list[dict[str, Any]]:
         """Applies them."""
-        return [await self._objects.apply(item, MANAGER) for item in objects]
+        return [await self._apply(item) for item in objects]
+
+    async def _apply(self, item: Json) -> dict[str, Any]:
+        name, wanted = item["metadata"]["name"], takes_from(item)
+        other = self._takes_from.get(name, wanted) if item["kind"] == "ClusterQueue" else wanted
+        if other != wanted:
+            raise NotTaken(
+                f"The ClusterQueue {name} is of another MLMP: it takes jobs from {other}, not from {wanted}.",
+                hint="One MLMP in a cluster can run jobs. Switch them off in one; of one that is gone, an admin takes "
+                f"the queue away by: kubectl delete clusterqueue {name}",
+            )
+        return await self._objects.apply(item, MANAGER)
 
     async def status(self, patch: Json) -> dict[str, Any]:
         """Applies it to the status."""

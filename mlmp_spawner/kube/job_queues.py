@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ MOST_NODES = 64
 PRIORITIES = {"front": 2000, "high": 1000, "normal": 0, "low": -1000}
 """By name; ``front``: it was sent away and goes before all others of its queue."""
 
+_NAMESPACE = "kubernetes.io/metadata.name"
 _UNFIT = re.compile(r"[^a-z0-9]+")
 _LONGEST = 46
 """Characters of a name that can be read: with the rest of it, it is short enough for a label."""
@@ -145,14 +146,25 @@ def retired_queue(name: str, namespace: str) -> Json:
 def in_use(item: Json, namespace: str) -> str | None:
     """The name of a ClusterQueue that we made for this namespace and that is not retired; None for any other."""
     metadata, spec = item.get("metadata") or {}, item.get("spec") or {}
-    ours = any(entry.get("manager") == MANAGER for entry in metadata.get("managedFields") or ())
-    if not ours or spec.get("namespaceSelector") != _only(namespace) or not spec.get("resourceGroups"):
+    if not made_by_us(item) or spec.get("namespaceSelector") != _only(namespace) or not spec.get("resourceGroups"):
         return None
     return str(metadata.get("name") or "") or None
 
 
+def made_by_us(item: Mapping[str, Any]) -> bool:
+    """Whether an object was applied by MLMP: this one, or another."""
+    fields = (item.get("metadata") or {}).get("managedFields") or ()
+    return any(entry.get("manager") == MANAGER for entry in fields)
+
+
+def takes_from(item: Mapping[str, Any]) -> str:
+    """The only namespace whose jobs a ClusterQueue takes; "" where it says no such thing."""
+    selector = (item.get("spec") or {}).get("namespaceSelector") or {}
+    return str((selector.get("matchLabels") or {}).get(_NAMESPACE) or "")
+
+
 def _only(namespace: str) -> Json:
-    return {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return {"matchLabels": {_NAMESPACE: namespace}}
 
 
 def _quotas(resource: str, node: NodeQuota, tenant: Tenant) -> list[Json]:
