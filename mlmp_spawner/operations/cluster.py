@@ -46,7 +46,9 @@ class Cluster:
         self.nodes = NodeWatch(site, settings, NodeReader(self.connection))
         self.jobs: KubeJobs | None = None
         self.job_starts: KueueStarts | None = None
-        if settings.job_api_url:  # also where jobs are switched off: those that run come to their end
+        # Also where c.MLMP.jobs is False: those that run come to their end. The chart gives no address, and no rights,
+        # with jobs.enabled: false, and refuses that as long as any run.
+        if settings.job_api_url:
             self._make_jobs(settings, hub, secret)
         self.images = Preloads(site, settings, PreloadPods(self.connection, settings_of(settings)))
 

@@ -60,6 +60,18 @@
 {{- if and $v.jobs.enabled (eq $storage.type "none") }}
 {{- fail "jobs.enabled: a job's code and results are in its owner's home, and users.storage.type none keeps none. Choose another type" }}
 {{- end }}
+{{- if and .Release.IsUpgrade (not $v.jobs.enabled) }}
+{{- /* Without it the service may not even look at them: their units would be given to others while they run. */}}
+{{- $run := list }}
+{{- range (lookup "v1" "Pod" (include "mlmp.users" .) "").items }}
+{{- if and (eq (dig "metadata" "labels" "mlmp.dev/kind" "" .) "job") (not (has (dig "status" "phase" "" .) (list "Succeeded" "Failed"))) }}
+{{- $run = append $run .metadata.name }}
+{{- end }}
+{{- end }}
+{{- with $run }}
+{{- fail (printf "jobs.enabled: %d pods of jobs are still there, such as %s, and false would leave them to nobody. Let them end first: jobs.enabled: true with hub.config.MLMP.jobs: false; see docs/how-to/jobs-on-kubernetes.md" (len .) (first .)) }}
+{{- end }}
+{{- end }}
 {{- if and $v.users.gidFrom (not $v.users.uidFrom) }}
 {{- fail "users.gidFrom: needs users.uidFrom" }}
 {{- end }}
