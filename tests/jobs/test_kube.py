@@ -12,7 +12,8 @@ import pytest
 from mlmp_spawner import units
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Invalid, NotFound, Unavailable
-from mlmp_spawner.jobs.kube import HALF_MADE_FOR, WORKLOADS_KNOWN_FOR
+from mlmp_spawner.jobs import kube
+from mlmp_spawner.jobs.kube import HALF_MADE_FOR
 from mlmp_spawner.jobs.pod_attempts import PODS_WITHIN
 from mlmp_spawner.kube.job_pods import name_of
 from mlmp_spawner.kube.workloads import Workload
@@ -216,7 +217,8 @@ async def test_a_cluster_that_does_not_answer_tells_nothing(bench: KubeBench):
     assert await bench.backend.state(order.id) == before
 
 
-async def test_of_many_that_end_at_once_kueue_is_asked_once(bench: KubeBench):
+async def test_of_many_that_end_at_once_kueue_is_asked_once(bench: KubeBench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kube, "WORKLOADS_KNOWN_FOR", 600.0)  # however slow this machine is just now
     orders = [await bench.order(POLITE) for _ in range(6)]
     for order in orders:
         await bench.backend.submit(order)
@@ -225,8 +227,7 @@ async def test_of_many_that_end_at_once_kueue_is_asked_once(bench: KubeBench):
     now = units.now()
     for order in orders:
         await bench.backend.cancel(order.id, stop_at=now, kill_at=now + order.grace)
-    seconds = (units.now() - now) / 1000
-    assert 1 <= bench.kueue.listed <= 1 + seconds / WORKLOADS_KNOWN_FOR
+    assert bench.kueue.listed == 1
     for order in orders:
         await seen(bench, order, "ended")
 
