@@ -12,7 +12,7 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from mlmp_spawner.errors import Changed, MLMPError, NotFound, Unavailable
+from mlmp_spawner.errors import Changed, MLMPError, NotFound, NotTaken, Unavailable
 from mlmp_spawner.kube.client import Connection
 from mlmp_spawner.kube.objects import ClusterObjects
 from mlmp_spawner.units import from_iso
@@ -78,8 +78,9 @@ async def test_an_object_that_is_there_already_is_no_failure_and_one_on_its_way_
         (404, "not found", NotFound),
         (409, "the object has been modified", Changed),
         (422, "Pod is invalid: metadata.uid: field is immutable", Changed),
-        (422, "spec: Invalid value", Unavailable),
-        (403, "may not", Unavailable),
+        (422, "spec: Invalid value", NotTaken),
+        (403, "may not", NotTaken),
+        (401, "Unauthorized", Unavailable),
         (500, "failed calling webhook", Unavailable),
         (429, "too many requests", Unavailable),
     ],
@@ -88,7 +89,7 @@ async def test_a_change_that_is_refused_says_why(objects, api, status: int, mess
     api.says(status, message)
     with pytest.raises(error) as refused:
         await objects.patch(POD)
-    assert message in refused.value.detail
+    assert message in refused.value.detail and type(refused.value) is error
 
 
 async def test_what_is_applied_is_of_the_whole_cluster_or_of_the_namespace(objects, api):  # type: ignore[no-untyped-def]

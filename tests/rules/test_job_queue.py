@@ -308,6 +308,7 @@ def test_the_queue_sees_of_a_job_what_decides():
         ),
         (Outlook(None, Why("over_quota", quota=1)), "It wants 2 units; the jobs of one person may take 1 at once."),
         (Outlook(3, Why("turn")), "It could start now: the queue of the cluster decides whose turn it is."),
+        (Outlook(None, Why("refused", said="no room.")), "It can't start as it is, and is tried again: no room."),
         (Outlook(None, Why("too_large")), "It wants 2 × A100: no machines here have as many."),
         (
             Outlook(None, Why("gone")),

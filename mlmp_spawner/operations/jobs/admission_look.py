@@ -15,16 +15,17 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlmp_spawner.deadlines import Deadline
-from mlmp_spawner.errors import Changed, Conflict, MLMPError, NotFound, Unavailable
+from mlmp_spawner.errors import Changed, ConfigurationError, Conflict, MLMPError, NotFound, NotTaken, Unavailable
 from mlmp_spawner.jobs.base import Order, Seen
 from mlmp_spawner.jobs.kueue import Kueue
 from mlmp_spawner.kube.job_queues import flavor_name
 from mlmp_spawner.kube.workloads import Workload, active, ready
-from mlmp_spawner.operations.jobs import deciding, ending, orders, quotas, standing, starting
+from mlmp_spawner.operations.jobs import deciding, losses, orders, quotas, standing, starting
 from mlmp_spawner.operations.jobs.kueue_queues import KueueQueues, labels_of
+from mlmp_spawner.operations.jobs.refusals import Refusals
 from mlmp_spawner.operations.jobs.standing import Standing, Tenancy
 from mlmp_spawner.operations.jobs.starting import Where
 from mlmp_spawner.operations.jobs.starts import let_go
@@ -34,7 +35,7 @@ from mlmp_spawner.rules import job_admission
 from mlmp_spawner.rules.job_admission import Admission, Asking, Going
 from mlmp_spawner.rules.job_guarantees import Tenant, divide
 from mlmp_spawner.rules.job_queue import Outlook, Start, Why
-from mlmp_spawner.rules.jobs import Attempt, Job, Reason
+from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.rules.nodes import ClusterNode
 from mlmp_spawner.store import jobs as store
 from mlmp_spawner.store.transaction import Busy, Refused, read
@@ -51,14 +52,17 @@ ANSWERS_AGAIN = 5 * SECOND
 EAGER = 3 * SECOND
 """For so long after something was offered, raised or let in there is something to be seen soon."""
 
-START_PATIENCE = 3 * MINUTE
-"""How long Kueue may know of an attempt that was let in without having let it in itself."""
+UNGATED_AGAIN = MINUTE
+"""After so long one is told again that it may ask whose Workload Kueue did not make: it may be away."""
+
+UNANSWERED = 3
+"""So many words of one look that are not answered are the cluster's fault, not that of one object."""
 
 
 @dataclass(slots=True)
 class _Look:
     """What one look works with. ``known``: of each attempt what Kueue has of it; ``nodes``: those of the cluster, by
-    their names; ``eager``: whether there is something to be seen soon."""
+    their names; ``eager``: whether there is something to be seen soon; ``unanswered``: why words were not answered."""
 
     steps: Steps
     site: Site
@@ -69,6 +73,7 @@ class _Look:
     nodes: Mapping[str, ClusterNode]
     left: dict[str, int]
     eager: bool = False
+    unanswered: list[Unavailable] = field(default_factory=list)
 
 
 class KueueStarts:
@@ -93,6 +98,9 @@ class KueueStarts:
         self._standing = Standing()
         self._not_before: dict[str, int] = {}
         self._ceded: set[str] = set()
+        self._expected: Mapping[str, Outlook] = {}
+        self._refusals = Refusals()
+        self._ungated: dict[str, int] = {}
         self._eager_until = 0
 
     # -- what others have done -----------------------------------------------------------------------------------
@@ -106,18 +114,26 @@ class KueueStarts:
             log.warning("what Kueue has of jobs can't be read: %s", error.detail)
             return
         self._known = _by_attempt(found)
-        lost = await asyncio.to_thread(_lost, site, self._known, now)
+        lost = await asyncio.to_thread(losses.lost, site, self._known, now)
         self._ceded |= {one.attempt.id for one in lost if one.reason == "preempted"}
-        await steps.each(lost, lambda one: asyncio.to_thread(_send_away, site, one, now))
+        await steps.each(lost, lambda one: asyncio.to_thread(losses.send_away, site, one, now))
 
     # -- the look ------------------------------------------------------------------------------------------------
 
     async def look(self, steps: Steps, site: Site, seen: Mapping[str, Seen], now: int) -> int:
         """Offers what waits, and answers what asks; of how many there will soon be something to be seen.
 
-        :raises Unavailable: Kueue does not answer.
+        :raises Unavailable: Kueue does not answer; what it refuses of one job or resource is in no other's way.
         """
         decided = await self._decide(steps, site, now)
+        try:
+            return await self._look(steps, site, seen, decided, now)
+        finally:
+            self.outlook = {**self._expected, **self._refusals.outlook(self._standing.jobs)}
+
+    async def _look(
+        self, steps: Steps, site: Site, seen: Mapping[str, Seen], decided: deciding.Decided, now: int
+    ) -> int:
         self._ceded &= {attempt.id for _, attempt in decided.live}
         nodes = {node.name: node for node in self._nodes()}
         if self._known is None or not nodes:
@@ -130,9 +146,15 @@ class KueueStarts:
         await self._offer(look, seen)
         await self._answer_again(look)
         for resource in sorted(decided.boards):
-            await self._admit(look, resource)
+            try:
+                await self._admit(look, resource)
+                self._refusals.clear(resource)
+            except (NotTaken, ConfigurationError) as error:
+                self._refusals.note(resource, error)
         if look.eager:
             self._eager_until = now + EAGER
+        if look.unanswered:
+            raise look.unanswered[0]
         return int(now < self._eager_until)
 
     async def _decide(self, steps: Steps, site: Site, now: int) -> deciding.Decided:
@@ -143,7 +165,9 @@ class KueueStarts:
             await let_go(steps, site, found, now)
             self._standing = await asyncio.to_thread(standing.standing, site, found)
             could = {job.id: Outlook(now, Why("turn")) for job, _ in found.starts}
-            self._decided, self.outlook = found, {**could, **found.outlook}
+            self._decided, self._expected = found, {**could, **found.outlook}
+            self._refusals.keep({*self._standing.jobs, *found.boards})
+            self._ungated = {one: at for one, at in self._ungated.items() if one in self._standing.jobs}
         assert self._decided is not None
         return self._decided
 
@@ -177,13 +201,17 @@ class KueueStarts:
         if order is None or order.id != attempt:
             return
         self._not_before[attempt] = look.now + OFFER_AGAIN  # where that fails
+        self._ungated.pop(attempt, None)
         try:
             await look.steps.asked(look.steps.backend.submit(order))
-        except Unavailable:
-            self._not_before[attempt] = look.now + ANSWERS_AGAIN
-            raise
+        except MLMPError as error:
+            if isinstance(error, Unavailable) and not isinstance(error, NotTaken):
+                self._not_before[attempt] = look.now + ANSWERS_AGAIN
+            self._refusals.note(attempt, error)
+            return
         look.steps.begun += 1
         look.eager = True
+        self._refusals.clear(attempt)
         del self._not_before[attempt]
 
     async def _answer_again(self, look: _Look) -> None:
@@ -241,29 +269,46 @@ class KueueStarts:
         except ValueError as error:
             log.warning("%s can't be let in: %s", attempt.id, error)
             return
-        await _said(look.steps, self._kueue.status(answer))
+        await self._said(look, attempt.id, self._kueue.status(answer))
 
-    async def _activate(self, look: _Look, attempt: str, wanted: bool) -> None:
+    async def _activate(self, look: _Look, attempt: str, wanted: bool) -> bool:
+        """Whether that was news to Kueue, and taken."""
         known = look.known[attempt]
-        if known.active != wanted and not (wanted and known.lost):
-            await _said(look.steps, self._kueue.change(active(known, wanted)))
+        if known.active == wanted or (wanted and known.lost):
+            return False
+        return await self._said(look, attempt, self._kueue.change(active(known, wanted)))
 
     async def _wake(self, look: _Look, attempt: str, job: Job) -> None:
         """Lets it ask: for the first time, or again."""
         known = look.known.get(attempt)
-        look.eager = True
         if known is not None and not known.gated:
-            await self._activate(look, attempt, True)
-        elif job.workers == 1:
-            await _said(look.steps, self._kueue.ungate(attempt))
+            look.eager |= await self._activate(look, attempt, True)
+        elif job.workers > 1 or look.now < self._ungated.get(attempt, look.now):
+            return
+        elif await self._said(look, attempt, self._kueue.ungate(attempt)):
+            self._ungated[attempt] = look.now + UNGATED_AGAIN
+            look.eager = True
 
+    async def _said(self, look: _Look, attempt: str, verb: Awaitable[object]) -> bool:
+        """Says something of an attempt to Kueue; whether it was taken. What changed meanwhile is looked at the next
+        time, and what is refused is tried then.
 
-async def _said(steps: Steps, verb: Awaitable[object]) -> None:
-    """Says something to Kueue; what changed meanwhile is looked at the next time."""
-    try:
-        await steps.asked(verb)
-    except (Changed, NotFound) as error:
-        log.debug("jobs: %s", error)
+        :raises Unavailable: too much was not answered to go on.
+        """
+        try:
+            await look.steps.asked(verb)
+        except (Changed, NotFound) as error:
+            log.debug("jobs: %s", error)
+        except NotTaken as error:
+            self._refusals.note(attempt, error)
+        except Unavailable as error:
+            look.unanswered.append(error)
+            if len(look.unanswered) >= UNANSWERED:
+                raise
+        else:
+            self._refusals.clear(attempt)
+            return True
+        return False
 
 
 def _used(
@@ -292,55 +337,6 @@ def _out_of_place(site: Site, job: Job, known: Workload | None) -> bool:
     if known is None:
         return False
     return bool(known.lost) or known.finished or known.queue != Tenancy.of(site, job.resource).queue(job)
-
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """An attempt that Kueue has sent away: why, and when (ms UTC)."""
-
-    job: Job
-    attempt: Attempt
-    reason: Reason
-    at: int
-
-
-def _lost(site: Site, known: Mapping[str, Workload], now: int) -> list[_Lost]:
-    """Those under way that can't go on, or begin any more, though their time is not over."""
-    with read(site.engine) as connection:
-        live = [(job, job.live) for job in store.live_jobs(connection) if job.live is not None]
-    found = []
-    for job, attempt in live:
-        one = known.get(attempt.id)
-        if one is not None and now < attempt.stop_at and (why := _why_lost(attempt, one, now)) is not None:
-            # What asks again was evicted before, nobody knows when.
-            since = one.evicted_at if one.evicted else attempt.starting_at if one.asks else None
-            found.append(_Lost(job, attempt, why, now if since is None else min(since, now)))
-    return found
-
-
-def _why_lost(attempt: Attempt, known: Workload, now: int) -> Reason | None:
-    """Why an attempt whose time is not over can't go on; None where it can, or where the back-end sees its end: a
-    worker that failed has the others ended by Kueue, too."""
-    if known.evicted and known.evicted_for == "Preempted":
-        return "preempted"
-    if known.lost and attempt.started_at is None:
-        return "platform"
-    if known.finished or known.admitted:
-        return None
-    evicted_since = known.evicted_at is not None and known.evicted_at > attempt.starting_at
-    if known.asks and (attempt.started_at is not None or evicted_since):
-        return "preempted"
-    if attempt.started_at is not None:
-        return None
-    nodes = known.nodes({flavor_name(node): node for node in attempt.nodes})
-    if known.asks and (nodes is None or set(nodes) != set(attempt.nodes)):
-        return "platform"
-    return "platform" if not known.asks and now >= attempt.starting_at + START_PATIENCE else None
-
-
-def _send_away(site: Site, one: _Lost, now: int) -> None:
-    log.warning("the attempt %s was sent away by Kueue: %s", one.attempt.id, one.reason)
-    ending.sent_away(site, one.job, one.attempt, one.reason, at=one.at, now=now)
 
 
 def _order(site: Site, job_id: str) -> Order | None:

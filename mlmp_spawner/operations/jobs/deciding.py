@@ -5,8 +5,9 @@ Jobs inside a booking of their owner stand in no queue: they start as soon as th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from sqlalchemy import Connection
@@ -18,7 +19,7 @@ from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import job_queue
 from mlmp_spawner.rules.job_queue import Outlook, Running, Waiting
 from mlmp_spawner.rules.jobs import Attempt, Job
-from mlmp_spawner.rules.placement import Board
+from mlmp_spawner.rules.placement import Board, Taken
 from mlmp_spawner.rules.reservations import Interval
 from mlmp_spawner.store import jobs as store
 from mlmp_spawner.store import reservations
@@ -71,7 +72,7 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
         live = [(job, job.live) for job in store.live_jobs(connection) if job.live is not None]
         shares = usage.shares(connection, live, now, half_life)
         allowed = quotas.units_allowed(connection, site, outside)
-        boards = _boards(connection, [*outside, *(job for job, _ in live)], now)
+        boards = _boards(connection, outside, live, now)
     decision = job_queue.decide(
         _waiting(site, outside), boards, shares, now, running=_running(live), quotas=allowed
     )  # fmt: skip
@@ -115,11 +116,37 @@ def _running(live: Iterable[tuple[Job, Attempt]]) -> list[Running]:
     ]
 
 
-def _boards(connection: Connection, jobs: Sequence[Job], now: int) -> dict[str, Sequence[Board]]:
+def _boards(
+    connection: Connection, waiting: Iterable[Job], live: Sequence[tuple[Job, Attempt]], now: int
+) -> dict[str, Sequence[Board]]:
     """Of each resource all nodes, with all that is held from now on."""
+    jobs = [*waiting, *(job for job, _ in live)]
+    overdue = _overdue(connection, live, now)
     boards: dict[str, Sequence[Board]] = {}
     for resource in sorted({job.resource for job in jobs}):
         longest = max(job.length + job.grace for job in jobs if job.resource == resource)
         nodes = reservations.capacities(connection, resource)
-        boards[resource] = planning.view(connection, resource, nodes, Interval(now, now + longest + HORIZON)).boards
+        found = planning.view(connection, resource, nodes, Interval(now, now + longest + HORIZON)).boards
+        boards[resource] = [_with(board, overdue.get((resource, board.node), ())) for board in found]
     return boards
+
+
+def _overdue(
+    connection: Connection, live: Iterable[tuple[Job, Attempt]], now: int
+) -> dict[tuple[str, str], list[Taken]]:
+    """Of each resource and node what jobs still hold that nobody saw end, though their time is over: a pod may hang.
+
+    Nobody knows for how long: what there is then is decided once :data:`FRESH` is over.
+    """
+    found: dict[tuple[str, str], list[Taken]] = {}
+    still = Interval(now, now + FRESH)
+    for job, attempt in live:
+        if attempt.kill_at <= now and job.inside is None:
+            for node, workers in Counter(place["node"] for place in store.places_of(connection, attempt)).items():
+                held = Taken(attempt.reservation, job.units * workers, still)
+                found.setdefault((job.resource, node), []).append(held)
+    return found
+
+
+def _with(board: Board, more: Sequence[Taken]) -> Board:
+    return replace(board, taken=(*board.taken, *more)) if more else board

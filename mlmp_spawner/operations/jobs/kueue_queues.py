@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mlmp_spawner.errors import NotTaken
 from mlmp_spawner.jobs.kueue import Kueue
 from mlmp_spawner.kube import job_queues
 from mlmp_spawner.kube.job_queues import HOSTNAME, NodeQuota
@@ -12,6 +14,8 @@ from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.job_guarantees import FIXED, POOL, Tenant, of_resource
 from mlmp_spawner.rules.nodes import ClusterNode
 from mlmp_spawner.units import MINUTE
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 Parts = Mapping[Tenant, Mapping[str, int]]
@@ -59,7 +63,7 @@ class KueueQueues:
         for item in await self._kueue.cluster_queues():
             name = job_queues.in_use(item, self._namespace)
             if name is not None and name not in wanted:
-                await self._kueue.apply([job_queues.retired_queue(name, self._namespace)])
+                await self._try(job_queues.retired_queue(name, self._namespace))
 
     async def lower(self, resource: str, nodes: Mapping[str, ClusterNode], parts: Parts) -> None:
         """Lowers quotas to those of ``parts`` where they are higher, and raises none."""
@@ -84,15 +88,14 @@ class KueueQueues:
         wanted = {tenant: dict(units) for tenant, units in parts.items()}
         changed = self._parts.get(resource) != wanted
         await self._set(resource, nodes, wanted)
-        await self._tell(
-            job_queues.local_queue(resource, group, self._namespace, tenant)
-            for group, tenant in sorted(groups, key=lambda one: (one[0], one[1].kind))
-        )
+        for group, tenant in sorted(groups, key=lambda one: (one[0], one[1].kind)):
+            await self._try(job_queues.local_queue(resource, group, self._namespace, tenant))
         return changed
 
     async def _set(
         self, resource: str, nodes: Mapping[str, ClusterNode], parts: Mapping[Tenant, Mapping[str, int]]
     ) -> None:
+        self._parts.pop(resource, None)  # nobody knows what it is while it is told
         there = sorted({node for units in parts.values() for node in units if node in nodes})
         every = [_quota(nodes[node], 0) for node in there]
         await self._tell(job_queues.resource_flavor(one) for one in every)
@@ -103,6 +106,14 @@ class KueueQueues:
             for tenant, units in parts.items()
         )
         self._parts[resource] = {tenant: dict(units) for tenant, units in parts.items()}
+
+    async def _try(self, one: Json) -> None:
+        """Tells one; if just that is refused it waits until all is told again, and the others do not."""
+        try:
+            await self._tell([one])
+        except NotTaken as error:
+            log.warning("jobs: %s", error.detail)
+            self._told[_key(one)] = one
 
     async def _tell(self, objects: Iterable[Json]) -> None:
         news: Sequence[Json] = [one for one in objects if self._told.get(_key(one)) != one]

@@ -38,15 +38,18 @@ class Standing:
 
 
 def standing(site: Site, decided: Decided) -> Standing:
-    """The first of each group, by their turns, that may start some day."""
+    """The first of each group, by their turns, that may start some day. Those that wait for others of their owner only
+    have what room is left."""
+    why = {job: expected.why.code for job, expected in decided.outlook.items()}
+    able = [job for job in decided.turns if why.get(job.id) not in _NEVER]
     taken: Counter[tuple[str, str]] = Counter()
-    found = []
-    for job in decided.turns:
-        expected = decided.outlook.get(job.id)
+    stand = set()
+    for job in sorted(able, key=lambda job: why.get(job.id) == "quota"):
         place = job.group, job.resource
-        if taken[place] < WINDOW and (expected is None or expected.why.code not in _NEVER):
+        if taken[place] < WINDOW:
             taken[place] += 1
-            found.append(job)
+            stand.add(job.id)
+    found = [job for job in able if job.id in stand]
     with read(site.engine) as connection:
         numbers = store.next_numbers(connection, [job.id for job in found])
     return Standing({f"{job.id}-{numbers[job.id]}": job for job in found})

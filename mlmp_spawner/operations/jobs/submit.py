@@ -131,6 +131,7 @@ def draft(
     owner, groups = _owner(asked, actor)
     profile = usable_profile(site, manifest.profile, groups)
     usable_image(site, profile, manifest.image)
+    _check_image(site, profile, manifest.image)
     units = profile.units if manifest.units is None else manifest.units
     _check_size(site, profile, units, manifest.workers)
     length = profile.default_duration if manifest.length is None else manifest.length
@@ -175,6 +176,13 @@ def _group(wanted: str | None, profile: Profile, groups: frozenset[str]) -> str:
         valid = ", ".join(sorted(groups)) or "none"
         raise NotAllowed(f"Its owner is not in the group {wanted!r}.", hint=f"Possible groups: {valid}.")
     return wanted
+
+
+def _check_image(site: Site, profile: Profile, name: str | None) -> None:
+    """:raises Invalid: jobs run in images here, and it would have none."""
+    if site.images and site.catalog.image_of(profile.name, name) is None:
+        raise Invalid.field("image", f"the profile {profile.name!r} has none, and here jobs run in images; choose "
+                            "another profile, or tell the people who run this")  # fmt: skip
 
 
 def _check_size(site: Site, profile: Profile, units: int, workers: int) -> None:

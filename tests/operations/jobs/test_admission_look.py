@@ -12,9 +12,10 @@ import pytest
 from mlmp_spawner.kube.job_queues import cluster_queue_name, flavor_name, local_queue_name
 from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.jobs import standing
-from mlmp_spawner.operations.jobs.admission_look import START_PATIENCE, KueueStarts
+from mlmp_spawner.operations.jobs.admission_look import KueueStarts
 from mlmp_spawner.operations.jobs.cancel import cancel
 from mlmp_spawner.operations.jobs.look import Queue
+from mlmp_spawner.operations.jobs.losses import START_PATIENCE
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.job_guarantees import FIXED, Tenant

@@ -15,7 +15,7 @@ from mlmp_spawner.operations import history
 from mlmp_spawner.operations.jobs import listing, quotas
 from mlmp_spawner.operations.jobs.submit import Submission, check, resubmit, submit
 from mlmp_spawner.operations.site import Actor, Site
-from mlmp_spawner.rules.catalog import LimitRules, Limits
+from mlmp_spawner.rules.catalog import Image, LimitRules, Limits
 from mlmp_spawner.rules.job_manifest import parse
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.store import jobs as store
@@ -149,3 +149,14 @@ def test_in_a_cluster_no_job_runs_inside_a_booking(site: Site):
     with pytest.raises(Conflict, match="its server has the units") as refused:
         check(replace(site, cluster=True), asked(inside="any"), actor=ann, now=NOW)
     assert "Leave `inside` out" in str(refused.value.hint)
+
+
+def test_where_jobs_run_in_images_one_whose_profile_has_none_is_refused(site: Site):
+    pods = replace(site, cluster=True, images=True)
+    with pytest.raises(Invalid, match="image: the profile 'gpu' has none"):
+        check(pods, asked(), actor=ann, now=NOW)
+    gpu = site.catalog.profiles["gpu"].model_copy(update={"images": ("lab",)})
+    images = {"lab": Image(name="lab", reference="example.org/lab:1")}
+    catalog = site.catalog.model_copy(update={"images": images, "profiles": {"gpu": gpu}})
+    assert check(replace(pods, catalog=catalog), asked(), actor=ann, now=NOW).profile == "gpu"
+    assert check(site, asked(), actor=ann, now=NOW).profile == "gpu", "on one machine there are none"
