@@ -181,7 +181,7 @@ async def test_who_has_all_units_he_may_have_keeps_none_of_his_group_from_the_qu
     hall = ChoosyHall(replace(site, catalog=site.catalog.model_copy(update={"limits": limited})))
     first = await hall.run("ann", group="red", length=HOUR)
     await hall.run("ben", group="red", length=4 * HOUR)  # who uses more, and so has later turns
-    greedy = [submitted(site, "ann", group="red", units=2, now=NOW + n) for n in range(5)]
+    greedy = [submitted(site, "ann", group="red", units=2, length=HOUR // 6, now=NOW + n) for n in range(5)]
     other = submitted(site, "ben", group="red", now=NOW + 9)
     await hall.tick(NOW + MINUTE, looks=4)
     assert hall.job(other).state() == "running"
