@@ -111,7 +111,7 @@ def _queues(cluster: Cluster, namespace: str) -> Iterator[Finding]:
         if wanted and wanted != namespace:
             message = f"the ClusterQueue {name} is for jobs in {wanted}, not in {namespace}"
             hint = f"one MLMP in a cluster can run jobs; of one that is gone: kubectl delete clusterqueue {name}"
-            yield Finding("kueue", message, hint)
+            yield Finding("kueue", message, hint, wrong=False)  # of other units it is in nobody's way
             continue
         said = _inactive(queue.get("status") or {})
         if said:

@@ -55,6 +55,7 @@ def left(release: Training) -> dict[str, set[str]]:
     here: dict[str, Any] = {
         "pods": core.list_namespaced_pod,
         "secrets": core.list_namespaced_secret,
+        "config maps": core.list_namespaced_config_map,
         "services": core.list_namespaced_service,
         "jobs": client.BatchV1Api(core.api_client).list_namespaced_job,
         "policies": client.NetworkingV1Api(core.api_client).list_namespaced_network_policy,
