@@ -29,7 +29,31 @@ def submitted(site: Site, owner: str = "eve", *, now: int = NOW, **fields: objec
     return job
 
 
-class Shop:
+class Written:
+    """What is written of jobs."""
+
+    site: Site
+
+    def job(self, job: Job) -> Job:
+        """The job as it is now."""
+        with read(self.site.engine) as connection:
+            found = store.find(connection, job.id)
+        assert found is not None
+        return found
+
+    def attempt(self, job: Job) -> Attempt:
+        """Its last attempt."""
+        return self.job(job).attempts[-1]
+
+    def holding(self, job: Job) -> Reservation:
+        """The reservation of its last attempt."""
+        with read(self.site.engine) as connection:
+            found = reservations.find(connection, self.attempt(job).reservation)
+        assert found is not None
+        return found
+
+
+class Shop(Written):
     """The queue, and what runs."""
 
     def __init__(self, site: Site) -> None:
@@ -54,24 +78,6 @@ class Shop:
         assert self.job(job).state() == "running", self.job(job)
         return job
 
-    def job(self, job: Job) -> Job:
-        """The job as it is now."""
-        with read(self.site.engine) as connection:
-            found = store.find(connection, job.id)
-        assert found is not None
-        return found
-
-    def attempt(self, job: Job) -> Attempt:
-        """Its last attempt."""
-        return self.job(job).attempts[-1]
-
     def order(self, job: Job) -> Order:
         """What the back-end was told of its last attempt."""
         return self.backend.orders[self.attempt(job).id]
-
-    def holding(self, job: Job) -> Reservation:
-        """The reservation of its last attempt."""
-        with read(self.site.engine) as connection:
-            found = reservations.find(connection, self.attempt(job).reservation)
-        assert found is not None
-        return found

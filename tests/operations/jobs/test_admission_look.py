@@ -20,7 +20,7 @@ from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules.job_guarantees import FIXED, Tenant
 from mlmp_spawner.rules.job_queue import Why
-from mlmp_spawner.rules.jobs import GRACE, Attempt, Job
+from mlmp_spawner.rules.jobs import GRACE, Job
 from mlmp_spawner.rules.nodes import ClusterNode
 from mlmp_spawner.store import jobs as store
 from mlmp_spawner.store.transaction import read
@@ -45,7 +45,7 @@ def submitted(site: Site, owner: str = "eve", *, now: int = NOW, **fields: objec
     return queueing.submitted(site, owner, now=now, **{"manifest": MANIFEST, **fields})
 
 
-class Hall:
+class Hall(queueing.Written):
     """A cluster with a queue of jobs, and what runs."""
 
     def __init__(self, site: Site, choose=willing) -> None:  # type: ignore[no-untyped-def]
@@ -74,15 +74,6 @@ class Hall:
         await self.tick(looks=4)
         assert self.job(job).state() == "running", self.job(job)
         return job
-
-    def job(self, job: Job) -> Job:
-        with read(self.site.engine) as connection:
-            found = store.find(connection, job.id)
-        assert found is not None
-        return found
-
-    def attempt(self, job: Job) -> Attempt:
-        return self.job(job).attempts[-1]
 
     def quotas(self, tenant: Tenant | None = None) -> dict[str, int]:
         """What Kueue was told of each node."""
