@@ -78,7 +78,7 @@ class Start:
     kill_at: int
 
 
-Code = Literal["in_use", "booked", "behind", "quota", "over_quota", "too_large", "gone", "inside", "turn"]
+Code = Literal["in_use", "booked", "behind", "quota", "over_quota", "too_large", "gone", "inside", "turn", "scan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ class Why:
     for jobs that go first, ``others`` of other people and ``own`` of the same owner; ``quota``: its owner's jobs take
     all that they may, ``over_quota``: it alone wants more than ``quota`` units; ``too_large``: no nodes have as many;
     ``gone``: its profile fits on no node any more; ``inside``: for the start of the booking in which it is to run, or
-    for room in that; ``turn``: it could start, and a queue that is not ours says when.
+    for room in that; ``turn``: it could start, and a queue that is not ours says when; ``scan``: as
+    many of its scan as may run at once, ``quota``, go first.
     """
 
     code: Code
@@ -297,6 +298,8 @@ def sentence(outlook: Outlook, shape: Shape, title: str, when: Callable[[int], s
         return f"It wants {what}: no machines here have as many."
     if why.code == "turn":
         return "It could start now: the queue of the cluster decides whose turn it is."
+    if why.code == "scan":
+        return f"Its scan runs {why.quota} at once: it waits until one of these is over."
     if why.code == "inside" and outlook.start is not None:
         return f"Waits for its booking, which begins {when(outlook.start)}."
     if why.code == "inside":
