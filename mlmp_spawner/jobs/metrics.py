@@ -29,7 +29,7 @@ def measured(files: JobFiles, attempts: Sequence[str], manifest: Mapping[str, An
 
 
 def last_values(files: JobFiles, attempt: str, manifest: Mapping[str, Any]) -> dict[str, float]:
-    """The last finite value of each metric at the end of an attempt's files: quick, for many jobs beside one another."""
+    """The last finite value of each metric at the end of an attempt's files: quick, for many jobs side by side."""
     patterns = [metric["pattern"] for metric in manifest["metrics"] if "pattern" in metric]
     found = from_log(_tail(files.log(attempt), LAST_READ), patterns) if patterns else {}
     found |= from_lines(_tail(files.metrics(attempt), LAST_READ))

@@ -29,7 +29,9 @@ class Submission(Request):
         description="of a list the rows; else of each name a list of values, or a range: "
         '{"from": 1e-5, "to": 0.1, "scale": "lin" or "log"}, in a grid with "steps"'
     )
-    samples: Annotated[int, Field(strict=True, ge=1, le=MOST_ROWS)] | None = Field(None, description="rows of a sample")
+    samples: Annotated[int, Field(strict=True, ge=1, le=MOST_ROWS)] | None = Field(
+        None, description="rows of a sample"
+    )
     seed: Annotated[int, Field(strict=True, ge=0, le=2**53)] = Field(0, description="the same one gives the same rows")
     out: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
         None, description="directory below the home for what each row makes: runs/lr={lr}/bs={bs}"
@@ -37,7 +39,9 @@ class Submission(Request):
     at_once: Annotated[int, Field(strict=True, ge=1, le=MOST_ROWS)] | None = Field(
         None, description="how many of them may run at a time; all that find room, if left out"
     )
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]+$")] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=, -]*$")] | None = (
+        None
+    )
     code: Annotated[str, Field(pattern=SHA256)] | None = Field(
         None, description="SHA-256 of a snapshot that was PUT to jobs/code before; a command may do without"
     )
@@ -69,7 +73,9 @@ class Row(BaseModel):
     outcome: Literal["succeeded", "failed", "cancelled"] | None
     reason: str | None
     message: str
-    metrics: dict[str, float] = Field(description="the last value of each; of one's own scans, where rows are asked for")
+    metrics: dict[str, float] = Field(
+        description="the last value of each; of one's own scans, where rows are asked for"
+    )
 
 
 class Scan(BaseModel):

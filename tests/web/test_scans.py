@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from mlmp_spawner.store import jobs as store
+from mlmp_spawner.store.transaction import transaction
 from tests.operations.conftest import NOW
 from tests.web.harness import API, RunningApp
 from tests.web.job_parts import SLEEP, begin, end
@@ -66,8 +68,11 @@ def test_what_is_no_scan_is_refused_and_leaves_nothing(ann: httpx.Client, asked:
 def test_the_failed_are_retried_and_the_rest_is_cancelled(app: RunningApp, ann: httpx.Client):
     made = make(ann)
     first = made["rows"][0]["job"]
-    begin(app.site, first, NOW)
-    end(app.site, first, NOW, "failed")
+    end(app.site, begin(app.site, first, NOW), NOW, over=False)
+    with transaction(app.site.engine) as connection:
+        job = store.find(connection, first)
+        assert job
+        store.update_job(connection, job, ended_at=NOW, outcome="failed", reason="exit_status")
     assert ann.get(f"scans/{made['id']}").json()["counts"] == {"failed": 1, "queued": 2}
     again = ann.post(f"scans/{made['id']}/retry").json()
     assert again["retried"] == 1 and again["scan"]["counts"] == {"queued": 3}
@@ -78,7 +83,7 @@ def test_the_failed_are_retried_and_the_rest_is_cancelled(app: RunningApp, ann: 
     assert ann.post(f"scans/{made['id']}/retry").status_code == 409
 
 
-def test_what_the_rows_measured_last_is_their_owners_alone(app: RunningApp, ann: httpx.Client, root: httpx.Client):
+def test_what_the_rows_measured_last_is_their_owners_alone(app: RunningApp, ann: httpx.Client, admin: httpx.Client):
     made = make(ann)
     job = made["rows"][1]["job"]
     begin(app.site, job, NOW)
@@ -87,7 +92,7 @@ def test_what_the_rows_measured_last_is_their_owners_alone(app: RunningApp, ann:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 0.5, "acc": NaN}\n')
     assert [row["metrics"] for row in ann.get(f"scans/{made['id']}").json()["rows"]] == [{}, {"loss": 0.5}, {}]
-    assert [row["metrics"] for row in root.get(f"scans/{made['id']}").json()["rows"]] == [{}, {}, {}]
+    assert [row["metrics"] for row in admin.get(f"scans/{made['id']}").json()["rows"]] == [{}, {}, {}]
 
 
 def test_an_address_that_is_none_is_not_found(ann: httpx.Client):
