@@ -77,7 +77,7 @@ class ScanApi:
         """How many rows it would have, and the first of them; nothing is submitted. :raises Invalid, OverLimit:"""
         asked = sendable(dict(body))
         found = self._http.json("POST", "scans", query={"dry_run": 1}, body=asked, repeatable=True)
-        return self._parse(lambda one: (int(one["size"]), list(one["rows"])), found)  # type: ignore[no-any-return]
+        return self._parse(lambda one: (int(one["size"]), list(one["rows"])), found)
 
     def submit(self, body: Mapping[str, Any]) -> ScanRecord:
         """Puts a job for every row into the queue, or none. :raises Invalid, NotAllowed, OverLimit, Conflict:"""
@@ -97,7 +97,7 @@ class ScanApi:
     def list(self) -> list[ScanRecord]:
         """One's own, the newest first, without rows."""
         found = self._http.json("GET", "scans")
-        return self._parse(lambda body: [ScanRecord.parse(one) for one in body["items"]], found)  # type: ignore[no-any-return]
+        return self._parse(lambda body: [ScanRecord.parse(one) for one in body["items"]], found)
 
     def get(self, id: str) -> ScanRecord:
         """One scan with all of its rows. :raises NotFound, NotAllowed: there is none, or it is somebody else's."""
@@ -106,12 +106,12 @@ class ScanApi:
         while body.get("next_start"):
             body = self._http.json("GET", _path(id), query={"start": body["next_start"]})
             rows += body["rows"]
-        return self._parse(ScanRecord.parse, {**whole, "rows": rows, "next_start": None})  # type: ignore[no-any-return]
+        return self._parse(ScanRecord.parse, {**whole, "rows": rows, "next_start": None})
 
     def retry(self, id: str) -> tuple[int, ScanRecord]:
         """Submits once more each row that failed; how many these are."""
         found = self._http.json("POST", f"{_path(id)}/retry", repeatable=True)
-        return self._parse(lambda one: (int(one["retried"]), ScanRecord.parse(one["scan"])), found)  # type: ignore[no-any-return]
+        return self._parse(lambda one: (int(one["retried"]), ScanRecord.parse(one["scan"])), found)
 
     def cancel(self, id: str) -> ScanRecord:
         """Ends all of its jobs: at once what waits, after its grace what runs."""

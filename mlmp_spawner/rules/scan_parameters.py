@@ -53,10 +53,10 @@ class Range:
         count = self.steps or 0
         if count == 1:
             return [self.low]
-        found = [self._at(number / (count - 1)) for number in range(count)]
+        found: list[Value] = [self._at(number / (count - 1)) for number in range(count)]
         found[-1] = self.high
-        if self.whole and all(one == round(one) for one in found):
-            return [round(one) for one in found]
+        if self.whole and all(float(one).is_integer() for one in found):
+            return [round(float(one)) for one in found]
         return found
 
     def draw(self, luck: random.Random) -> Value:

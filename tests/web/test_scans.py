@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +12,7 @@ from mlmp_spawner.store.transaction import transaction
 from tests.operations.conftest import NOW
 from tests.web.harness import API, RunningApp
 from tests.web.job_parts import SLEEP, begin, end
+from tests.web.job_rows import Rows
 
 LR = {"lr": [0.1, 0.01, 0.001]}
 
@@ -86,11 +86,9 @@ def test_the_failed_are_retried_and_the_rest_is_cancelled(app: RunningApp, ann: 
 def test_what_the_rows_measured_last_is_their_owners_alone(app: RunningApp, ann: httpx.Client, admin: httpx.Client):
     made = make(ann)
     job = made["rows"][1]["job"]
-    begin(app.site, job, NOW)
     assert app.context.jobs
-    place: Path = app.context.jobs.files.metrics(f"{job}-1")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 0.5, "acc": NaN}\n')
+    measured = [(NOW, 1, {"loss": 2.0}), (NOW, 2, {"loss": 0.5})]
+    Rows(app, app.context.jobs).measured(begin(app.site, job, NOW), measured)
     assert [row["metrics"] for row in ann.get(f"scans/{made['id']}").json()["rows"]] == [{}, {"loss": 0.5}, {}]
     assert [row["metrics"] for row in admin.get(f"scans/{made['id']}").json()["rows"]] == [{}, {}, {}]
 

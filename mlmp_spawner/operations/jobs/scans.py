@@ -212,7 +212,8 @@ def _again(
     first, groups = draft(connection, site, asked, actor, now)
     _put(
         connection, site, files,
-        [replace(first, id=new_id(), name=one.name, manifest=one.manifest, batch=scan.id, place=one.place)
+        [replace(first, id=new_id(), name=one.name, manifest=one.manifest, batch=scan.id, place=one.place,
+                 created_at=max(now, one.created_at + 1))  # by which it is the last of its row
          for one in failed],
         groups, secrets, actor, now,
     )  # fmt: skip

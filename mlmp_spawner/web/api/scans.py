@@ -121,13 +121,16 @@ def answer(of: Standing, measured: Values | None = None, *, start: int | None = 
 
 def _row(of: Standing, number: int, measured: Values) -> types.Row:
     job = of.last[number]
-    plain = {"row": number, "parameters": of.scan.rows[number]}
-    if job is None:
-        return types.Row(**plain, job=None, state=None, outcome=None, reason=None, message="", metrics={})
     return types.Row(
-        **plain, job=job.id, state=job.state(), outcome=job.outcome, reason=job.reason, message=job.message,
-        metrics=dict(measured.get(job.id, {})),
-    )  # fmt: skip
+        row=number,
+        parameters=of.scan.rows[number],
+        job=job.id if job else None,
+        state=job.state() if job else None,
+        outcome=job.outcome if job else None,
+        reason=job.reason if job else None,
+        message=job.message if job else "",
+        metrics=dict(measured.get(job.id, {})) if job else {},
+    )
 
 
 _ONCE = {"Idempotency-Key": "your own name for this request: repeated within a day, nothing is submitted twice"}
