@@ -27,6 +27,7 @@ from mlmp_spawner.client.transport import PATIENCE, Transport
 
 if TYPE_CHECKING:
     from mlmp_spawner.client.job_api import JobApi
+    from mlmp_spawner.client.scans import ScanApi
 
 T = TypeVar("T")
 PAGE = 100
@@ -66,6 +67,13 @@ class Client:
         from mlmp_spawner.client.job_api import JobApi
 
         return JobApi(self._http, self._parse, self._sleep)
+
+    @cached_property
+    def scans(self) -> ScanApi:
+        """Scans of parameters."""
+        from mlmp_spawner.client.scans import ScanApi
+
+        return ScanApi(self._http, self._parse, self._sleep)
 
     # -- what there is -----------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ class JobApi:
 
         :raises Invalid: with every mistake in it. :raises OverLimit, NotAllowed: it would be refused.
         """
-        body = _sendable({"manifest": manifest})
+        body = sendable({"manifest": manifest})
         found = self._http.json("POST", "jobs", query={"dry_run": 1}, body=body, repeatable=True)
         return self._parse(_manifest, found)
 
@@ -75,7 +75,7 @@ class JobApi:
         :param code: the SHA-256 of a snapshot that was kept. :param secrets: values of those that the manifest names.
         :raises Invalid, NotAllowed, OverLimit: as the service says.
         """
-        body = _sendable({"manifest": manifest, "code": code, "secrets": dict(secrets), **more})
+        body = sendable({"manifest": manifest, "code": code, "secrets": dict(secrets), **more})
         headers = {"Idempotency-Key": str(uuid.uuid4())}  # so that repeating it submits once
         return self._job("POST", "jobs", body=body, headers=headers, repeatable=True)
 
@@ -189,7 +189,7 @@ def _path(id: str) -> str:
     return f"jobs/{quote(id, safe='').replace('.', '%2E')}"
 
 
-def _sendable(body: dict[str, Any]) -> dict[str, Any]:
+def sendable(body: dict[str, Any]) -> dict[str, Any]:
     """:raises Invalid: JSON can't say it: no number, no text, or something else altogether."""
     try:
         json.dumps(body, ensure_ascii=False, allow_nan=False).encode()

@@ -32,9 +32,10 @@ from mlmp_spawner.client.api import Client
 from mlmp_spawner.client.config import Access
 from mlmp_spawner.client.job_models import JobRecord
 from mlmp_spawner.client.job_submit import Work
+from mlmp_spawner.client.scans import Scan
 from mlmp_spawner.errors import Invalid, MLMPError
 
-__all__ = ["Job", "get", "ls", "map", "submit", "wait"]
+__all__ = ["Job", "Scan", "get", "ls", "map", "scan", "submit", "wait"]
 
 FIRST_STEP, LONGEST_STEP = 0.5, 5.0
 """Seconds between two looks at jobs, first and as they take long."""
@@ -175,6 +176,41 @@ def map(
             raise
         made.append(Job(client, found))
     return made
+
+
+def scan(
+    script: str | os.PathLike[str],
+    parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    *arguments: object,
+    profile: str,
+    out: str | None = None,
+    at_once: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    code: str | os.PathLike[str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    client: Client | None = None,
+    **manifest: Any,
+) -> Scan:
+    """Submits a script or a notebook once for each row of parameters, all or none::
+
+        tried = jobs.scan("train.py", {"lr": [0.1, 0.01], "bs": [32, 64]}, profile="gpu", out="runs/lr={lr}/bs={bs}")
+        best = tried.wait().best("accuracy")
+
+    :param parameters: of each name its values, of which each combination is run, or ``{"from": 1e-5, "to": 0.1,
+        "steps": 5, "scale": "log"}``; or a list of rows. A script gets them as ``--name value``.
+    :param out: the directory in the home for what each row makes. :param at_once: how many may run at a time.
+    :param samples: so many rows by chance, not each combination; the same ``seed`` gives the same ones.
+    :param manifest: further keys, as of :func:`submit`.
+    :raises Invalid, OverLimit, NotAllowed: it is refused; then nothing is submitted.
+    """
+    client = client or _client(config.load())
+    work = _work(script, arguments, code, secrets or {}, {"profile": profile, **manifest})
+    kind = "random" if samples is not None else "grid" if isinstance(parameters, Mapping) else "list"
+    said = dict(parameters) if isinstance(parameters, Mapping) else [dict(row) for row in parameters]
+    asked: dict[str, Any] = {"manifest": work.manifest, "kind": kind, "parameters": said, "samples": samples,
+                             "seed": seed, "out": out, "at_once": at_once}  # fmt: skip
+    return Scan(client.scans, client.scans.send(client.jobs, work, asked, note=_warn))
 
 
 def wait(waiting: Iterable[Job], timeout: float | None = None) -> list[Job]:

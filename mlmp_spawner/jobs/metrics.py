@@ -11,6 +11,8 @@ from mlmp_spawner.rules.job_metrics import Series, from_lines, from_log, joined
 
 MOST_READ = 16 << 20
 """Bytes that are read of a job's files of one kind: the last ones, of its last attempts."""
+LAST_READ = 64 << 10
+"""Bytes that are read of each for the last values."""
 MOST_ATTEMPTS = 100
 """The last ones are read."""
 
@@ -24,6 +26,15 @@ def measured(files: JobFiles, attempts: Sequence[str], manifest: Mapping[str, An
     patterns = [metric["pattern"] for metric in manifest["metrics"] if "pattern" in metric]
     logged = _of(attempts, files.log, lambda text: from_log(text, patterns)) if patterns else {}
     return logged | _of(attempts, files.metrics, from_lines)
+
+
+def last_values(files: JobFiles, attempt: str, manifest: Mapping[str, Any]) -> dict[str, float]:
+    """The last finite value of each metric at the end of an attempt's files: quick, for many jobs side by side."""
+    patterns = [metric["pattern"] for metric in manifest["metrics"] if "pattern" in metric]
+    found = from_log(_tail(files.log(attempt), LAST_READ), patterns) if patterns else {}
+    found |= from_lines(_tail(files.metrics(attempt), LAST_READ))
+    last = {name: [value for value in one.values if value is not None] for name, one in found.items()}
+    return {name: values[-1] for name, values in sorted(last.items()) if values}
 
 
 def used(files: JobFiles, attempts: Sequence[str]) -> dict[str, Series]:

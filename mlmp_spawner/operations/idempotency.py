@@ -1,5 +1,5 @@
-"""Requests that were answered already: who repeats one within a day gets the booking, or the job, that the first one
-made."""
+"""Requests that were answered already: who repeats one within a day gets the booking, the job or the scan that the
+first one made."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlmp_spawner.errors import Conflict
 from mlmp_spawner.operations.site import Actor
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.rules.scans import Scan
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import idempotency
 from mlmp_spawner.units import DAY
@@ -55,7 +56,7 @@ class Repeatable:
             )
         return str(row.reservation)
 
-    def remember(self, connection: Connection, made: Reservation | Job, now: int) -> None:
+    def remember(self, connection: Connection, made: Reservation | Job | Scan, now: int) -> None:
         """Keeps what it made, in the transaction that made it."""
         if self.key is None:
             return
@@ -67,5 +68,6 @@ class Repeatable:
 
     def _fingerprint(self) -> str:
         fields = asdict(self.request)
-        fields["owner_groups"] = None
+        if "owner_groups" in fields:
+            fields["owner_groups"] = None
         return hashlib.sha256(repr(sorted(fields.items())).encode("utf-8", "surrogatepass")).hexdigest()

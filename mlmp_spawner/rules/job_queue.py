@@ -78,7 +78,9 @@ class Start:
     kill_at: int
 
 
-Code = Literal["in_use", "booked", "behind", "quota", "over_quota", "too_large", "gone", "inside", "turn", "refused"]
+Code = Literal[
+    "in_use", "booked", "behind", "quota", "over_quota", "too_large", "gone", "inside", "turn", "refused", "scan"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Why:
     all that they may, ``over_quota``: it alone wants more than ``quota`` units; ``too_large``: no nodes have as many;
     ``gone``: its profile fits on no node any more; ``inside``: for the start of the booking in which it is to run, or
     for room in that; ``turn``: it could start, and a queue that is not ours says when; ``refused``: the place where it
-    should run does not take it, and ``said`` why.
+    should run does not take it, and ``said`` why; ``scan``: as many of its scan as may run at once, ``quota``, go first.
     """
 
     code: Code
@@ -301,6 +303,8 @@ def sentence(outlook: Outlook, shape: Shape, title: str, when: Callable[[int], s
         return "It could start now: the queue of the cluster decides whose turn it is."
     if why.code == "refused":
         return f"It can't start as it is, and is tried again: {why.said}"
+    if why.code == "scan":
+        return f"Its scan runs {why.quota} at once: it waits until one of these is over."
     if why.code == "inside" and outlook.start is not None:
         return f"Waits for its booking, which begins {when(outlook.start)}."
     if why.code == "inside":

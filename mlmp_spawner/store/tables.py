@@ -364,6 +364,22 @@ job_attempt = Table(
     Index("mlmp_job_attempt_reservation", "reservation"),
 )
 
+scan = Table(
+    "mlmp_scan",
+    metadata,
+    # What each means: rules.scans.Scan. Its jobs: those of its owner whose batch is its id.
+    Column("id", String(30), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("owner_id", Integer),  # users.id ON DELETE SET NULL, by the migration
+    Column("name", String(255), nullable=False),
+    Column("rows", JSON, nullable=False),
+    Column("at_once", Integer, CheckConstraint("at_once > 0")),
+    Column("created_at", BigInteger, nullable=False),
+    Column("cancelled_at", BigInteger),
+    Index("mlmp_scan_owner", "owner", "created_at"),
+    Index("mlmp_scan_owner_id", "owner_id"),
+)
+
 job_usage = Table(
     "mlmp_job_usage",
     metadata,

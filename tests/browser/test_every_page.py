@@ -13,6 +13,9 @@ from mlmp_spawner.operations import changes, limit_settings, outages
 from mlmp_spawner.operations.changes import Changes
 from mlmp_spawner.operations.limit_settings import Subject
 from mlmp_spawner.rules.catalog import Limits
+from mlmp_spawner.rules.scans import Scan
+from mlmp_spawner.store import scans
+from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import DAY, HOUR
 from mlmp_spawner.web.pages import routes as pages
 from tests.browser.played import AXE, booked, running, serious, settled
@@ -23,6 +26,7 @@ from tests.web.job_rows import Rows
 from tests.web.test_rights import page_address
 from tests.web.visitor import HOSTILE, images_on_nodes
 
+SCAN = "scanofroot12"
 LOOKS = [
     ("light", 1280),
     ("dark", 390),
@@ -80,6 +84,13 @@ def jobs_of_an_admin(app: RunningApp, folder: Path) -> str:
     again = rows.attempt(job, "gpu-b", log=f"{HOSTILE}\n" * 60)
     rows.measured(again, [(NOW + n, n, {HOSTILE: n, "loss": 1 / (n + 1)}) for n in range(30)])
     rows.used(again, [(NOW + n * 10_000, None, {"gpu": 90.0, "memory": 2.0**30}) for n in range(9)])
+    with transaction(app.site.engine) as connection:
+        mine = Scan(SCAN, "root", "rates", ({"lr": 0.1, "opt": "a"}, {"lr": 0.01, "opt": "b"}), job.owner_id, 1, NOW)
+        scans.insert_scan(connection, mine)
+    for place in range(2):
+        one = rows.add("root", name=f"rates-{place}", batch=SCAN, place=place)
+        rows.measured(rows.attempt(one, ended_at=app.now, reason="succeeded"), [(NOW, 1, {"loss": place + 1.0})])
+        rows.end(one, outcome="succeeded" if place else "failed", reason="exit_status")
     return job.id
 
 
@@ -89,7 +100,7 @@ def addresses(booking: str, job: str) -> list[str]:
     for pattern, handler, *_ in pages.routes():
         shows = getattr(handler, "get", None) is not RequestHandler._unimplemented_method
         if shows and "|" not in pattern and not pattern.endswith((".csv", "/change", "start", "/log")):
-            found.append(page_address(pattern, booking, job))
+            found.append(page_address(pattern, booking, job, SCAN))
     return found
 
 

@@ -107,11 +107,17 @@ EXPECTED = {
     "HEAD jobs/code/{sha256}": BOOKERS,
     "GET pods/jobs/{attempt}/code": THEIR_PODS,
     "POST pods/jobs/{attempt}/metrics": THEIR_PODS,
+    "GET scans": LET_IN,
+    "POST scans": BOOKERS,
+    "GET scans/{id}": SEERS,
+    "POST scans/{id}/retry": OWNERS,
+    "DELETE scans/{id}": OWNERS,
     "GET health": ANYBODY,
     "GET metrics": ANYBODY,
     "GET openapi.json": ANYBODY,
     "GET docs": ANYBODY,
 }
+SCAN = {"manifest": SLEEP, "parameters": {"lr": [0.1, 0.01]}}
 QUERIES = {"GET availability": {"profile": "gpu"}}
 NOTHING = hashlib.sha256(b"").hexdigest()
 NAMES = {
@@ -132,6 +138,7 @@ BODIES = {
     "POST ssh-host-certificates": {"public_key": PUBLIC_KEY},
     "PUT me/preferences": {},
     "POST jobs": {"manifest": SLEEP},
+    "POST scans": SCAN,
 }
 
 #: The pages, by method and pattern. A stranger is sent to the login (302); a form of a stranger is refused.
@@ -172,6 +179,10 @@ PAGES = {
     "GET jobs/([a-z0-9]+)/log": JOB_VISITORS | {"admin": 404, "hub admin": 404},
     "GET jobs/([a-z0-9]+)/(cancel|resubmit)": OF_BOOKINGS,
     "POST jobs/([a-z0-9]+)/(cancel|resubmit)": OWNERS,
+    "GET scans": VISITORS,
+    "GET scans/([a-z0-9]+)": JOB_VISITORS,
+    "GET scans/([a-z0-9]+)/(cancel|retry)": OF_BOOKINGS,
+    "POST scans/([a-z0-9]+)/(cancel|retry)": OWNERS,
     "GET admin": ADMIN_VISITORS,
     "GET admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMIN_VISITORS,
     "POST admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMINS,
@@ -214,6 +225,8 @@ def _address(path: str, booked: str, ann: httpx.Client) -> str:
         booked = ann.get("ssh-keys").json()["items"][0]["id"]
     if path.startswith("jobs/{id}"):
         booked = submit(ann, code=NOTHING)["id"]
+    if path.startswith("scans/"):
+        booked = ann.post("scans", json=SCAN).json()["id"]
     return NAMES.get(path, path).replace("{id}", booked)
 
 
@@ -231,9 +244,9 @@ def test_every_page_has_its_rows_here():
     assert found == set(PAGES)
 
 
-def page_address(pattern: str, booked: str, job: str) -> str:
+def page_address(pattern: str, booked: str, job: str, scan: str) -> str:
     """An address that the pattern is for."""
-    one = job if pattern.startswith("jobs/") else booked
+    one = {"jobs": job, "scans": scan}.get(pattern.partition("/")[0], booked)
     path = pattern.replace("([a-z0-9]+)", one).replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
     return re.sub(r"\((\w+)\|[^)]*\)", r"\1", path).replace("\\.", ".")
 
@@ -243,10 +256,11 @@ def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booke
     wrong = []
     job = submit(ann)["id"]
     begin(app.site, job, NOW)
+    scan = ann.post("scans", json=SCAN).json()["id"]
     for caller, token in CALLERS.items():
         with app.client(token, Accept="text/html") as client:
             for call in (one for one in PAGES if one.startswith(f"{method} ")):
-                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked, job)
+                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked, job, scan)
                 answer = client.request(method, address, data=FORMS.get(call))
                 status, expected = answer.status_code, PAGES[call][caller]
                 # After an owner gave it back the next one is told that it is over: let in, and refused for that alone.

@@ -56,7 +56,8 @@ PLAIN = ("profile", "hours", "units", "workers", "name", "image", "retries", "ch
 """Options that say what a key of the manifest of the same name does."""
 
 
-def _with_settings(function: Any) -> Any:
+def with_settings(function: Any) -> Any:
+    """The options that say what a job takes."""
     for option in reversed(_SETTINGS):
         function = option(function)
     return function
@@ -67,7 +68,7 @@ def _with_settings(function: Any) -> Any:
 @command(name="run", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@_with_settings
+@with_settings
 @_CODE
 @click.option(
     "--command", "as_command", is_flag=True, help="SCRIPT is an installed program; no code is sent but --code."
@@ -103,8 +104,8 @@ def run(
     folder = code
     if not as_command:
         runs, folder = job_submit.program(script, arguments, code=code)
-    values = _secrets(given["secrets"])
-    manifest = job_submit.in_python_here({**runs, **_manifest(given)}, os.environ, note=session.note)
+    values = secret_values(given["secrets"])
+    manifest = job_submit.in_python_here({**runs, **manifest_of(given)}, os.environ, note=session.note)
     work = job_submit.Work(manifest, folder, values)
     answer(session, job_submit.submit(session.client.jobs, work, note=session.note), follow)
 
@@ -134,7 +135,7 @@ def submit(session: Session, file: str, code: Path | None, no_code: bool, follow
     api = session.client.jobs
     normal = api.check(text)
     python = job_submit.in_python_here(normal, os.environ, note=session.note)
-    values = _secrets([str(name) for name in normal.get("secrets") or ()])
+    values = secret_values([str(name) for name in normal.get("secrets") or ()])
     work = job_submit.Work(text if python == normal else python, folder, values)
     answer(session, job_submit.submit(api, work, note=session.note), follow)
 
@@ -187,7 +188,7 @@ def follow(session: Session, record: JobRecord, *, start: int = 0) -> NoReturn:
     context.exit(0 if record.succeeded else 1)
 
 
-def _manifest(given: dict[str, Any]) -> dict[str, Any]:
+def manifest_of(given: dict[str, Any]) -> dict[str, Any]:
     """What the options say, as keys of the manifest; what was not said is left out."""
     said = {key: given[key] for key in PLAIN if given[key] is not None}
     if given["environment"]:
@@ -240,7 +241,7 @@ def _metric(text: str) -> dict[str, str]:
     return {kind: where}
 
 
-def _secrets(names: Iterable[str]) -> dict[str, str]:
+def secret_values(names: Iterable[str]) -> dict[str, str]:
     """The values, from the environment here or asked for on the terminal.
 
     :raises Invalid: one is in neither; or a value was given on the command line, where others see it.

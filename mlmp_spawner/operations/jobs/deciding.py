@@ -17,12 +17,13 @@ from mlmp_spawner.operations.jobs import inside, quotas, usage
 from mlmp_spawner.operations.jobs.starting import Where
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import job_queue
-from mlmp_spawner.rules.job_queue import Outlook, Running, Waiting
+from mlmp_spawner.rules.job_queue import Outlook, Running, Waiting, Why
 from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.rules.placement import Board, Taken
 from mlmp_spawner.rules.reservations import Interval
+from mlmp_spawner.rules.scans import throttle
 from mlmp_spawner.store import jobs as store
-from mlmp_spawner.store import reservations
+from mlmp_spawner.store import reservations, scans
 from mlmp_spawner.store.transaction import read
 from mlmp_spawner.units import DAY, MINUTE
 
@@ -36,7 +37,7 @@ FRESH = MINUTE
 @dataclass(frozen=True, slots=True)
 class Decided:
     """Who starts now and where, in this order; the outlook of the others; whose booking is over; who belongs to
-    nobody any more.
+    nobody any more; whose scan was cancelled.
 
     ``seen``: what of the database it rests on; ``until``: the instant (ms UTC) at which time alone makes it stale.
     ``turns``: all that wait outside bookings, in the order of their turns; ``live``: what is under way; ``boards``: of
@@ -53,6 +54,7 @@ class Decided:
     live: tuple[tuple[Job, Attempt], ...] = ()
     boards: Mapping[str, Sequence[Board]] = field(default_factory=dict)
     allowed: Mapping[str, int] = field(default_factory=dict)
+    called_off: tuple[Job, ...] = ()
 
 
 def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None) -> Decided | None:
@@ -61,15 +63,22 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
     :param last: what was decided last, if all of that was done; None is returned where it still holds.
     """
     with read(site.engine) as connection:
-        seen = (store.versions_of_open(connection), reservations.versions_of_all(connection), id(site.catalog))
+        known_scans = scans.of_open(connection)
+        seen = (
+            store.versions_of_open(connection),
+            reservations.versions_of_all(connection),
+            id(site.catalog),
+            known_scans,
+        )
         if last is not None and last.seen == seen and now < last.until:
             return None
         queued = [job for job in store.queued_briefly(connection) if job.cancel_asked_at is None]
         nobodys = tuple(job for job in queued if job.owner_id is None)
         queued = [job for job in queued if job.owner_id is not None]
-        within = inside.decide(connection, [job for job in queued if job.inside is not None], now)
-        outside = [job for job in queued if job.inside is None]
         live = [(job, job.live) for job in store.live_jobs(connection) if job.live is not None]
+        turn = throttle(queued, [job for job, _ in live], known_scans)
+        within = inside.decide(connection, [job for job in turn.now if job.inside is not None], now)
+        outside = [job for job in turn.now if job.inside is None]
         shares = usage.shares(connection, live, now, half_life)
         allowed = quotas.units_allowed(connection, site, outside)
         boards = _boards(connection, outside, live, now)
@@ -79,7 +88,8 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
     known = {job.id: job for job in outside}
     starts = [(known[one.job], Where(one.nodes, one.stop_at, one.kill_at)) for one in decision.starts]
     until = min([now + FRESH, *within.turns, *_instants(boards, now)])
-    outlook = within.outlook | decision.outlook
+    later = {job: Outlook(None, Why("scan", quota=at_once)) for job, at_once in turn.later.items()}
+    outlook = within.outlook | decision.outlook | later
     turns = tuple(known[one] for one in decision.turns)
     return Decided(
         seen,
@@ -92,6 +102,7 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
         tuple(live),
         boards,
         allowed,
+        turn.called_off,
     )
 
 

@@ -12,7 +12,7 @@ from mlmp_spawner.operations import limits
 from mlmp_spawner.operations.jobs import snapshots
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.store import jobs as store
-from mlmp_spawner.store import people
+from mlmp_spawner.store import people, scans
 from mlmp_spawner.store.tables import job, job_attempt
 from mlmp_spawner.store.transaction import read, transaction
 from mlmp_spawner.units import DAY
@@ -35,6 +35,8 @@ def tidy(site: Site, files: JobFiles, *, keep: int, now: int) -> int:
     with transaction(site.engine) as connection:
         store.forget_secrets(connection, before=before)
     _drop_jobs(site, files)
+    with transaction(site.engine) as connection:
+        scans.drop_empty(connection)
     with read(site.engine) as connection:
         attempts = files.with_logs()
         found, known, owners = _ended(connection, attempts)

@@ -20,10 +20,10 @@ from mlmp_spawner.store import people
 from mlmp_spawner.units import format_size
 
 
-def check(connection: Connection, site: Site, new: Job, groups: Iterable[str]) -> None:
+def check(connection: Connection, site: Site, new: Job, groups: Iterable[str], *, count: int = 1) -> None:
     """Refuses a job that would be one too many, or could never start. Who calls this holds the lock of the owner.
 
-    :param groups: in which its owner is.
+    :param groups: in which its owner is. :param count: how many such are to be submitted.
     :raises OverLimit: with the numbers.
     """
     allowed = limits.rules(connection, site).of(new.owner, groups)
@@ -36,10 +36,11 @@ def check(connection: Connection, site: Site, new: Job, groups: Iterable[str]) -
     if allowed.open_jobs is None:
         return
     now = store.count_open(connection, new.owner)
-    if now >= allowed.open_jobs:
+    if now + count > allowed.open_jobs:
+        asked = "" if count == 1 else f", and this asks for {count} more"
         raise _over(
-            "open_jobs", allowed.open_jobs, now, 1, "jobs",
-            f"At most {allowed.open_jobs} jobs may be open at once: {now} are.",
+            "open_jobs", allowed.open_jobs, now, count, "jobs",
+            f"At most {allowed.open_jobs} jobs may be open at once: {now} are{asked}.",
         )  # fmt: skip
 
 

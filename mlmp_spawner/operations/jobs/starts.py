@@ -81,11 +81,18 @@ class AtOnce:
 
 
 async def let_go(steps: Steps, site: Site, decided: deciding.Decided, now: int) -> None:
-    """Ends the jobs that nobody waits for any more, and those that wait for a booking that is over."""
+    """Ends the jobs that nobody waits for any more, those that wait for a booking that is over, and those of a scan
+    that was cancelled by somebody who was killed halfway."""
     await steps.each(decided.nobodys, lambda job: asyncio.to_thread(give_up, site, job, now))
+    await steps.each(decided.called_off, lambda job: asyncio.to_thread(call_off, site, job, now))
     await steps.each(decided.too_late, lambda job: asyncio.to_thread(ending.too_late, site, job, now=now))
 
 
 def give_up(site: Site, job: Job, now: int) -> None:
     """Ends a job whose owner the hub has deleted: a namesake must not run it."""
     cancel(site, job.id, actor=CLOCK, now=now, message="The account of its owner is gone.")
+
+
+def call_off(site: Site, job: Job, now: int) -> None:
+    """Ends a job whose scan was cancelled."""
+    cancel(site, job.id, actor=CLOCK, now=now, message="Its scan was cancelled.")

@@ -24,6 +24,7 @@ from mlmp_spawner.web.api import (
     notices,
     outages,
     own,
+    scans,
     series,
     ssh,
     stream,
@@ -35,7 +36,7 @@ from mlmp_spawner.web.routes import Route, handlers
 TABLE: tuple[Route, ...] = (
     *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *cluster.TABLE, *images.TABLE,
     *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE,
-    *ssh.TABLE, *jobs.TABLE, *job_logs.TABLE, *job_code.TABLE, *job_pods.TABLE, *own.TABLE,
+    *ssh.TABLE, *jobs.TABLE, *job_logs.TABLE, *job_code.TABLE, *job_pods.TABLE, *scans.TABLE, *own.TABLE,
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from mlmp_spawner.web.pages.job_compare import CompareJobs
 from mlmp_spawner.web.pages.jobs import Jobs
 from mlmp_spawner.web.pages.notices import Notices
 from mlmp_spawner.web.pages.preferences import Preferences, PreferencesAction
+from mlmp_spawner.web.pages.scans import OneScan, ScanAction, Scans
 from mlmp_spawner.web.pages.ssh import SSH
 from mlmp_spawner.web.pages.timeline import Timeline
 from mlmp_spawner.web.pages.usage import Usage
@@ -53,4 +54,7 @@ def routes() -> list[tuple[Any, ...]]:
         (r"jobs/([a-z0-9]+)", OneJob),
         (r"jobs/([a-z0-9]+)/log", LogFile),
         (r"jobs/([a-z0-9]+)/(cancel|resubmit)", JobAction),
+        (r"scans", Scans),
+        (r"scans/([a-z0-9]+)", OneScan),
+        (r"scans/([a-z0-9]+)/(cancel|retry)", ScanAction),
     ]
