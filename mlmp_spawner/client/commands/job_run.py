@@ -104,7 +104,7 @@ def run(
     if not as_command:
         runs, folder = job_submit.program(script, arguments, code=code)
     values = _secrets(given["secrets"])
-    manifest = job_submit.in_python_here({**runs, **_manifest(given)}, os.environ, note=session.note)
+    manifest = job_submit.in_python_here({**runs, **manifest_of(given)}, os.environ, note=session.note)
     work = job_submit.Work(manifest, folder, values)
     answer(session, job_submit.submit(session.client.jobs, work, note=session.note), follow)
 
@@ -187,7 +187,7 @@ def follow(session: Session, record: JobRecord, *, start: int = 0) -> NoReturn:
     context.exit(0 if record.succeeded else 1)
 
 
-def _manifest(given: dict[str, Any]) -> dict[str, Any]:
+def manifest_of(given: dict[str, Any]) -> dict[str, Any]:
     """What the options say, as keys of the manifest; what was not said is left out."""
     said = {key: given[key] for key in PLAIN if given[key] is not None}
     if given["environment"]:
