@@ -65,7 +65,7 @@ export class Countdown extends Widget {
     }
     menu.aboutToClose.connect(() => {
       this.button.setAttribute("aria-expanded", "false");
-      this.button.focus();
+      requestAnimationFrame(() => this.button.focus()); // once the menu is gone
     });
     const at = this.button.getBoundingClientRect();
     this.button.setAttribute("aria-expanded", "true");

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def of_file(path: str, root: Path, *, profile: str, hours: float | None = None) 
     :param path: below ``root``. :raises NotFound: there is no such file.
     """
     file = _inside(path, root)
-    runs, folder = job_submit.program(file, code=file.parent)
+    runs, folder = _program(file, (), file.parent)
     more = {} if hours is None else {"hours": hours}
     return Draft({**runs, "name": job_submit.name_of(file), "profile": profile, **more}, folder)
 
@@ -88,12 +88,18 @@ def of_command(text: str, root: Path) -> Draft:
         raise Invalid.field("command", "here it is a script or a notebook that runs; use a terminal for all else")
     file = _inside(given["script"], root)
     code = file.parent if given["code"] is None else _inside(str(given["code"]), root)
-    runs, folder = job_submit.program(file, given["arguments"], code=code)
+    runs, folder = _program(file, given["arguments"], code)
     said = job_run.manifest_of(given)
     if given["secrets"]:
         said["secrets"] = list(given["secrets"])
     name = said.pop("name", None) or job_submit.name_of(file)
     return Draft({**runs, "name": name, **said}, folder)
+
+
+def _program(file: Path, arguments: Sequence[str], code: Path) -> tuple[dict[str, Any], Path]:
+    """Without what says nothing."""
+    runs, folder = job_submit.program(file, arguments, code=code)
+    return {key: value for key, value in runs.items() if value}, folder
 
 
 def command(draft: Draft, root: Path) -> str | None:
