@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from tests.operations.conftest import catalog
 from tests.web.harness import RunningApp, until
 from tests.web.job_rows import Rows
 
-EXTENSION = Path(__file__).resolve().parents[2] / "lab_extension" / "mlmp_lab"
+EXTENSION = Path(sys.prefix) / "share" / "jupyter" / "labextensions" / "mlmp-lab"
 OWNER = {"Authorization": f"token {TOKEN}"}
 COUNTDOWN = ".mlmp-countdown"
 
@@ -81,11 +82,10 @@ def work(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def url(app: RunningApp, booking: Reservation, rows: Rows, work: Path, folder: Path) -> Iterator[str]:
-    if not (EXTENSION / "labextension" / "package.json").exists():
-        pytest.fail("the extension is not built: make .venv/.lab")
+    if not (EXTENSION / "package.json").exists():
+        pytest.fail("the extension is not installed: make .venv/.lab")
     told = {"MLMP_URL": f"{app.url}/", "MLMP_TOKEN": "ann-token", "MLMP_RESERVATION_ID": booking.id}
-    options = ("--ServerApp.jpserver_extensions=mlmp_spawner.lab.desk=True",
-               f"--LabApp.extra_labextensions_path={EXTENSION}")  # fmt: skip
+    options = ("--ServerApp.jpserver_extensions=mlmp_spawner.lab.desk=True",)
     with lab(work, folder, *options, environment=told) as found:
         yield found
 
