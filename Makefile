@@ -7,6 +7,7 @@ PYTEST_ARGS ?=
 # Each suite remembers for itself what failed: `make test PYTEST_ARGS=--last-failed` runs that again.
 REMEMBER = -o cache_dir=.pytest_cache/$@
 PACKAGING := setup.cfg pyproject.toml mlmp_spawner/__init__.py
+EXTENSION := $(wildcard lab_extension/src/*.ts lab_extension/style/* lab_extension/*.json lab_extension/*.toml)
 
 .DELETE_ON_ERROR:
 .PHONY: help up test test-faults test-cluster test-cluster-faults bench bench-cluster images lint types contracts format docs docs-serve lock clean
@@ -14,15 +15,15 @@ PACKAGING := setup.cfg pyproject.toml mlmp_spawner/__init__.py
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
 
-up: $(VENV)/.hub node_modules/.production ## hub, proxy and service on this machine (ARGS="--simulate")
+up: $(VENV)/.hub $(VENV)/.lab node_modules/.production ## hub, proxy and service on this machine (ARGS="--simulate")
 	@exec $(BIN)/mlmp up $(ARGS)
 
-test: $(VENV)/.dev node_modules/.all ## the fast suite
+test: $(VENV)/.dev $(VENV)/.lab node_modules/.all ## the fast suite
 	tests/install.sh
 	$(MAKE) --no-print-directory lint types contracts
 	$(BIN)/pytest -m "not faults and not cluster" -n 2 --dist loadfile $(REMEMBER) $(PYTEST_ARGS)
 
-test-faults: $(VENV)/.dev node_modules/.all ## kills, races, fuzz, long property runs (FAULT_ROUNDS=100 for more)
+test-faults: $(VENV)/.dev $(VENV)/.lab node_modules/.all ## kills, races, fuzz, long property runs (FAULT_ROUNDS=100 for more)
 	tests/install.sh faults
 	$(BIN)/pytest -m "faults and not cluster" -n 2 --dist loadfile $(REMEMBER) $(PYTEST_ARGS)
 
@@ -73,7 +74,7 @@ lock: $(VENV)/.dev ## resolve requirements/*.lock anew
 	tools/lock.sh
 
 clean: ## remove what was made here (never the data of `mlmp up`)
-	rm -rf $(VENV) node_modules build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) node_modules lab_extension/node_modules lab_extension/lib lab_extension/mlmp_lab build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # One environment; .dev holds everything that .hub does and more, at the same versions.
 $(VENV)/bin/python:
@@ -99,3 +100,10 @@ node_modules/.production: package-lock.json $(VENV)/.hub
 node_modules/.all: package-lock.json $(VENV)/.hub
 	tools/npm.sh ci --no-audit --no-fund --loglevel=error
 	@touch node_modules/.production $@
+
+# The extension of JupyterLab, built and put where the JupyterLab of this environment finds it.
+$(VENV)/.lab: $(EXTENSION) $(VENV)/.hub
+	tools/npm.sh --prefix lab_extension ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	tools/npm.sh --prefix lab_extension run build --silent >/dev/null
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall ./lab_extension
+	@touch $@

@@ -21,6 +21,19 @@ SBOM_PATH = "/usr/share/sbom/mlmp.cdx.json"
 _TOOLS = ("images/build.lock", "images/sbom.py")
 _OURS = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "package.json", "package-lock.json",
          "mlmp_spawner", "hub_config", "profiles")  # fmt: skip
+#: Sources alone: what is built of them is built again in the image.
+_EXTENSION = tuple(
+    f"lab_extension/{name}"
+    for name in (
+        "src",
+        "style",
+        "package.json",
+        "package-lock.json",
+        "tsconfig.json",
+        "pyproject.toml",
+        "install.json",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ RECIPES = {
     for recipe in (
         Recipe("hub", "MLMP hub, proxy, service and enforcer",
                (*_TOOLS, *_OURS, "requirements/hub-image.lock", "images/hub")),
-        Recipe("lab", "MLMP JupyterLab", (*_TOOLS, *_OURS, "requirements/lab.lock", "images/lab")),
+        Recipe("lab", "MLMP JupyterLab", (*_TOOLS, *_OURS, *_EXTENSION, "requirements/lab.lock", "images/lab")),
         Recipe("lab-pytorch", "MLMP JupyterLab with PyTorch", (*_TOOLS, "images/lab-pytorch"), parent="lab"),
         Recipe("postgresql", "PostgreSQL for trying out MLMP", ("images/sbom.py", "images/postgresql")),
         Recipe("ssh", "MLMP SSH beside a server", (*_TOOLS, *_OURS, "images/ssh")),

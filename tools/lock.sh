@@ -28,6 +28,7 @@ image() { # OUTPUT, then uv's arguments
 image requirements/hub-image.lock --python-platform linux --extra hub --extra kube --extra oauth --extra ldap --extra ssh \
     --constraints requirements/kube.lock --overrides images/hub/without.txt "$@" setup.cfg
 image images/build.lock --python-platform linux "$@" images/build.in
+image images/lab/node.lock --python-platform linux --constraints requirements/hub.lock "$@" images/lab/node.in
 image images/ssh/ssh.lock --python-platform linux --constraints requirements/lab.lock "$@" images/ssh/ssh.in setup.cfg
 # PyTorch as on Windows, where PyPI has it without CUDA: which CUDA packages are needed, the chosen build itself says.
 image images/lab-pytorch/torch.lock --python-platform windows --constraints requirements/lab.lock "$@" \

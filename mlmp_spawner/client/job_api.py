@@ -113,12 +113,17 @@ class JobApi:
         :param attempt: of this try; None: of the last. :param start: the byte to begin at; negative: from the end.
         """
         while True:
-            query = {"attempt": attempt, "start": start, "limit": PART}
-            part = self._parse(_part, self._http.json("GET", f"{_path(id)}/logs", query=query))
+            part = self.part(id, attempt, start=start)
             yield part["text"]
             if part["end"] >= part["size"] or part["end"] <= part["start"]:
                 return
             start = part["end"]
+
+    def part(self, id: str, attempt: int | None = None, *, start: int = 0, limit: int = PART) -> dict[str, Any]:
+        """A piece of the log: ``text``, and the bytes ``start``, ``end`` of ``size`` that it is."""
+        query = {"attempt": attempt, "start": start, "limit": limit}
+        found: dict[str, Any] = self._parse(_part, self._http.json("GET", f"{_path(id)}/logs", query=query))
+        return found
 
     def follow(self, id: str, *, start: int = 0) -> Iterator[str | JobRecord]:
         """The log of its last attempt and of those to come, as it is written, until the job is over. The job itself

@@ -92,7 +92,8 @@ class Why:
     all that they may, ``over_quota``: it alone wants more than ``quota`` units; ``too_large``: no nodes have as many;
     ``gone``: its profile fits on no node any more; ``inside``: for the start of the booking in which it is to run, or
     for room in that; ``turn``: it could start, and a queue that is not ours says when; ``refused``: the place where it
-    should run does not take it, and ``said`` why; ``scan``: as many of its scan as may run at once, ``quota``, go first.
+    should run does not take it, and ``said`` why; ``scan``: as many of its scan as may run at once, ``quota``, go
+    first.
     """
 
     code: Code

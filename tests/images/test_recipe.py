@@ -43,6 +43,7 @@ def changed(project, before) -> set[str]:
         ("mlmp_spawner/inside", {"hub", "lab", "lab-pytorch", "ssh"}),
         ("requirements/hub-image.lock", {"hub"}),
         ("requirements/lab.lock", {"lab", "lab-pytorch"}),
+        ("lab_extension/src/inside", {"lab", "lab-pytorch"}),
         ("images/hub/Containerfile", {"hub"}),
         ("images/ssh/ssh.lock", {"ssh"}),
         ("images/lab-pytorch/Containerfile", {"lab-pytorch"}),

@@ -190,6 +190,12 @@ class RunningApp:
         self._server.stop()
         await self._server.close_all_connections()
 
+    async def come_back(self) -> None:
+        """After :meth:`go_away`, at the same address."""
+        port = int(self.url.rpartition(":")[2])
+        self._server = HTTPServer(self.app, max_body_size=HARD_BODY_LIMIT)
+        self._server.add_sockets(bind_sockets(port, self.address))
+
     async def _end(self) -> None:
         self._server.stop()
         self.feed.end()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from mlmp_spawner.lab import pscan
 from tests.live import wait_for
@@ -23,16 +24,18 @@ GREEN = base64.b64decode(
 
 
 @contextmanager
-def lab(work: Path, home: Path) -> Iterator[str]:
+def lab(
+    work: Path, home: Path, *options: str, environment: Mapping[str, object] = MappingProxyType({})
+) -> Iterator[str]:
     """Runs one in ``work``; its address with a slash at the end. What Jupyter keeps is in ``home``."""
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", f"--ServerApp.root_dir={work}",
         f"--IdentityProvider.token={TOKEN}", "--ServerApp.jpserver_extensions=mlmp_spawner.lab.pscan=True",
-        f"--LabApp.extra_labextensions_path={LABEXTENSIONS}", "--LabApp.news_url=None",
+        f"--LabApp.extra_labextensions_path={LABEXTENSIONS}", "--LabApp.news_url=None", *options,
     ]  # fmt: skip
     runtime = home / "runtime"
     settings = {"HOME": home, "JUPYTER_RUNTIME_DIR": runtime, "JUPYTER_CONFIG_DIR": home / "config",
-                "JUPYTER_DATA_DIR": home / "data", "JUPYTER_NO_CONFIG": "1"}  # fmt: skip
+                "JUPYTER_DATA_DIR": home / "data", "JUPYTER_NO_CONFIG": "1", **environment}  # fmt: skip
     with (home / "lab.log").open("wb") as log:
         process = subprocess.Popen(command, env=_environment(settings), stdout=log, stderr=log, cwd=work)
     try:

@@ -1,0 +1,62 @@
+// The booking that this server runs in, looked at again and again; it goes on from what was last known while nobody
+// answers.
+import { Poll } from "@lumino/polling";
+import { Signal } from "@lumino/signaling";
+import { Absent, ask, Booking, Refused, State } from "./api";
+
+const EVERY = 15_000;
+const LONGEST_PAUSE = 30_000;
+
+export class BookingModel {
+  readonly changed = new Signal<this, void>(this);
+  booking: Booking | null = null;
+  /** Why what is shown may be old; empty while all is well. */
+  trouble = "";
+  private ahead = 0;
+  private poll: Poll;
+
+  constructor() {
+    // Back-off is Lumino's: the pause grows up to `max` while nobody answers, and is the usual one again afterwards.
+    this.poll = new Poll({
+      name: "mlmp:booking",
+      factory: () => this.look(),
+      frequency: { interval: EVERY, max: LONGEST_PAUSE, backoff: true },
+    });
+    document.addEventListener("visibilitychange", () => document.hidden || void this.poll.refresh());
+    addEventListener("online", () => void this.poll.refresh());
+  }
+
+  /** The time as the server has it, in ms UTC: this machine's clock may be wrong. */
+  get now(): number {
+    return Date.now() + this.ahead;
+  }
+
+  /** What is left until the stop begins, in ms; null without a booking. */
+  get left(): number | null {
+    return this.booking && this.booking.stops_at - this.now;
+  }
+
+  /** @throws Refused, Away */
+  async extend(duration: string): Promise<Booking | null> {
+    this.take(await ask<State>("extend", "POST", { duration }));
+    return this.booking;
+  }
+
+  private async look(): Promise<void> {
+    try {
+      this.take(await ask<State>("state"));
+    } catch (error) {
+      if (error instanceof Absent) return void this.poll.stop();
+      this.trouble = error instanceof Refused ? error.message : "No connection to MLMP; trying again.";
+      this.changed.emit();
+      throw error; // for the back-off
+    }
+  }
+
+  private take(found: State): void {
+    this.ahead = found.now - Date.now();
+    this.booking = found.booking;
+    this.trouble = "";
+    this.changed.emit();
+  }
+}

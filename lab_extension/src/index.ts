@@ -1,0 +1,89 @@
+// MLMP in JupyterLab: until when, more time, saving before the end, running as job, the jobs.
+import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
+import { ICommandPalette, Notification } from "@jupyterlab/apputils";
+import { IDocumentManager } from "@jupyterlab/docmanager";
+import { IFileBrowserFactory } from "@jupyterlab/filebrowser";
+import { IStatusBar } from "@jupyterlab/statusbar";
+import { Refused } from "./api";
+import { BookingModel } from "./booking";
+import { Countdown, EXTEND } from "./countdown";
+import { watchEnd } from "./ending";
+import { addJobs } from "./jobs";
+import { addRun } from "./run";
+import { clock } from "./time";
+
+const CATEGORY = "MLMP";
+
+/** `90m` as `1 h 30 min`. */
+function said(duration: string): string {
+  const minutes = parseInt(duration);
+  const hours = Math.floor(minutes / 60);
+  return [hours ? `${hours} h` : "", minutes % 60 ? `${minutes % 60} min` : ""].filter(Boolean).join(" ");
+}
+
+/** More time; what came of it is said in a notification. */
+export async function extend(model: BookingModel, duration: string): Promise<boolean> {
+  try {
+    const booking = await model.extend(duration);
+    if (booking) Notification.success(`Extended until ${clock(booking.stops_at, model.now)}.`, { autoClose: 5000 });
+    return true;
+  } catch (error) {
+    const longest = error instanceof Refused ? error.problem.longest_end : undefined;
+    const room = typeof longest === "string" && model.booking ? Date.parse(longest) - model.booking.end : 0;
+    const actions = [];
+    if (room >= 1000) {
+      const duration = `${Math.floor(room / 1000)}s`;
+      const label = `Extend until ${clock(model.booking!.end + room, model.now)}`;
+      actions.push({ label, callback: () => void extend(model, duration) });
+    }
+    Notification.error(`Not extended. ${(error as Error).message}`, { actions, autoClose: false });
+    return false;
+  }
+}
+
+const booking: JupyterFrontEndPlugin<void> = {
+  id: "mlmp-lab:booking",
+  description: "How long the booking goes on, more time, and saving before its end",
+  autoStart: true,
+  requires: [IDocumentManager],
+  optional: [IStatusBar, ICommandPalette],
+  activate: (app: JupyterFrontEnd, documents: IDocumentManager, bar: IStatusBar | null, palette: ICommandPalette | null) => {
+    const model = new BookingModel();
+    app.commands.addCommand(EXTEND, {
+      label: (args) => `Extend the Booking by ${said(String(args.duration ?? "30m"))}`,
+      isEnabled: () => model.booking !== null,
+      execute: (args) => extend(model, String(args.duration ?? "30m")),
+    });
+    model.changed.connect(() => app.commands.notifyCommandChanged(EXTEND));
+    for (const duration of ["30m", "60m", "120m"]) {
+      palette?.addItem({ command: EXTEND, category: CATEGORY, args: { duration } });
+    }
+    bar?.registerStatusItem("mlmp-lab:countdown", {
+      align: "right",
+      rank: 50,
+      priority: 1,
+      item: new Countdown(model, app.commands),
+    });
+    watchEnd(model, app, documents, (duration) => extend(model, duration));
+  },
+};
+
+const jobs: JupyterFrontEndPlugin<void> = {
+  id: "mlmp-lab:jobs",
+  description: "Running the open script or notebook as a job, and what became of it",
+  autoStart: true,
+  requires: [IDocumentManager],
+  optional: [ICommandPalette, IFileBrowserFactory, ILayoutRestorer],
+  activate: (
+    app: JupyterFrontEnd,
+    documents: IDocumentManager,
+    palette: ICommandPalette | null,
+    browsers: IFileBrowserFactory | null,
+    restorer: ILayoutRestorer | null,
+  ) => {
+    const panel = addJobs(app, palette, restorer);
+    addRun(app, documents, palette, browsers, panel);
+  },
+};
+
+export default [booking, jobs];

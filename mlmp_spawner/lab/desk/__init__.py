@@ -1,0 +1,23 @@
+"""What MLMP's extension of JupyterLab asks of the user's own server: the booking that it runs in, and jobs.
+
+An extension of Jupyter server. It speaks to the service with the server's token and reads files with the user's
+rights; the browser speaks to nobody but this server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": "mlmp_spawner.lab.desk"}]
+
+
+def _load_jupyter_server_extension(server: Any) -> None:
+    from pathlib import Path
+
+    from mlmp_spawner.lab.desk.handlers import routes
+    from mlmp_spawner.lab.desk.service import Desk
+
+    server.web_app.settings["mlmp_desk"] = Desk(Path(server.root_dir).expanduser().resolve())
+    server.web_app.add_handlers(".*", routes(server.web_app.settings["base_url"]))

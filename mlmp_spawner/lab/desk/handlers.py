@@ -1,0 +1,204 @@
+"""The calls of the extension in JupyterLab: parse, ask, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+from mlmp_spawner import units
+from mlmp_spawner.errors import Invalid, MLMPError
+from mlmp_spawner.lab.desk import draft
+from mlmp_spawner.lab.desk.service import Desk
+
+Method = Callable[..., Awaitable[Any]]
+
+
+def _answers(method: Method) -> Method:
+    """What it returns becomes JSON, refusals become problem documents."""
+
+    @wraps(method)
+    async def answer(self: Handler, *arguments: str) -> None:
+        self.set_header("Cache-Control", "no-store")
+        try:
+            body = await method(self, *arguments)
+        except MLMPError as error:
+            self.set_status(error.status)
+            self.set_header("Content-Type", "application/problem+json")
+            self.finish(json.dumps(error.problem()))
+        else:
+            self.finish(json.dumps(body))
+
+    return answer
+
+
+class Handler(APIHandler):
+    """What all have in common."""
+
+    auth_resource = "mlmp"
+
+    @property
+    def desk(self) -> Desk:
+        """Who asks the service."""
+        found: Desk = self.settings["mlmp_desk"]
+        return found
+
+    def said(self) -> dict[str, Any]:
+        """The body. :raises Invalid: it is no JSON object."""
+        try:
+            body = json.loads(self.request.body or b"{}")
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, dict):
+            raise Invalid("The body is no JSON object.")
+        return body
+
+    def text(self, body: dict[str, Any], key: str) -> str:
+        """A member that is text. :raises Invalid: it is not."""
+        found = body.get(key)
+        if not isinstance(found, str):
+            raise Invalid.field(key, "it has to be text")
+        return found
+
+    def number(self, key: str, default: int | None) -> int | None:
+        """A whole number of the address. :raises Invalid: it is none."""
+        found = self.get_query_argument(key, None)
+        if found is None:
+            return default
+        if not found.isascii() or not found.isdigit() or len(found) > 15:
+            raise Invalid.field(key, f"{found[:40]!r} is no whole number")
+        return int(found)
+
+
+class State(Handler):
+    """The booking."""
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def get(self) -> Any:
+        """As it is now."""
+        return await asyncio.to_thread(self.desk.state, units.now())
+
+
+class Extend(Handler):
+    """More time."""
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def post(self) -> Any:
+        """``{"duration": "30m"}``; the booking afterwards."""
+        return await asyncio.to_thread(self.desk.extend, self.text(self.said(), "duration"), units.now())
+
+
+class Profiles(Handler):
+    """On what a job may run."""
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def get(self) -> Any:
+        """Names and titles."""
+        return {"items": await asyncio.to_thread(self.desk.profiles)}
+
+
+class Drafts(Handler):
+    """A job before it is submitted."""
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def post(self) -> Any:
+        """``path`` with ``profile``, or ``command``, or ``manifest`` with ``folder``: all three of it."""
+        return (await asyncio.to_thread(self._made, self.said())).shown(self.desk.root)
+
+    def _made(self, body: dict[str, Any]) -> draft.Draft:
+        root = self.desk.root
+        if "command" in body:
+            return draft.of_command(self.text(body, "command"), root)
+        if "manifest" in body:
+            return draft.of_manifest(self.text(body, "manifest"), self.text(body, "folder"), root)
+        return draft.of_file(self.text(body, "path"), root, profile=self.text(body, "profile"))
+
+
+class Jobs(Handler):
+    """One's jobs."""
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def get(self) -> Any:
+        """The newest."""
+        return {"items": await asyncio.to_thread(self.desk.jobs)}
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def post(self) -> Any:
+        """Submits ``manifest``, with the files of ``folder``."""
+        body = self.said()
+        made = await asyncio.to_thread(self._submit, self.text(body, "manifest"), self.text(body, "folder"))
+        self.set_status(201)
+        return made
+
+    def _submit(self, manifest: str, folder: str) -> dict[str, Any]:
+        wanted = draft.of_manifest(manifest, folder, self.desk.root)
+        found = self.desk.submit(wanted.manifest, wanted.folder)
+        return {"id": found.id, "name": found.name, "why": found.why}
+
+
+class Job(Handler):
+    """One job."""
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def get(self, id: str) -> Any:
+        """As it is now."""
+        return await asyncio.to_thread(self.desk.job, id)
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def delete(self, id: str) -> Any:
+        """Ends it."""
+        return await asyncio.to_thread(self.desk.cancel, id)
+
+
+class Log(Handler):
+    """What a job prints."""
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def get(self, id: str) -> Any:
+        """From byte ``start`` on, of ``attempt``."""
+        start, attempt = self.number("start", 0) or 0, self.number("attempt", None)
+        return await asyncio.to_thread(partial(self.desk.log, id, attempt, start))
+
+
+class Metrics(Handler):
+    """What a job measures."""
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def get(self, id: str) -> Any:
+        """As far as it is."""
+        return {"series": await asyncio.to_thread(self.desk.metrics, id)}
+
+
+def routes(base_url: str) -> list[tuple[str, type[Handler]]]:
+    """Where all of it is."""
+    at, id = f"{base_url.rstrip('/')}/mlmp/api/", "([a-z0-9]{8,30})"
+    return [
+        (f"{at}state", State), (f"{at}extend", Extend), (f"{at}profiles", Profiles), (f"{at}drafts", Drafts),
+        (f"{at}jobs", Jobs), (f"{at}jobs/{id}", Job), (f"{at}jobs/{id}/log", Log), (f"{at}jobs/{id}/metrics", Metrics),
+    ]  # fmt: skip
