@@ -85,7 +85,7 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
     # The foreign keys to the hub's table are the one thing that our metadata does not have.
     assert {(kind, key.parent.name, key.referred_table.name) for kind, key, *_ in differences} == {
         ("remove_fk", name, "users")
-        for name in ("mlmp_reservation", "mlmp_person", "mlmp_notice", "mlmp_ssh_key", "mlmp_job")
+        for name in ("mlmp_reservation", "mlmp_person", "mlmp_notice", "mlmp_ssh_key", "mlmp_job", "mlmp_scan")
     }, differences
     assert checks == {
         "mlmp_allocation": 2,
