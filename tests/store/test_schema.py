@@ -100,6 +100,7 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
         "mlmp_limits": 1,
         "mlmp_notice": 0,
         "mlmp_person": 0,
+        "mlmp_scan": 1,
         "mlmp_series": 1,
         "mlmp_ssh_key": 0,
         "mlmp_ssh_way": 0,
