@@ -31,7 +31,8 @@ GUEST = "guest-"
 """How the names of guests begin; nobody else has such a name."""
 
 _SLUG = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
-_PERSON = re.compile(r"\w[\w.@+-]{0,254}")
+_PERSON = re.compile(r"\w[\w.+-]*(@[\w.-]+)?")
+_LONGEST_NAME = 255
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}")
 _LONGEST_URL = 500
 _LONGEST_PATH = 500
@@ -195,9 +196,8 @@ def person(text: str) -> str:
     :raises ValueError: it can't be one, or only a guest's.
     """
     name = text.strip().lower()
-    if not _PERSON.fullmatch(name):
-        raise ValueError(f"{quoted(text)} can't be a user: letters, digits and '._@+-', at most 255, the first one of "
-                         "the former")  # fmt: skip
+    if len(name) > _LONGEST_NAME or not _PERSON.fullmatch(name):
+        raise ValueError(f"{quoted(text)} can't be a user: a letter or digit, then such and '._+-', or a mail address")
     if name.startswith(GUEST):
         raise ValueError(f"{quoted(text)} would be a guest; those come by invitation")
     return name
