@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 from mlmp_spawner.store.tables import metadata
@@ -59,4 +60,21 @@ course_group = Table(
     # The groups of the hub that MLMP made, so that it never touches another's, and removes its own with the course.
     Column("name", String(255), primary_key=True),
     Column("made_at", BigInteger, nullable=False),
+)
+
+_UNSETTLED = text("settled_at IS NULL")
+
+course_class = Table(
+    "mlmp_class",
+    metadata,
+    # What a class is beside its row in mlmp_reservation. It names its course even when there is none any more.
+    Column("reservation", String(30), ForeignKey("mlmp_reservation.id", ondelete="CASCADE"), primary_key=True),
+    Column("course", String(40), nullable=False),
+    Column("begins", BigInteger, nullable=False),
+    Column("seats", Integer, CheckConstraint("seats > 0"), nullable=False),
+    Column("settles", BigInteger, nullable=False),
+    Column("opened_at", BigInteger),
+    Column("settled_at", BigInteger),
+    Index("mlmp_class_course", "course", "begins"),
+    Index("mlmp_class_unsettled", "reservation", sqlite_where=_UNSETTLED, postgresql_where=_UNSETTLED),
 )

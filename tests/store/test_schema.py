@@ -92,6 +92,7 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
     assert checks == {
         "mlmp_allocation": 2,
         "mlmp_capacity": 1,
+        "mlmp_class": 1,
         "mlmp_course": 2,
         "mlmp_course_group": 0,
         "mlmp_course_member": 1,
