@@ -1,13 +1,15 @@
 """What the service asks of JupyterHub, over its REST API.
 
 Scopes that the service's token needs: ``list:users``, ``read:users:groups``, ``read:servers``, ``start:servers``,
-``delete:servers``, ``proxy``; in a cluster that runs jobs ``custom:mlmp:surroundings``.
+``delete:servers``, ``proxy``, ``admin:groups``; where rosters make users ``admin:users``; in a cluster that runs jobs
+``custom:mlmp:surroundings``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -116,15 +118,49 @@ class HubClient:
         return {user.name: user.groups async for user in self._users()}
 
     async def _users(self, **narrowed: str) -> AsyncIterator[HubUser]:
+        async for item in self._pages("users", **narrowed):
+            yield _user(item)
+
+    async def _pages(self, path: str, **narrowed: str) -> AsyncIterator[dict[str, Any]]:
+        """The items of a list, whichever page they are on."""
         offset: int | None = 0
         while offset is not None:
             params = {**narrowed, "limit": PAGE, "offset": offset}
-            answer = await self._ask("GET", "users", params=params, headers={"Accept": _PAGINATION})
+            answer = await self._ask("GET", path, params=params, headers={"Accept": _PAGINATION})
             body = answer.json()
             for item in body["items"]:
-                yield _user(item)
+                yield item
             following = body["_pagination"].get("next")
             offset = following["offset"] if following else None
+
+    async def group_members(self) -> dict[str, frozenset[str]]:
+        """All groups, with the names of who is in them."""
+        return {item["name"]: frozenset(item["users"]) async for item in self._pages("groups")}
+
+    async def make_group(self, name: str) -> None:
+        """Makes a group that nobody is in. :raises Conflict: there is one."""
+        await self._ask("POST", _group_path(name), json={})
+
+    async def delete_group(self, name: str) -> None:
+        """Deletes a group; one that is gone is fine."""
+        with suppress(NotFound):
+            await self._ask("DELETE", _group_path(name))
+
+    async def add_to_group(self, name: str, users: Sequence[str]) -> None:
+        """Puts users into a group, or none of them. :raises NotFound: there is no such group.
+
+        :raises NotNow: one of them is no user.
+        """
+        await self._ask("POST", f"{_group_path(name)}/users", json={"users": list(users)})
+
+    async def remove_from_group(self, name: str, users: Sequence[str]) -> None:
+        """Takes users out of a group. :raises NotFound, NotNow: see :meth:`add_to_group`."""
+        await self._ask("DELETE", f"{_group_path(name)}/users", json={"users": list(users)})
+
+    async def make_user(self, name: str) -> None:
+        """Makes a user; one that is there is fine. :raises NotNow: the hub does not take the name."""
+        with suppress(Conflict):
+            await self._ask("POST", f"users/{quote(name, safe='')}")
 
     async def start_server(self, user: str, server: str, options: Mapping[str, Any]) -> bool:
         """Starts a server; True when it is ready, False when it is on its way (or was already).
@@ -171,6 +207,10 @@ class HubClient:
         if answer.is_success:
             return answer
         raise _refusal(answer)
+
+
+def _group_path(name: str) -> str:
+    return f"groups/{quote(name, safe='')}"
 
 
 def _server_path(user: str, server: str) -> str:

@@ -43,8 +43,9 @@ _LOGINS = (
 _MAILS = ("email address", "e-mail address", "email", "e-mail", "mail", "e-mail-adresse", "mailadresse")
 _NAMES = ("name",)  # often what people are called
 _ROLES = ("role",)
-_SPEAKS = {"points possible", "student, test"}
-"""Rows of Canvas that are nobody's."""
+_CANVAS = "student"
+_NOBODY = {"", "points possible", "student, test"}
+"""Rows of a gradebook of Canvas, whose first column that is, that are nobody's."""
 
 
 class NotUnderstood(NamedTuple):
@@ -116,13 +117,14 @@ class _Reading:
             role = next((header.index(name) for name in _ROLES if name in header), None)
             number = before + rows.line_num + 1
             for row in rows:
-                self._row(number, row, columns, role)
+                if header[0] != _CANVAS or not row or _plain(row[0]) not in _NOBODY:
+                    self._row(number, row, columns, role)
                 number = before + rows.line_num + 1
         except csv.Error as error:
             self._not(number, "", f"is no CSV from here on: {error}")
 
     def _row(self, number: int, row: Sequence[str], columns: Sequence[int], role: int | None) -> None:
-        if not any(cell.strip() for cell in row) or _plain(row[0]) in _SPEAKS:
+        if not any(cell.strip() for cell in row):
             return
         cells = [cell for at in columns if (cell := row[at].strip() if at < len(row) else "")]
         if not cells:

@@ -16,7 +16,7 @@ from traitlets.config import Config
 
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.rules.storage import Storage
-from mlmp_spawner.spawners.hub import SERVICE, USERNAMES, configure_everywhere, configure_service
+from mlmp_spawner.spawners.hub import SERVICE, USERNAMES, configure_everywhere, configure_service, let_make_users
 
 VALUES = "/etc/mlmp/values/values.yaml"
 CATALOG = "/etc/mlmp/catalog"
@@ -126,6 +126,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
         serve(c)
     _apply(c, cluster)
     _let_in(c)
+    let_make_users(c)
     # What the hub's own pages lead to, of the pages of the service.
     c.JupyterHub.setdefault("template_vars", {}).setdefault("has_jobs", bool(c.MLMP.jobs))
     return cluster

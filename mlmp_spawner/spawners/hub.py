@@ -28,7 +28,11 @@ SCOPES = {
 FOR_EVERYBODY = {f"access:services!service={SERVICE}", "custom:mlmp:book"}
 """What every user may do, and what a server's own token may do besides what it could anyway."""
 
-OF_THE_SERVICE = ["list:users", "read:users:groups", "read:servers", "start:servers", "delete:servers", "proxy"]
+OF_THE_SERVICE = [
+    "list:users", "read:users:groups", "read:servers", "start:servers", "delete:servers", "proxy",
+    "admin:groups",  # a group for each course
+]  # fmt: skip
+TO_MAKE_USERS = "admin:users"
 # What a person's login at the service may carry; nobody gets more than they have.
 OF_ITS_PAGES = [*sorted(FOR_EVERYBODY), "custom:mlmp:courses", "custom:mlmp:admin", "admin-ui", "read:users!user"]
 
@@ -198,12 +202,22 @@ def _configure_login(c: Config, up: OneMachine) -> None:
         c.SharedPasswordAuthenticator.update(user_password=up.user_password, admin_password=up.admin_password)
 
 
+def let_make_users(c: Config) -> None:
+    """Gives the service the right to make users of people on rosters, where the admin's configuration wants that."""
+    if c.MLMP.get("roster_users"):
+        c.JupyterHub.load_roles = [
+            {**role, "scopes": [*role["scopes"], TO_MAKE_USERS]} if role["name"] == SERVICE else role
+            for role in c.JupyterHub.load_roles
+        ]
+
+
 def let_in(c: Config, up: OneMachine) -> None:
     """Says who may log in where the admin's own configuration, read before, does not.
 
     Only for the login that ``mlmp up`` was started with: another one (GitHub …) would let the whole world in, and make
     whoever is called ``admin`` there an admin.
     """
+    let_make_users(c)
     if c.JupyterHub.authenticator_class in (up.auth, LOGINS.get(up.auth)):
         c.Authenticator.setdefault("allow_all", not _names_who_may_log_in(c))
     elif c.Authenticator.get("admin_users") == {up.admin}:

@@ -9,10 +9,8 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, inser
 
 from mlmp_spawner.rules.courses import Course, Member, Role
 from mlmp_spawner.store.course_tables import course, course_group, course_member
+from mlmp_spawner.store.people import AT_ONCE
 from mlmp_spawner.store.tables import users
-
-_AT_ONCE = 500
-"""Rows named in one statement: databases bound how many values one may have."""
 
 
 def find(connection: Connection, name: str, *, lock: bool = False) -> Course | None:
@@ -88,8 +86,8 @@ def put_members(connection: Connection, name: str, new: Iterable[Member]) -> Non
 def remove_members(connection: Connection, name: str, people: Collection[str]) -> None:
     """Takes people off a roster."""
     names = sorted(people)
-    for at in range(0, len(names), _AT_ONCE):
-        some = course_member.c.name.in_(names[at : at + _AT_ONCE])
+    for at in range(0, len(names), AT_ONCE):
+        some = course_member.c.name.in_(names[at : at + AT_ONCE])
         connection.execute(delete(course_member).where(course_member.c.course == name, some))
 
 

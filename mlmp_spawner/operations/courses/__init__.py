@@ -1,1 +1,1 @@
-"""Courses: what they are, who is in them, their classes and seats."""
+"""What is done with courses: one transaction each."""

@@ -1,0 +1,22 @@
+"""The settings of courses, part of ``c.MLMP``."""
+
+from __future__ import annotations
+
+from traitlets import Bool, List, Unicode
+from traitlets.config import Configurable
+
+
+class CourseSettings(Configurable):
+    """What of ``c.MLMP`` is about courses."""
+
+    roster_domains = List(
+        Unicode(),
+        help="""Domains of mail addresses, such as ``["uni.example.org"]``, of which the part before the ``@`` is the
+        name of the user. Of all other addresses on a roster the whole address is.""",
+    ).tag(config=True)
+    roster_users = Bool(
+        False,
+        help="""Whether people on a roster become users of the hub before they ever logged in, so that their servers
+        can be started before a class. Instructors then decide who is a user; whether such a user may log in is for
+        the hub's login to say (``c.Authenticator.allow_existing_users``).""",
+    ).tag(config=True)
