@@ -34,6 +34,7 @@ from mlmp_spawner.operations import catalog_sync
 from mlmp_spawner.operations.backend import make_backend
 from mlmp_spawner.operations.catalog_files import LOOK, read_catalog
 from mlmp_spawner.operations.clock import Clock
+from mlmp_spawner.operations.courses.groups import GroupKeeper
 from mlmp_spawner.operations.delivery import outbox_of
 from mlmp_spawner.operations.jobs.service import JobService
 from mlmp_spawner.operations.postman import Postman
@@ -143,6 +144,7 @@ class Service:
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
         self.postman = Postman(lambda: self.site, outbox_of(settings, address, ZoneInfo(self.zone)))
+        self.groups = GroupKeeper(lambda: self.site, self.hub, make_users=settings.roster_users)
         self.context = self._make_context()
         cookies = hmac.new(secret, b"mlmp cookies", hashlib.sha256).digest()
         self.app = make_app(self.context, pages=pages.routes(), cookie_secret=cookies)
@@ -167,6 +169,7 @@ class Service:
         return Context(
             site=self.site,
             hub=self.hub,
+            groups=self.groups,
             auth=make_auth(where),
             feed=self.feed,
             throttle=Throttle(web.rate, web.burst),
@@ -240,6 +243,7 @@ class Service:
             self.feed.run(),
             self._catalog_loop(),
             self.postman.run(),
+            self.groups.run(),
             *self.backend.loops(),
             *self.jobs.loops(),
         ]

@@ -100,11 +100,15 @@ class _Reading:
             if len(line) > LONGEST_LINE:
                 self._not(number, line, f"is longer than {LONGEST_LINE} characters")
                 continue
-            found = _words(line)
-            for one in found:
-                if one and len(one.split()) > 1:
+            parts = [part.strip() for part in _SEPARATORS.split(line) if part.strip()]
+            if "@" in line and "<" not in line:  # as mail programs write it: Smith, Ann <ann@uni.org>
+                beside = [part for part in parts if "@" not in part]
+                if beside:
+                    self._not(number, ", ".join(beside), "is beside a mail address; logins go on other lines")
+            for one in _addresses(line) if "@" in line else parts:
+                if len(one.split()) > 1:
                     self._not(number, one, "is what somebody is called; write the login or the mail address")
-                elif one:
+                else:
                     self._add(number, one, None)
 
     def table(self, lines: Sequence[str], delimiter: str, before: int) -> None:
@@ -168,11 +172,8 @@ def _delimiter(first: str) -> str | None:
     return None
 
 
-def _words(line: str) -> list[str]:
-    """The mail addresses in a line; of one without any, what is between its commas."""
-    if "@" in line:
-        return [word.strip(".") for word in _AROUND.split(line) if "@" in word]
-    return [part.strip() for part in _SEPARATORS.split(line)]
+def _addresses(line: str) -> list[str]:
+    return [word.strip(".") for word in _AROUND.split(line) if "@" in word]
 
 
 def _plain(cell: str) -> str:

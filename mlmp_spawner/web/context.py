@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tornado.web import RequestHandler
 
     from mlmp_spawner.hub import HubClient
+    from mlmp_spawner.operations.courses.groups import GroupKeeper
     from mlmp_spawner.web.auth import HubAuthentication
     from mlmp_spawner.web.feed import Feed
     from mlmp_spawner.web.metrics import Metrics
@@ -128,6 +129,7 @@ class Context:
 
     site: Site
     hub: HubClient
+    groups: GroupKeeper
     auth: HubAuthentication
     feed: Feed
     throttle: Throttle

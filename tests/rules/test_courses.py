@@ -131,8 +131,11 @@ def test_the_differences_are_what_leads_from_one_to_the_other(before: Course, af
     assert {key: value for key, value in found.items() if value is not None} == course_yaml.as_written(after)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner)
-                    | st.dictionaries(st.sampled_from([*course_yaml.CourseFile.model_fields, "x"]), inner)))  # fmt: skip
+KEYS = st.sampled_from([*course_yaml.CourseFile.model_fields, "x"])
+PLAIN_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+
+
+@given(st.recursive(PLAIN_VALUES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)))
 def test_nonsense_is_refused_as_such(nonsense: Any) -> None:
     with suppress(Invalid):
         course_yaml.parse(nonsense)

@@ -37,6 +37,14 @@ def test_mail_addresses_are_found_between_what_people_are_called() -> None:
     assert people(pasted) == ["ann@uni.org", "bob.jones@uni.org", "cy@uni.org"]
 
 
+def test_a_login_beside_an_address_is_not_passed_over() -> None:
+    found = roster.read("ann@uni.org, ben\nAnn Smith ann@uni.org")
+    assert list(found.people) == ["ann@uni.org"]
+    assert [(one.line, one.text, one.why) for one in found.not_understood] == [
+        (1, "ben", "is beside a mail address; logins go on other lines")
+    ]
+
+
 def test_only_addresses_of_the_own_domains_are_cut_to_the_login() -> None:
     assert people("ann@uni.org bob@elsewhere.org", "uni.org") == ["ann", "bob@elsewhere.org"]
 

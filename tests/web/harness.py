@@ -14,6 +14,7 @@ from tornado.netutil import bind_sockets
 
 from mlmp_spawner.errors import MLMPError, NotFound
 from mlmp_spawner.hub import HubClient, HubServer, HubUser
+from mlmp_spawner.operations.courses.groups import GroupKeeper
 from mlmp_spawner.operations.image_states import Look, Preloading
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.throttle import Throttle
@@ -81,6 +82,10 @@ class ObedientHub(HubClient):
         super().__init__("http://127.0.0.1:1/hub/api", "none")
         self.asked: list[tuple[str, str, str]] = []
         self.refusal: MLMPError | None = None
+        self.members: dict[str, frozenset[str]] = {"lab": frozenset({"ben"})}
+
+    async def group_members(self) -> dict[str, frozenset[str]]:
+        return self.members
 
     async def get_user(self, name: str) -> HubUser:
         if name not in {"ann", "ben", "eve", "root"}:
@@ -171,6 +176,7 @@ class RunningApp:
         self.context = Context(
             site=self.site,
             hub=self.hub,
+            groups=GroupKeeper(lambda: self.site, self.hub),
             auth=self.auth,
             feed=self.feed,
             throttle=Throttle(self.settings.rate, self.settings.burst),
