@@ -1,8 +1,8 @@
 """What the service asks of JupyterHub, over its REST API.
 
 Scopes that the service's token needs: ``list:users``, ``read:users:groups``, ``read:servers``, ``start:servers``,
-``delete:servers``, ``proxy``, ``admin:groups``; where rosters make users ``admin:users``; in a cluster that runs jobs
-``custom:mlmp:surroundings``.
+``delete:servers``, ``proxy``, ``admin:groups``, ``custom:mlmp:guests``; where rosters make users ``admin:users``; in a
+cluster that runs jobs ``custom:mlmp:surroundings``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mlmp_spawner.errors import (
     TooManyRequests,
     Unavailable,
 )
+from mlmp_spawner.units import from_iso
 
 log = logging.getLogger("mlmp.hub")
 
@@ -34,6 +35,9 @@ SLOW = httpx.Timeout(30.0, connect=5.0)
 """The hub answers a start when the server is ready or after its ``slow_spawn_timeout`` (10 s)."""
 HOME = httpx.Timeout(18.0, connect=5.0)
 """Making a user's home takes that long at most, or is asked for again."""
+
+ERASE = httpx.Timeout(120.0, connect=5.0)
+"""A guest may have left many files."""
 
 _PAGINATION = "application/jupyterhub-pagination+json"
 _REFUSALS: dict[int, type[MLMPError]] = {
@@ -189,6 +193,19 @@ class HubClient:
         found: dict[str, Any] = answer.json()
         return found
 
+    async def end_guest(self, name: str) -> bool:
+        """Takes tokens, login and servers from a guest; False while a server is on its way out: ask again."""
+        path = f"mlmp/guests/{quote(name, safe='')}/leave"
+        return (await self._ask("POST", path, json={}, timeout=SLOW)).status_code == 204
+
+    async def erase_guest(self, name: str) -> bool:
+        """Besides, erases files, account and user; False while that takes its time: ask again.
+
+        :raises MLMPError: a part can't be erased now, with the hub's own sentence as ``detail``.
+        """
+        answer = await self._ask("DELETE", f"mlmp/guests/{quote(name, safe='')}", timeout=ERASE)
+        return answer.status_code == 204
+
     async def restore_routes(self) -> None:
         """Asks the hub to give the proxy all its routes again (a proxy that was restarted knows none)."""
         await self._ask("POST", "proxy", timeout=SLOW)
@@ -198,6 +215,23 @@ class HubClient:
         answer = await self._ask("GET", "proxy")
         routes = answer.json()
         return any(spec.endswith(prefix) for spec in routes)
+
+    async def last_activity(self) -> dict[tuple[str, str], int]:
+        """When something last went through the proxy to each server, by user and server, in ms UTC."""
+        found: dict[tuple[str, str], int] = {}
+        offset: int | None = 0
+        while offset is not None:
+            params = {"limit": PAGE, "offset": offset}
+            answer = await self._ask("GET", "proxy", params=params, headers={"Accept": _PAGINATION})
+            body = answer.json()
+            for route in body["items"].values():
+                about = route.get("data") or {}
+                if about.get("user") and about.get("last_activity"):
+                    name = (str(about["user"]), str(about.get("server_name") or ""))
+                    found[name] = from_iso(str(about["last_activity"]))
+            following = body["_pagination"].get("next")
+            offset = following["offset"] if following else None
+        return found
 
     async def _ask(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         try:

@@ -113,7 +113,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
         backend="kubernetes", db_url=environment["MLMP_DB_URL"], catalog=environment.get("MLMP_CATALOG", CATALOG),
         namespace=cluster.users.namespace, public_url=cluster.public_url, see_all_pods=cluster.see_all_pods,
         preload_priority_class=cluster.preload_priority_class, ssh_gateway=cluster.ssh_gateway,
-        ssh_ca_file=environment.get("MLMP_SSH_CA", AUTHORITY),
+        ssh_ca_file=environment.get("MLMP_SSH_CA", AUTHORITY), guest_isolation="pod",
     )  # fmt: skip
     _configure_jobs(c, cluster, environment)
     _configure_hub(c, cluster, environment)

@@ -24,6 +24,7 @@ SCOPES = {
     "custom:mlmp:book": {"description": "Book, start and stop one's own servers"},
     "custom:mlmp:courses": {"description": "Run courses"},
     "custom:mlmp:admin": {"description": "Run the machines: bookings of all, catalog, limits, maintenance"},
+    "custom:mlmp:guests": {"description": "End guests, and erase what they leave"},
 }
 FOR_EVERYBODY = {f"access:services!service={SERVICE}", "custom:mlmp:book"}
 """What every user may do, and what a server's own token may do besides what it could anyway."""
@@ -31,6 +32,7 @@ FOR_EVERYBODY = {f"access:services!service={SERVICE}", "custom:mlmp:book"}
 OF_THE_SERVICE = [
     "list:users", "read:users:groups", "read:servers", "start:servers", "delete:servers", "proxy",
     "admin:groups",  # a group for each course
+    "custom:mlmp:guests",
 ]  # fmt: skip
 TO_MAKE_USERS = "admin:users"
 # What a person's login at the service may carry; nobody gets more than they have.
@@ -158,7 +160,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMach
     c.MLMPLocalSpawner.update(mlmp_url=up.local_url)
     if up.auth == "pam":
         c.JupyterHub.spawner_class = "mlmp_spawner.spawners.system_users.SystemUserSpawner"
-        c.MLMP.ssh_login = "{username}"
+        c.MLMP.update(ssh_login="{username}", guest_isolation="account")
         return up
     c.JupyterHub.spawner_class = "mlmp_spawner.spawners.local.MLMPLocalSpawner"
     if os.geteuid() == 0:
@@ -173,6 +175,7 @@ def _configure_hub(c: Config, up: OneMachine, data: Path) -> None:
         hub_bind_url=f"http://127.0.0.1:{up.hub_port}/",
         db_url=up.db_url,
         cookie_secret_file=str(data / "cookie_secret"),
+        trusted_downstream_ips=["127.0.0.1", "::1"],  # nginx, which tells from where people come
     )
     c.ConfigurableHTTPProxy.update(
         should_start=False, api_url=f"http://127.0.0.1:{up.proxy_api_port}", auth_token=up.proxy_token

@@ -11,12 +11,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, func, insert, inspect, select, text
 
 from mlmp_spawner.errors import ConfigurationError, Unavailable
-from mlmp_spawner.store import course_tables, schema
+from mlmp_spawner.store import course_tables, guest_tables, schema
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.tables import delivery, metadata, notice, person, ssh_key
 from tests.store.rows import book, node
 
-assert course_tables.metadata is metadata  # its tables are there as soon as it is imported
+assert course_tables.metadata is guest_tables.metadata is metadata  # their tables are there as soon as they are imported
 
 
 def ours(url: str) -> set[str]:
@@ -96,6 +96,8 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
         "mlmp_course": 2,
         "mlmp_course_group": 0,
         "mlmp_course_member": 1,
+        "mlmp_guest": 0,
+        "mlmp_guest_code": 0,
         "mlmp_history": 0,
         "mlmp_idempotency": 0,
         "mlmp_job": 3,
