@@ -19,7 +19,7 @@ from mlmp_spawner.rules.courses import MOST_MEMBERS, Member, Role, person
 from mlmp_spawner.rules.values import quoted
 from mlmp_spawner.units import format_size
 
-LARGEST = 1 << 20
+LARGEST = 512 << 10
 """Bytes of a list that is imported."""
 MOST_LINES = 20_000
 LONGEST_LINE = 20_000
@@ -117,7 +117,8 @@ class _Reading:
         number = before + 1
         try:
             header = [_plain(cell) for cell in next(rows)]
-            columns = [header.index(name) for name in (*_LOGINS, *_MAILS, *_NAMES) if name in header]
+            wanted = [name for name in (*_LOGINS, *_MAILS) if name in header] or _NAMES
+            columns = [header.index(name) for name in wanted if name in header]
             role = next((header.index(name) for name in _ROLES if name in header), None)
             number = before + rows.line_num + 1
             for row in rows:
@@ -132,7 +133,9 @@ class _Reading:
             return
         cells = [cell for at in columns if (cell := row[at].strip() if at < len(row) else "")]
         if not cells:
-            self._not(number, ", ".join(row), "has neither a login nor a mail address")
+            self._not(
+                number, ", ".join(cell for cell in row if cell.strip()), "has neither a login nor a mail address"
+            )
             return
         said = _plain(row[role]) if role is not None and role < len(row) else ""
         if said and said not in ("student", "instructor"):

@@ -10,7 +10,9 @@ import pytest
 from tornado.web import RequestHandler
 
 from mlmp_spawner.operations import ssh_keys
+from mlmp_spawner.operations.courses import courses
 from mlmp_spawner.operations.site import Actor
+from mlmp_spawner.rules import course_yaml
 from mlmp_spawner.units import HOUR, to_iso
 from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.pages import routes as pages
@@ -49,7 +51,15 @@ ITS_OWNER = THEMSELVES | dict.fromkeys(("other", "instructor", "admin", "hub adm
 ITS_READERS = SEERS | {"admin": 403, "hub admin": 403}  # nobody sees another's logs and files
 THEIR_PODS = dict.fromkeys(CALLERS, 401)  # no token of the hub is one of theirs
 
+COURSE_SEERS = LET_IN | dict.fromkeys(("foreign", "narrow admin", "filtered admin"), 404)  # ann and ben are in it
+
 EXPECTED = {
+    "GET courses": LET_IN,
+    "POST courses": TEACHERS,
+    "GET courses/{name}": COURSE_SEERS,
+    "DELETE courses/{name}": TEACHERS,
+    "GET courses/{name}/roster": TEACHERS,
+    "POST courses/{name}/roster": TEACHERS,
     "GET me": LET_IN,
     "GET catalog": LET_IN,
     "GET availability": LET_IN,
@@ -118,14 +128,19 @@ EXPECTED = {
     "GET docs": ANYBODY,
 }
 SCAN = {"manifest": SLEEP, "parameters": {"lr": [0.1, 0.01]}}
+COURSE = {"name": "ml", "title": "ML", "profile": "gpu", "seats": 2, "instructors": ["ben"], "students": ["ann"]}
 QUERIES = {"GET availability": {"profile": "gpu"}}
 NOTHING = hashlib.sha256(b"").hexdigest()
 NAMES = {
     "limits/{name}": "limits/user:ann",
     "nodes/{name}/outages": "nodes/gpu-a/outages",
     "jobs/code/{sha256}": f"jobs/code/{NOTHING}",
+    "courses/{name}": "courses/ml",
+    "courses/{name}/roster": "courses/ml/roster",
 }
 BODIES = {
+    "POST courses": {"course": COURSE},
+    "POST courses/{name}/roster": {"add": ["zoe"]},
     "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
     "POST images/{name}/preload": {},
     "PUT limits/{name}": {"units_at_once": 3},
@@ -300,6 +315,8 @@ def test_who_may(call: str, app: RunningApp, booked: str, ann: httpx.Client):
                 assert client.put(f"jobs/code/{NOTHING}").status_code == 201
     address = _address(path, booked, ann)
     for caller, token in CALLERS.items():
+        if path.startswith("courses/"):  # there again, after somebody removed it
+            courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
         with app.client(token) as client:
             request = client.build_request(method, address, params=QUERIES.get(call), json=BODIES.get(call))
             answer = client.send(request, stream=True)

@@ -16,6 +16,7 @@ from mlmp_spawner.rules.course_yaml import CourseFile, Difference
 from mlmp_spawner.rules.courses import ENTRY_FIELDS, Course, Member, Role, misfits
 from mlmp_spawner.rules.roster import Change, Outcome
 from mlmp_spawner.store import courses as store
+from mlmp_spawner.store import people
 from mlmp_spawner.store.tables import reservation
 from mlmp_spawner.store.transaction import Busy, lock_owner, read, transaction
 
@@ -33,12 +34,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What was done, or with ``dry_run`` would be: the course as it is then, and what changes."""
+    """What was done, or with ``dry_run`` would be: the course as it is then, and what changes; ``unknown``: whom of
+    those that are put on its roster the hub does not know yet."""
 
     course: Course
     created: bool
     differences: tuple[Difference, ...]
     roster: Outcome
+    unknown: frozenset[str] = frozenset()
 
     @property
     def nothing(self) -> bool:
@@ -179,7 +182,9 @@ def _applied(
     after = Course(name=wanted.name, **entry, created_at=before.created_at if before else now,
                    version=(before.version + bool(differences)) if before else 1)  # fmt: skip
     members = store.members(connection, wanted.name)
-    return Applied(after, before is None, differences, roster.plan(members, _listed(wanted, before, actor)))
+    outcome = roster.plan(members, _listed(wanted, before, actor))
+    unknown = set(outcome.added) - people.known(connection, set(outcome.added))
+    return Applied(after, before is None, differences, outcome, frozenset(unknown))
 
 
 def _may_change(connection: Connection, course: Course, actor: Actor) -> None:
