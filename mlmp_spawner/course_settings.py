@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Bool, List, Unicode
+from traitlets import Bool, Integer, List, Unicode
 from traitlets.config import Configurable
 
 
@@ -19,4 +19,10 @@ class CourseSettings(Configurable):
         help="""Whether people on a roster become users of the hub before they ever logged in, so that their servers
         can be started before a class. Instructors then decide who is a user; whether such a user may log in is for
         the hub's login to say (``c.Authenticator.allow_existing_users``).""",
+    ).tag(config=True)
+    class_starts_at_once = Integer(
+        10,
+        min=1,
+        help="""How many servers of classes may be starting at the same time. They are started in the minutes before a
+        class, in the order of the roster.""",
     ).tag(config=True)

@@ -179,7 +179,7 @@ def _within(site: Site, rules: Limits, mine: Sequence[Reservation], found: Profi
 
 def longest_end(site: Site, found: Reservation, *, groups: frozenset[str], now: int) -> int:
     """Until when a booking could be extended as things lie, without others being moved; in ms UTC."""
-    if not found.allocations or found.profile not in site.catalog.profiles:
+    if found.is_seat or not found.allocations or found.profile not in site.catalog.profiles:
         return found.end
     with read(site.engine) as connection:
         holding = limits.rules(connection, site)

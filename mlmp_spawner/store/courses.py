@@ -100,7 +100,21 @@ def set_agreed(connection: Connection, name: str, person: str, at: int | None) -
 def in_hub(connection: Connection, name: str) -> dict[str, int]:
     """Those of a roster that the hub knows: their ids by name."""
     joined = select(users.c.name, users.c.id).join(course_member, course_member.c.name == users.c.name)
-    return dict(connection.execute(joined.where(course_member.c.course == name)).tuples().all())
+    return {row.name: row.id for row in connection.execute(joined.where(course_member.c.course == name))}
+
+
+def teachers(connection: Connection, owner: str) -> dict[str, int]:
+    """The instructors of the course that is the ``owner`` of a class, as the hub knows them: their ids by name."""
+    joined = select(users.c.name, users.c.id).join(course_member, course_member.c.name == users.c.name)
+    mine = (course_member.c.course == owner.removeprefix("course:"), course_member.c.role == "instructor")
+    return {row.name: row.id for row in connection.execute(joined.where(*mine))}
+
+
+def self_study(connection: Connection) -> dict[str, float]:
+    """Unit-hours a week that each in a course has outside class, by the course's group, where it says any."""
+    c = course.c
+    rows = connection.execute(select(c.name, c.self_study).where(c.self_study.is_not(None)))
+    return {f"course-{row.name}": row.self_study for row in rows}
 
 
 def groups(connection: Connection) -> frozenset[str]:

@@ -239,6 +239,10 @@ def _check_inside(
         raise NotFound(f"There is no booking {(manifest.inside or '')[:40]!r}.")
     if booking.owner != owner or booking.owner_id is None:
         raise NotAllowed("The booking in which the job is to run is somebody else's.")
+    if booking.is_seat:
+        raise Conflict(
+            "That is a seat of a class: no job runs inside one.", hint="Leave it out, or book for yourself."
+        )
     if booking.state(now) not in ("booked", "active"):
         raise Conflict("The booking in which the job is to run is over, or has no place.", hint="Leave it out.")
     if booking.resource != profile.resource:
