@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from mlmp_spawner.hub import HubClient
     from mlmp_spawner.operations.courses.groups import GroupKeeper
-    from mlmp_spawner.web.auth import HubAuthentication
+    from mlmp_spawner.web.auth import Caller, HubAuthentication
     from mlmp_spawner.web.feed import Feed
     from mlmp_spawner.web.metrics import Metrics
 
@@ -51,6 +51,9 @@ class WebSettings:
     show_owners: bool = True
     zone: str = "UTC"
     ways: Ways = field(default_factory=Ways)
+    guest_isolation: str = "none"
+    guest_erase_after: int = 0
+    """From the end of a guest's time until the erasure, ms."""
     pages: str = ""
     """Where the pages are for those who come from a mail or a calendar, with a slash at the end; "": not known."""
 
@@ -160,6 +163,10 @@ class Context:
     def kept_jobs(self) -> Jobs | None:
         """What logs, numbers and code of jobs are read from, also where none run any more; None: nothing is kept."""
         return self.jobs or self.former_jobs
+
+    def shows_owners(self, caller: Caller) -> bool:
+        """Whether a caller sees by whom the bookings of others are."""
+        return self.settings.show_owners and not caller.is_guest
 
     @property
     def hub_prefix(self) -> str:

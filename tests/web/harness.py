@@ -30,6 +30,7 @@ T = TypeVar("T")
 PREFIX = "/services/mlmp/"
 API = PREFIX + "api/v1/"
 ACCESS = "access:services!service=mlmp"
+GUEST = "guest-0000000000"
 
 
 def user(name: str, *scopes: str, admin: bool = False, groups: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -50,6 +51,7 @@ TOKENS = {
     "filtered-admin-token": user("root", ACCESS, "admin-ui!user=root", "custom:mlmp:admin!group=lab", admin=True),
     "server-token": user("ann", ACCESS, "custom:mlmp:book!server=ann/"),
     "foreign-token": user("eve", ACCESS, "custom:mlmp:book!user=ann"),
+    "guest-token": user(GUEST, ACCESS, "custom:mlmp:book", groups=("course-ml",)),
     "service-token": {"kind": "service", "name": "robot", "scopes": ["access:services", "custom:mlmp:admin"]},
 }
 

@@ -13,11 +13,14 @@ from mlmp_spawner.operations import ssh_keys
 from mlmp_spawner.operations.courses import courses
 from mlmp_spawner.operations.site import Actor
 from mlmp_spawner.rules import course_yaml
+from mlmp_spawner.store import guests
+from mlmp_spawner.store.guests import Guest
+from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR, to_iso
 from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW
-from tests.web.harness import PREFIX, TOKENS, PlayedImages, RunningApp
+from tests.web.harness import GUEST, PREFIX, TOKENS, PlayedImages, RunningApp
 from tests.web.job_parts import SLEEP, begin, submit
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFZ/NjApOsAaTTRQGQiFxbHjDryfYzQkpSQ/Ust23aVj"
@@ -60,6 +63,10 @@ EXPECTED = {
     "DELETE courses/{name}": TEACHERS,
     "GET courses/{name}/roster": TEACHERS,
     "POST courses/{name}/roster": TEACHERS,
+    "GET courses/{name}/guests": TEACHERS,
+    "POST courses/{name}/guests": TEACHERS,
+    "DELETE courses/{name}/guests": TEACHERS,
+    "DELETE courses/{name}/guests/{guest}": TEACHERS,
     "GET me": LET_IN,
     "GET catalog": LET_IN,
     "GET availability": LET_IN,
@@ -137,10 +144,13 @@ NAMES = {
     "jobs/code/{sha256}": f"jobs/code/{NOTHING}",
     "courses/{name}": "courses/ml",
     "courses/{name}/roster": "courses/ml/roster",
+    "courses/{name}/guests": "courses/ml/guests",
+    "courses/{name}/guests/{guest}": f"courses/ml/guests/{GUEST}",
 }
 BODIES = {
     "POST courses": {"course": COURSE},
     "POST courses/{name}/roster": {"add": ["zoe"]},
+    "POST courses/{name}/guests": {"count": 1, "until": to_iso(NOW + HOUR)},
     "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
     "POST images/{name}/preload": {},
     "PUT limits/{name}": {"units_at_once": 3},
@@ -317,6 +327,9 @@ def test_who_may(call: str, app: RunningApp, booked: str, ann: httpx.Client):
     for caller, token in CALLERS.items():
         if path.startswith("courses/"):  # there again, after somebody removed it
             courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
+        if path.endswith("{guest}") and caller == "nobody":
+            with transaction(app.site.engine) as connection:
+                guests.add(connection, Guest(GUEST, "ml", NOW, NOW + HOUR, NOW + HOUR, entered_at=NOW))
         with app.client(token) as client:
             request = client.build_request(method, address, params=QUERIES.get(call), json=BODIES.get(call))
             answer = client.send(request, stream=True)
