@@ -153,9 +153,7 @@ def answer(seen: Seen, site: Site, caller: Caller) -> types.Course:
         "name", "title", "profile", "image", "seats", "setup", "grace", "data", "hand_in", "self_study", "guests",
         "look_in", "group", "created_at",
     )}  # fmt: skip
-    files = course.files and types.Files(
-        git=course.files.git, branch=course.files.branch, directory=course.files.directory
-    )
+    files = types.Files(**course.files.model_dump()) if course.files else None
     return types.Course(
         **fields, units=course.units_of(site.catalog), nodes=list(course.nodes), files=files,
         role=seen.member.role if seen.member else None, runs=runs, members=seen.counts if runs else None,
