@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, insert, null, select, update
 
 from mlmp_spawner.rules.courses import Course, Member, Role
 from mlmp_spawner.store.course_tables import course, course_group, course_member
@@ -29,6 +29,11 @@ def with_member(connection: Connection, name: str) -> dict[str, tuple[Course, Me
     mine = {member.course: member for member in _members(connection, course_member.c.name == name)}
     found = _read(connection, course.c.name.in_(sorted(mine))) if mine else []
     return {one.name: (one, mine[one.name]) for one in found}
+
+
+def in_any(connection: Connection, name: str) -> bool:
+    """Whether somebody is in a course."""
+    return connection.execute(select(exists().where(course_member.c.name == name))).scalar() or False
 
 
 def insert_course(connection: Connection, new: Course) -> None:

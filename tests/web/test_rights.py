@@ -198,6 +198,12 @@ PAGES = {
     "POST bookings/([a-z0-9]+)/change": ITS_SENDERS,
     "GET bookings/([a-z0-9]+)/(start|extend|cancel|stop)": OF_BOOKINGS,
     "POST bookings/([a-z0-9]+)/(start|extend|cancel|stop)": ITS_SENDERS,
+    "GET courses": VISITORS,
+    "GET new-course": TEACHING_VISITORS,
+    "POST new-course": TEACHERS,
+    "GET courses/([a-z0-9-]+)": COURSE_SEERS | {"nobody": 302, "unknown token": 302},
+    "GET courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHING_VISITORS,
+    "POST courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHERS,
     "GET jobs": VISITORS,
     "GET jobs/compare": VISITORS,
     "GET jobs/([a-z0-9]+)": JOB_VISITORS,
@@ -272,7 +278,11 @@ def test_every_page_has_its_rows_here():
 def page_address(pattern: str, booked: str, job: str, scan: str) -> str:
     """An address that the pattern is for."""
     one = {"jobs": job, "scans": scan}.get(pattern.partition("/")[0], booked)
-    path = pattern.replace("([a-z0-9]+)", one).replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
+    path = (
+        pattern.replace("([a-z0-9-]+)", "ml")
+        .replace("([a-z0-9]+)", one)
+        .replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
+    )
     return re.sub(r"\((\w+)\|[^)]*\)", r"\1", path).replace("\\.", ".")
 
 
@@ -282,6 +292,7 @@ def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booke
     job = submit(ann)["id"]
     begin(app.site, job, NOW)
     scan = ann.post("scans", json=SCAN).json()["id"]
+    courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
     for caller, token in CALLERS.items():
         with app.client(token, Accept="text/html") as client:
             for call in (one for one in PAGES if one.startswith(f"{method} ")):
@@ -303,6 +314,16 @@ def test_who_is_no_admin_finds_no_way_to_the_admins_pages(app: RunningApp, booke
         with app.client(token, Accept="text/html") as client:
             page = client.get(app.url + PREFIX).text
         assert (f'href="{PREFIX}admin"' in page) == (PAGES["GET admin"][caller] == "in"), caller
+
+
+def test_who_has_nothing_to_do_with_courses_finds_no_way_to_them(app: RunningApp, booked: str):
+    courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
+    for caller, token in CALLERS.items():
+        if PAGES["GET "][caller] != "in":
+            continue
+        with app.client(token, Accept="text/html") as client:
+            page = client.get(app.url + PREFIX).text
+        assert (f'href="{PREFIX}courses"' in page) == (COURSE_SEERS[caller] == "in"), caller
 
 
 def test_who_runs_no_course_finds_no_way_to_the_images(app: RunningApp, booked: str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from mlmp_spawner.errors import Changed, Conflict, NotAllowed, NotFound, Unavailable
 from mlmp_spawner.operations import history
@@ -99,6 +99,12 @@ def mine(site: Site, *, actor: Actor) -> list[Seen]:
         with_me = store.with_member(connection, actor.name)
         found = store.all_of(connection) if actor.admin else [course for course, _ in with_me.values()]
         return _seen(found, {name: member for name, (_, member) in with_me.items()}, actor, store.counts(connection))
+
+
+def is_in_any(engine: Engine, name: str) -> bool:
+    """Whether somebody is in a course."""
+    with read(engine) as connection:
+        return store.in_any(connection, name)
 
 
 def remove(site: Site, name: str, *, actor: Actor, now: int, if_match: int | None = None) -> Course:
