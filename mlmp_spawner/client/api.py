@@ -27,6 +27,7 @@ from mlmp_spawner.client.transport import PATIENCE, Transport
 
 if TYPE_CHECKING:
     from mlmp_spawner.client.courses import CourseApi
+    from mlmp_spawner.client.guest_api import GuestApi
     from mlmp_spawner.client.job_api import JobApi
     from mlmp_spawner.client.scans import ScanApi
 
@@ -75,6 +76,13 @@ class Client:
         from mlmp_spawner.client.courses import CourseApi
 
         return CourseApi(self._http, self._parse)
+
+    @cached_property
+    def guests(self) -> GuestApi:
+        """Guests of courses."""
+        from mlmp_spawner.client.guest_api import GuestApi
+
+        return GuestApi(self._http, self._parse)
 
     @cached_property
     def scans(self) -> ScanApi:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mlmp_spawner.client import show as shown
+from mlmp_spawner.client.commands.course_guests import course_guests
 from mlmp_spawner.client.completion import COURSE
 from mlmp_spawner.client.session import Session, command
 from mlmp_spawner.errors import Invalid, NotFound
@@ -179,7 +180,7 @@ def _roster_import(
 
 for _each in (_roster_show, _roster_add, _roster_remove, _roster_import):
     roster.add_command(_each)
-for _each in (_apply, _ls, _show, _remove, roster):
+for _each in (_apply, _ls, _show, _remove, roster, course_guests):
     course.add_command(_each)
 
 
