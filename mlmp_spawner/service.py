@@ -36,7 +36,7 @@ from mlmp_spawner.operations.catalog_files import LOOK, read_catalog
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.courses.groups import GroupKeeper
 from mlmp_spawner.operations.courses.guest_ends import GuestEnds
-from mlmp_spawner.operations.courses.servers import ClassServers
+from mlmp_spawner.operations.courses.service import ClassService
 from mlmp_spawner.operations.delivery import outbox_of
 from mlmp_spawner.operations.jobs.service import JobService
 from mlmp_spawner.operations.postman import Postman
@@ -143,7 +143,7 @@ class Service:
         )
         self.feed = Feed(lambda: self.site)
         self.jobs = JobService(lambda: self.site, self.backend.jobs, settings, self.backend.job_starts)
-        self.class_servers = ClassServers(lambda: self.site, self.hub, at_once=settings.class_starts_at_once)
+        self.classes = ClassService(lambda: self.site, self.hub, settings, self.backend)
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
         self.postman = Postman(lambda: self.site, outbox_of(settings, address, ZoneInfo(self.zone)))
@@ -176,6 +176,7 @@ class Service:
             site=self.site,
             hub=self.hub,
             groups=self.groups,
+            classes=self.classes,
             auth=make_auth(where),
             feed=self.feed,
             throttle=Throttle(web.rate, web.burst),
@@ -253,7 +254,7 @@ class Service:
             self.guest_ends.run(),
             *self.backend.loops(),
             *self.jobs.loops(),
-            self.class_servers.run(),
+            *self.classes.loops(),
         ]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         try:

@@ -35,7 +35,7 @@ INDEXED = 60 * DAY
 """Up to which length of a window the index of ranges is quicker than the table, where the bookings are needed too."""
 
 _PARENT = reservation.alias("parent")
-_OWNER = case((_PARENT.c.kind == "class", _PARENT.c.owner), else_=reservation.c.owner)
+_whose = case((_PARENT.c.kind == "class", _PARENT.c.owner), else_=reservation.c.owner)
 """Whose the use of a server is: that of a seat is its course's, which booked it."""
 
 _SLOT = 15 * MINUTE  # days begin at multiples of it, wherever one is
@@ -172,7 +172,7 @@ class _What:
     def by(self, column: Any) -> dict[str, Spent]:
         """By a column of the booking."""
         taken = self._allocations(column, *self.spent, join=True).group_by(column)
-        whose = _OWNER if column is reservation.c.owner else column
+        whose = _whose if column is reservation.c.owner else column
         seen = self._uses(whose).group_by(whose)
         return self._joined(taken, seen)
 
@@ -232,7 +232,7 @@ class _What:
         joined = use.join(reservation, use.c.reservation == reservation.c.id)
         joined = joined.outerjoin(_PARENT, _PARENT.c.id == reservation.c.parent)
         query = select(column, *sums).select_from(joined).where(*self._seen)
-        return query if self.owner is None else query.where(self._mine(), self.owner == _OWNER)
+        return query if self.owner is None else query.where(self._mine(), _whose == self.owner)
 
     def _mine(self) -> ColumnElement[bool]:
         mine = (reservation.c.owner == self.owner) & reservation.c.owner_id.is_not(None)

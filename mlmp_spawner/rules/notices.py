@@ -38,6 +38,7 @@ _KIND_OF: dict[str, Kind] = {
     "idle": "released",
     "idle_warned": "idle",
     "maintenance": "maintenance",
+    "class_problem": "maintenance",
     "job_ended": "job_ended",
     "job_failed": "job_failed",
     "job_requeued": "job_requeued",

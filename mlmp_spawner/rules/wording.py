@@ -91,6 +91,10 @@ class _Said:
         return ", ".join(one_line(one, 80) for one in listed[:8])
 
     @property
+    def title(self) -> str:
+        return self.names("title") or self.what
+
+    @property
     def span(self) -> str:
         return f"from {self.time('start')} until {self.time('end')}"
 
@@ -137,6 +141,12 @@ class _Said:
         if self.action == "changed":
             return f"Changed by {self.by}: {self.what}", f"It is now {self.span}{self.on}.{self.series}"
         if self.action == "capacity_lost":
+            if "missing" in self.details:
+                return (
+                    f"Seats lost: {self.title}, {self.time('start')}",
+                    f"{self.names('source')} can't be had then: {one_line(self.details['missing'], 10)} seats have no "
+                    "place now. They get one as soon as something is free, until the class is under way.",
+                )
             if "source" in self.details:
                 return (
                     f"Lost its place: {self.what}, {self.time('start')}",
@@ -168,6 +178,8 @@ class _Said:
         )
 
     def _maintenance(self) -> tuple[str, str]:
+        if self.action == "class_problem":
+            return f"Before class: {self.title}, {self.time('start')}", self.names("problems")
         node = self.names("node") or "Its machine"
         reason = self.names("reason")
         until = self.time("end") if self.details.get("end") else "further notice"

@@ -81,12 +81,12 @@ def seats(connection: Connection, class_id: str) -> list[Reservation]:
 
 
 def seats_of_all(connection: Connection, class_ids: Iterable[str]) -> list[Reservation]:
-    """The seats of several classes that nobody gave back."""
+    """The seats of several classes, in the order in which they were given out; those that are over too."""
     ids = sorted(class_ids)
     found: list[Reservation] = []
     for at in range(0, len(ids), _SOME):
         some = reservation.c.parent.in_(ids[at : at + _SOME])
-        found += store.select_where(connection, some, is_seat(), store.not_given_back())
+        found += store.select_where(connection, some, is_seat(), order=(reservation.c.created_at, reservation.c.id))
     return found
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from mlmp_spawner.hub import HubClient
     from mlmp_spawner.operations.courses.groups import GroupKeeper
+    from mlmp_spawner.operations.courses.service import ClassService
     from mlmp_spawner.web.auth import Caller, HubAuthentication
     from mlmp_spawner.web.feed import Feed
     from mlmp_spawner.web.metrics import Metrics
@@ -155,6 +156,8 @@ class Context:
     """Why there are none, where there are none."""
     former_jobs: Jobs | None = None
     """Where none run any more, what is kept of those that did."""
+    classes: ClassService | None = None
+    """What looks after classes; None where nothing does."""
     under_way: UnderWay = field(default_factory=UnderWay)
     seldom: Throttle = field(default_factory=lambda: Throttle(1 / 300, 5))
     """For what a person does a few times an hour at most."""

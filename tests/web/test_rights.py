@@ -63,6 +63,10 @@ EXPECTED = {
     "DELETE courses/{name}": TEACHERS,
     "GET courses/{name}/roster": TEACHERS,
     "POST courses/{name}/roster": TEACHERS,
+    "GET courses/{name}/classes": COURSE_SEERS,
+    "POST courses/{name}/classes": TEACHERS,
+    "GET courses/{name}/classes/{id}": COURSE_SEERS,
+    "DELETE courses/{name}/classes/{id}": TEACHERS,
     "GET courses/{name}/guests": TEACHERS,
     "POST courses/{name}/guests": TEACHERS,
     "DELETE courses/{name}/guests": TEACHERS,
@@ -144,6 +148,8 @@ NAMES = {
     "jobs/code/{sha256}": f"jobs/code/{NOTHING}",
     "courses/{name}": "courses/ml",
     "courses/{name}/roster": "courses/ml/roster",
+    "courses/{name}/classes": "courses/ml/classes",
+    "courses/{name}/classes/{id}": "courses/ml/classes/{id}",
     "courses/{name}/guests": "courses/ml/guests",
     "courses/{name}/guests/{guest}": f"courses/ml/guests/{GUEST}",
 }
@@ -151,6 +157,7 @@ BODIES = {
     "POST courses": {"course": COURSE},
     "POST courses/{name}/roster": {"add": ["zoe"]},
     "POST courses/{name}/guests": {"count": 1, "until": to_iso(NOW + HOUR)},
+    "POST courses/{name}/classes": {"start": to_iso(NOW + 9 * HOUR), "duration": "1h", "seats": 1},
     "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
     "POST images/{name}/preload": {},
     "PUT limits/{name}": {"units_at_once": 3},
@@ -247,7 +254,7 @@ def booked(ann: httpx.Client) -> str:
     return ann.post("reservations", json={"profile": "gpu", "duration": "1h", "title": "ann's"}).json()["id"]
 
 
-def _address(path: str, booked: str, ann: httpx.Client) -> str:
+def _address(path: str, booked: str, ann: httpx.Client, app: RunningApp) -> str:
     if path.startswith("series/"):
         again = {"rrule": "FREQ=DAILY;COUNT=2", "zone": "UTC"}
         body = {"profile": "gpu", "start": to_iso(NOW + 30 * HOUR), "duration": "1h", "recurrence": again}
@@ -258,6 +265,11 @@ def _address(path: str, booked: str, ann: httpx.Client) -> str:
         booked = submit(ann, code=NOTHING)["id"]
     if path.startswith("scans/"):
         booked = ann.post("scans", json=SCAN).json()["id"]
+    if path.startswith("courses/{name}/classes/"):
+        courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
+        with app.client("admin-token") as client:
+            body = BODIES["POST courses/{name}/classes"]
+            booked = client.post("courses/ml/classes", json=body).json()["id"]
     return NAMES.get(path, path).replace("{id}", booked)
 
 
@@ -344,7 +356,7 @@ def test_who_may(call: str, app: RunningApp, booked: str, ann: httpx.Client):
         for token in ("ann-token", "ben-token", "admin-token"):
             with app.client(token) as client:
                 assert client.put(f"jobs/code/{NOTHING}").status_code == 201
-    address = _address(path, booked, ann)
+    address = _address(path, booked, ann, app)
     for caller, token in CALLERS.items():
         if path.startswith("courses/"):  # there again, after somebody removed it
             courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)

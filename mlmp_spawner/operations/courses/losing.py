@@ -44,10 +44,12 @@ def lose(
     found, missing = store.find(connection, row.id), 0
     if found is not None and found[0].settled_at is None:
         opening.fill(connection, site, *found, now)
-        again = reservations.find(connection, row.id) or row
+    again = reservations.find(connection, row.id) or row
+    if found is not None and found[0].settled_at is None:
         missing = found[0].seats - sum(placing.there(again, now).values())
     lost = sum(has.values()) - sum(stay.values())
     action = "capacity_lost" if missing else "moved"
+    told = {"missing": missing} if missing else {"target": list(again.nodes)}
     history.record(connection, action, actor=actor, at=now, reservation=row, source=sorted(over), seats=lost,
-                   missing=missing, reason=reason)  # fmt: skip
+                   reason=reason, **told)  # fmt: skip
     return "waiting" if missing else "moved"

@@ -47,8 +47,8 @@ class Turn:
 
 
 def look(site: Site, now: int) -> None:
-    """Opens what is to be opened, gives out what is left, and looks for seats that were lost. What fails is tried again
-    with the next look, and keeps nothing else from being done."""
+    """Opens what is to be opened, gives out what is left, and looks for seats that were lost. What fails is tried
+    again with the next look, and keeps nothing else from being done."""
     with read(site.engine) as connection:
         under_way = store.under_way(connection, now)
         to_come = store.to_come(connection, now, now + MENDED_AHEAD)

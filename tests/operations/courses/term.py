@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from mlmp_spawner.operations.courses import classes
-from mlmp_spawner.operations.courses.classes import ClassRequest
+from mlmp_spawner.operations.courses.term import ClassRequest
 from mlmp_spawner.operations.requests import Recurrence
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.courses import Course, Member
