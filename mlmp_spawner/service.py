@@ -143,7 +143,9 @@ class Service:
         )
         self.feed = Feed(lambda: self.site)
         self.jobs = JobService(lambda: self.site, self.backend.jobs, settings, self.backend.job_starts)
-        self.classes = ClassService(lambda: self.site, self.hub, settings, self.backend)
+        self.classes = ClassService(
+            lambda: self.site, self.hub, settings, activity=self.backend.activity, images=self.backend.images
+        )
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
         self.postman = Postman(lambda: self.site, outbox_of(settings, address, ZoneInfo(self.zone)))
