@@ -11,7 +11,9 @@ from tornado.web import RequestHandler
 
 from mlmp_spawner.operations import changes, limit_settings, outages
 from mlmp_spawner.operations.changes import Changes
+from mlmp_spawner.operations.courses import courses
 from mlmp_spawner.operations.limit_settings import Subject
+from mlmp_spawner.rules import course_yaml
 from mlmp_spawner.rules.catalog import Limits
 from mlmp_spawner.rules.scans import Scan
 from mlmp_spawner.store import scans
@@ -61,6 +63,8 @@ def lived_in(app: RunningApp, tmp_path: Path) -> tuple[str, str]:
         app.site, "gpu-b", [outages.Wanted(NOW + 3 * DAY, None, HOSTILE)], actor=root, now=app.now, bookings="keep"
     )
     images_on_nodes(app)
+    course = {"name": "ml", "title": HOSTILE, "profile": "gpu", "seats": 2, "students": ["ann", "x" * 200]}
+    courses.apply(app.site, course_yaml.parse(course), actor=root, now=app.now)
     limits = Limits(units_at_once=6, hours_per_week=40.0)
     for subject in (Subject("everybody"), Subject("group", HOSTILE)):
         limit_settings.put(app.site, subject, limits, actor=root, now=app.now)
@@ -124,9 +128,8 @@ def test_every_page_is_for_everybody(
 
 
 def test_every_route_of_a_page_is_looked_at():
-    assert {"", "book", "timeline", "bookings", "admin", "admin/audit", "admin/machines/gpu-a", "jobs/y"} <= set(
-        addresses("x", "y")
-    )
+    some = {"", "book", "timeline", "bookings", "courses/ml", "admin", "admin/audit", "admin/machines/gpu-a", "jobs/y"}
+    assert some <= set(addresses("x", "y"))
 
 
 def test_the_navigation_of_a_phone_leads_everywhere(app: RunningApp, person: Callable[..., Page]):
