@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mlmp_spawner.client import show as shown
+from mlmp_spawner.client.commands.course_classes import course_book, course_cancel, course_classes, course_report
 from mlmp_spawner.client.commands.course_guests import course_guests
 from mlmp_spawner.client.completion import COURSE
 from mlmp_spawner.client.session import Session, command
@@ -34,6 +35,7 @@ def course() -> None:
       mlmp course apply ml.yaml --dry-run       what would change
       mlmp course apply ml.yaml
       mlmp course roster import ml people.csv   from Moodle, Canvas, or any list
+      mlmp course book ml --start "Mon 8:15" --for 2h --repeat weekly --until 2027-02-05
     """
 
 
@@ -180,7 +182,8 @@ def _roster_import(
 
 for _each in (_roster_show, _roster_add, _roster_remove, _roster_import):
     roster.add_command(_each)
-for _each in (_apply, _ls, _show, _remove, roster, course_guests):
+for _each in (_apply, _ls, _show, _remove, roster, course_guests, course_book, course_classes, course_cancel,
+              course_report):  # fmt: skip
     course.add_command(_each)
 
 
