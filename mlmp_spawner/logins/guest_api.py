@@ -72,6 +72,8 @@ class ErasureHandler(_OfAGuest):
         """The user last: as long as the hub has one, there may be something left of them."""
         user.get_or_create_spawner("", "")  # for the row that one needs
         spawner: Any = user._new_spawner("")
+        if not hasattr(spawner, "erase_guest"):
+            raise web.HTTPError(501, f"{type(spawner).__name__} does not know how to erase anybody's files")
         try:
             await spawner.erase_guest()
         except MLMPError as error:

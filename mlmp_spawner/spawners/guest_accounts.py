@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from mlmp_spawner.errors import NotAllowed, Unavailable
+from mlmp_spawner.kube import erase_home
 from mlmp_spawner.rules.guests import is_guest
 
 HOMES = Path("/home")
@@ -109,15 +109,16 @@ def _remove_of(place: Path, uid: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """A tree, or a file. No link in it leads anywhere else: ``rmtree`` goes by open directories.
+    """A tree, or a file, whatever is in it.
 
     :raises Unavailable: a part of it stays.
     """
     try:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        around = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            erase_home.remove(around, path.name)
+        finally:
+            os.close(around)
     except OSError as error:
         raise Unavailable(f"{path} can't be removed: {error.strerror}.") from error
 

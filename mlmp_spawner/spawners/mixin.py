@@ -18,7 +18,7 @@ from jupyterhub.utils import maybe_future, url_escape_path, url_path_join
 from traitlets import Float, Unicode, default
 
 from mlmp_spawner import units
-from mlmp_spawner.errors import ConfigurationError, MLMPError, Unavailable
+from mlmp_spawner.errors import MLMPError, Unavailable
 from mlmp_spawner.operations import admission, availability, start_options
 from mlmp_spawner.operations.admission import Admission, StartOptions, WaitingForUnits
 from mlmp_spawner.operations.courses import guests
@@ -304,13 +304,6 @@ class ReservationMixin(Spawner):
             "MLMP_NODE": admitted.node,
             "MLMP_PROFILE": reservation.profile,
         }
-
-    async def erase_guest(self) -> None:
-        """Erases everything that a guest left, once no server of theirs runs. Asked again, it goes on where it was.
-
-        :raises MLMPError: not all is gone yet.
-        """
-        raise ConfigurationError([f"{type(self).__name__} can't erase the files of {self.user.name!r}"])
 
     # -- progress and refusals ------------------------------------------------------------------------------------
 
