@@ -54,6 +54,11 @@ class GuestLogin(Authenticator):
         engine = self._engine
         return await asyncio.to_thread(lambda: question(engine))
 
+    def close(self) -> None:
+        """Closes its connections."""
+        if self._engine is not None:
+            self._engine.dispose()
+
     async def is_let_in(self, name: str) -> bool:
         """Whether a guest may (still) be here."""
         return await self.ask_database(lambda engine: guests.is_let_in(engine, name, now=units.now()))
