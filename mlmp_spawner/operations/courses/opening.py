@@ -196,14 +196,19 @@ def _open(connection: Connection, class_id: str, now: int) -> Booked | None:
 
 def _turns(connection: Connection, one: CourseClass, row: Reservation, now: int) -> list[Turn]:
     """Who is to get a seat by itself: those on the roster that the hub knows and who never had one, or whose node was
-    lost; who teaches comes last. Nobody where no seat is left, or unused ones were given back."""
+    lost. Who teaches gets what is left when everybody else has one, those too whom the hub does not know yet. Nobody
+    where unused seats were given back."""
     seats = store.seats(connection, one.reservation)
-    if one.settled_at is not None or not any(placing.free(row, seats, now).values()):
+    left = sum(placing.free(row, seats, now).values())
+    if one.settled_at is not None or left <= 0:
         return []
     had = {seat.owner for seat in seats if seat.end_reason != "capacity_lost"}
+    without = [member for member in courses.members(connection, one.course) if member.name not in had]
+    taught = [member for member in without if member.role != "instructor"]
+    teachers = [member for member in without if member.role == "instructor"]
     known = courses.in_hub(connection, one.course)
-    members = [member for member in courses.members(connection, one.course) if member.name in known.keys() - had]
-    members.sort(key=lambda member: member.role == "instructor")
+    members = [member for member in taught if member.name in known]
+    members += [member for member in teachers if member.name in known][: max(0, left - len(taught))]
     used = _default_in_use(connection, [member.name for member in members], Interval(max(now, row.start), row.end))
     return [Turn(member.name, known[member.name], None if member.name in used else "") for member in members]
 
