@@ -209,6 +209,8 @@ PAGES = {
     "GET new-course": TEACHING_VISITORS,
     "POST new-course": TEACHERS,
     "GET courses/([a-z0-9-]+)": COURSE_SEERS | {"nobody": 302, "unknown token": 302},
+    "GET courses/([a-z0-9-]+)/guests": TEACHING_VISITORS,
+    "POST courses/([a-z0-9-]+)/guests": TEACHERS,
     "GET courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHING_VISITORS,
     "POST courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHERS,
     "GET jobs": VISITORS,
