@@ -16,7 +16,8 @@ from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.tables import delivery, metadata, notice, person, ssh_key
 from tests.store.rows import book, node
 
-assert course_tables.metadata is guest_tables.metadata is metadata  # their tables are there as soon as they are imported
+# Their tables are there as soon as they are imported.
+assert course_tables.metadata is guest_tables.metadata is metadata
 
 
 def ours(url: str) -> set[str]:
