@@ -150,6 +150,18 @@ def _named(site: Site, actor: Actor, server: str, options: StartOptions, now: in
     return None
 
 
+def from_now(site: Site, *, actor: Actor, options: StartOptions, now: int) -> Reservation:
+    """What somebody has from now on who comes without a booking: a seat of a class under way that they are late for,
+    else a walk-up.
+
+    :raises NoCapacity, OverLimit, Invalid, NotAllowed: nothing was booked.
+    """
+    seat = opening.take(
+        site, actor=actor, server=None, profile=options.profile, node=options.node, units=options.units, now=now
+    )
+    return seat or walk_up(site, actor=actor, server=None, options=options, now=now)
+
+
 def walk_up(site: Site, *, actor: Actor, server: str | None, options: StartOptions, now: int) -> Reservation:
     """Books from now, cut to what is free before the next booking.
 

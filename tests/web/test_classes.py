@@ -10,7 +10,7 @@ import pytest
 from mlmp_spawner.operations.courses import opening
 from mlmp_spawner.units import HOUR, MINUTE, to_iso
 from tests.operations.conftest import NOW
-from tests.web.harness import RunningApp
+from tests.web.harness import PREFIX, RunningApp
 
 on_sqlite = pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
 
@@ -91,3 +91,16 @@ def test_what_makes_no_sense_is_refused(teacher: httpx.Client):
     assert teacher.get("courses/none/classes").status_code == 404
     with_guests = teacher.get("courses/ml/classes", params={"start": to_iso(NOW), "end": to_iso(NOW - 1000)})
     assert with_guests.status_code == 400
+
+
+def test_who_comes_late_takes_a_seat_on_the_first_page(app: RunningApp, teacher: httpx.Client):
+    made = teacher.post("courses/ml/classes", json=ONE | {"seats": 6}).json()["id"]
+    app.now = BEGINS
+    with app.client("ann-token", Accept="text/html") as ann:
+        page = ann.get(app.url + PREFIX).text
+        assert "Deep Learning" in page and "Take a seat" in page
+        taken = ann.post(app.url + PREFIX + "start", data={"duration:gpu": "7200s"})
+        assert taken.status_code == 303, taken.text
+        assert "Take a seat" not in ann.get(app.url + PREFIX).text
+    found = teacher.get(f"courses/ml/classes/{made}").json()["people"]
+    assert [(one["name"], one["state"]) for one in found] == [("ann", "active")]

@@ -98,16 +98,28 @@ def give_out(site: Site, class_id: str, now: int) -> list[Reservation]:
         return given
 
 
+def offered(connection: Connection, name: str, now: int) -> list[Reservation]:
+    """The classes under way in which a seat is left for somebody who has none."""
+    found = []
+    for _, row in store.for_member(connection, name, now):
+        seats = store.seats(connection, row.id)
+        has = any(seat.owner == name and seat.state(now) == "active" for seat in seats)
+        if not has and any(placing.free(row, seats, now).values()):
+            found.append(row)
+    return found
+
+
 def take(
-    site: Site, *, actor: Actor, server: str, profile: str | None, node: str | None, units: int | None, now: int
+    site: Site, *, actor: Actor, server: str | None, profile: str | None, node: str | None, units: int | None, now: int
 ) -> Reservation | None:
     """A seat for somebody who comes to a class under way of a course that they are in and has none; None where there
     is none left, or something else is asked for.
 
-    :param server: the name of the server that is to start.
+    :param server: the name of the server that is to start; None for one that no booking of the actor uses then.
     """
     with read(site.engine) as connection:
-        wanted = [row.id for _, row in store.for_member(connection, actor.name, now) if _is_asked(row, profile, units)]
+        mine = store.for_member(connection, actor.name, now)
+    wanted = [row.id for _, row in mine if _is_asked(site, row, profile, units)]
     for class_id in wanted:
         for _ in range(ATTEMPTS):
             try:
@@ -123,7 +135,7 @@ class _NoneLeft(Exception):
     """The class has no seat for who asks."""
 
 
-def _take(site: Site, class_id: str, actor: Actor, server: str, node: str | None, now: int) -> Reservation:
+def _take(site: Site, class_id: str, actor: Actor, server: str | None, node: str | None, now: int) -> Reservation:
     with transaction(site.engine, lock=_locks(site, class_id)) as connection:
         found = _open(connection, class_id, now)
         user_id = reservations_store.user_id(connection, actor.name)
@@ -138,13 +150,17 @@ def _take(site: Site, class_id: str, actor: Actor, server: str, node: str | None
         place = rules.next_node(left if node is None else {node: left.get(node, 0)})
         if place is None:
             raise _NoneLeft
+        if server is None and not _default_in_use(connection, [actor.name], placing.rest(row, now)):
+            server = ""
         given = placing.give(connection, row, actor.name, user_id, place, server, now)
         changes.separated(connection, given, now)
         return given
 
 
-def _is_asked(row: Reservation, profile: str | None, units: int | None) -> bool:
-    return profile in (None, row.profile) and units in (None, row.units)
+def _is_asked(site: Site, row: Reservation, profile: str | None, units: int | None) -> bool:
+    """Whether a seat of this class is what is asked for: also where a form sent what its profile has by itself."""
+    known = site.catalog.profiles.get(row.profile)
+    return profile in (None, row.profile) and units in (None, row.units, known.units if known else None)
 
 
 def mend(site: Site, class_id: str, now: int) -> int:

@@ -41,7 +41,6 @@ class Home(Page):
             **live | {"did": await self.did()},
         )
 
-
     async def _guest_until(self) -> int | None:
         """When a guest's time is over, ms UTC; None for everybody else. :raises NotAllowed: it is over."""
         if not self.me.is_guest:
@@ -73,7 +72,7 @@ class StartNow(Home):
         fields = {name: [self.field(name)] for name in self.request.body_arguments if name.isascii()}
         options = start_options.parse(start_options.from_form(fields))
         booked = await self.context.run(
-            admission.walk_up, self.site, actor=self.me.actor(), server=None, options=options, now=self.now
+            admission.from_now, self.site, actor=self.me.actor(), options=options, now=self.now
         )
         await tell(self.context, booked)
         return booked

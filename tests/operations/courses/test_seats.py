@@ -13,6 +13,7 @@ from sqlalchemy import delete, select
 from mlmp_spawner.errors import Conflict, MLMPError, NoCapacity, NotNow, TooManyRequests, Unavailable
 from mlmp_spawner.operations import admission, booking, catalog_sync, changes, limits, listing
 from mlmp_spawner.operations.admission import StartOptions, admit, deadline_of
+from mlmp_spawner.operations.availability import offer
 from mlmp_spawner.operations.clock import Clock, RunningServer
 from mlmp_spawner.operations.courses import classes, opening, settling
 from mlmp_spawner.operations.courses.servers import ClassServers
@@ -247,6 +248,22 @@ class TestComingLate:
             course_store.put_members(connection, "ml", [course_store.Member("ml", "late", "student", NOW)])
         asked = StartOptions(profile="gpu", units=2)
         assert admit(site, actor=Actor("late"), server="", options=asked, now=row.start).reservation.parent is None
+
+    def test_a_seat_that_is_left_is_offered_to_who_has_none(self, site: Site):
+        course(site, seats=6, units=1, students=("s1", "s2"))
+        row = a_class(site)
+        assert [one.id for one in offer(site, actor=Actor("s1"), now=row.start).classes] == [row.id]
+        assert offer(site, actor=ann, now=row.start).classes == ()
+        assert offer(site, actor=Actor("s1"), now=row.start - 1).classes == ()
+        opening.look(site, row.start)
+        assert offer(site, actor=Actor("s1"), now=row.start).classes == ()
+        asked = StartOptions(profile="gpu", duration=HOUR)
+        mine = seats(site, row.id)["s1"]
+        changes.cancel(site, mine.id, actor=Actor("s1"), now=row.start + MINUTE)
+        again = admission.from_now(site, actor=Actor("s1"), options=asked, now=row.start + 2 * MINUTE)
+        assert (again.parent, again.server, again.end) == (row.id, "", row.end)
+        with pytest.raises(NoCapacity):  # one seat for each, and all units are the class's
+            admission.from_now(site, actor=Actor("s1"), options=asked, now=row.start + 3 * MINUTE)
 
     def test_the_hub_gives_seats_while_the_service_is_down(self, site: Site):
         course(site)
