@@ -12,6 +12,7 @@ from mlmp_spawner.operations import booking, changes, outages, usage
 from mlmp_spawner.operations.courses import classes
 from mlmp_spawner.operations.requests import BookingRequest, Recurrence
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.rules.jobs import GRACE
 from mlmp_spawner.rules.recurrence import local
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import series as series_store
@@ -21,6 +22,7 @@ from mlmp_spawner.units import DAY, HOUR, MINUTE, from_iso, parse_duration
 from tests.invariant import violations
 from tests.operations.conftest import NOW, admin, ann, ben
 from tests.operations.courses.term import BEGINS, TEACHER, a_class, course, request
+from tests.operations.jobs.running import run_job
 
 ZURICH = ZoneInfo("Europe/Zurich")
 MONDAY = from_iso("2027-01-18T08:15:00+01:00")
@@ -91,9 +93,14 @@ class TestBooking:
         assert violations(site.engine) == []
 
     def test_a_class_takes_what_preemptible_jobs_have_only_where_nothing_else_is_left(self, site: Site):
-        course(site, seats=6)
-        row = a_class(site)
-        assert takes(row) == {"gpu-a": 4, "gpu-b": 2}
+        course(site)
+        job = run_job(site, "gpu-a", now=NOW, units=3, length=10 * HOUR)
+        beside = a_class(site, seats=2)
+        assert takes(beside) == {"gpu-b": 2} and changes.get(site, job.reservation).end == NOW + 10 * HOUR + GRACE
+        row = a_class(site, seats=3)
+        assert takes(row) == {"gpu-a": 3}
+        assert changes.get(site, job.reservation).end == row.start, "it has all the time before"
+        assert violations(site.engine) == []
 
     def test_the_same_request_again_books_nothing_again(self, site: Site):
         course(site)

@@ -17,9 +17,11 @@ from mlmp_spawner.operations.availability import offer
 from mlmp_spawner.operations.clock import Clock, RunningServer
 from mlmp_spawner.operations.courses import classes, opening, settling
 from mlmp_spawner.operations.courses.servers import ClassServers
+from mlmp_spawner.operations.jobs.submit import Submission, check
 from mlmp_spawner.operations.outages import Wanted, set_outages
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules.job_manifest import parse
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store import courses as course_store
 from mlmp_spawner.store.tables import notice, users
@@ -196,6 +198,13 @@ class TestLimits:
                 changes.change(site, seat.id, changes.Changes(**change), actor=Actor("s1"), now=row.start + MINUTE)
         with pytest.raises(NotNow):
             changes.extend(site, seat.id, actor=admin, now=row.start + MINUTE, duration=HOUR)
+
+    def test_no_job_runs_inside_a_seat(self, site: Site):
+        course(site)
+        row = opened(site)
+        manifest = parse({"command": "true", "profile": "gpu", "hours": 1, "inside": seats(site, row.id)["s1"].id})
+        with pytest.raises(Conflict, match="a seat of a class"):
+            check(site, Submission(manifest), actor=Actor("s1"), now=row.start)
 
     def test_others_seats_are_listed_for_nobody_but_admins(self, site: Site):
         course(site)
