@@ -70,18 +70,25 @@ class ErasureHandler(_OfAGuest):
 
     async def _erase(self, user: User) -> None:
         """The user last: as long as the hub has one, there may be something left of them."""
-        user.get_or_create_spawner("", "")  # for the row that one needs
-        spawner: Any = user._new_spawner("")
-        if not hasattr(spawner, "erase_guest"):
-            raise web.HTTPError(501, f"{type(spawner).__name__} does not know how to erase anybody's files")
-        try:
-            await spawner.erase_guest()
-        except MLMPError as error:
-            self.log.warning("Erasing %r: %s", user.name, error.detail)
-            raise web.HTTPError(error.status, error.detail.replace("%", "%%")) from error
         await maybe_future(self.authenticator.delete_user(user))
         await user.delete_spawners()
         self.users.delete(user)
+
+
+async def erase(user: User) -> None:
+    """Erases what a guest left outside the hub.
+
+    :raises HTTPError: not all of it is gone yet; what is in the way.
+    """
+    user.get_or_create_spawner("", "")  # for the row that one needs
+    spawner: Any = user._new_spawner("")
+    if not hasattr(spawner, "erase_guest"):
+        raise web.HTTPError(501, f"{type(spawner).__name__} does not know how to erase anybody's files")
+    try:
+        await spawner.erase_guest()
+    except MLMPError as error:
+        spawner.log.warning("Erasing %r: %s", user.name, error.detail)
+        raise web.HTTPError(error.status, error.detail.replace("%", "%%")) from error
 
 
 def take_tokens(db: Any, user: User) -> None:

@@ -21,7 +21,7 @@ from traitlets import HasTraits
 from traitlets.config import Config
 
 from mlmp_spawner import units
-from mlmp_spawner.logins.guest_api import ErasureHandler, LeaveHandler
+from mlmp_spawner.logins.guest_api import ErasureHandler, LeaveHandler, erase
 from mlmp_spawner.logins.guest_page import GuestPage
 from mlmp_spawner.logins.guest_tries import Tries
 from mlmp_spawner.operations.courses import guests
@@ -93,8 +93,10 @@ class GuestLogin(Authenticator):
             await maybe_future(super().add_user(user))
 
     async def delete_user(self, user: User) -> None:
-        """A guest's account is not the login's."""
-        if not is_guest(user.name):
+        """Of a guest all files and the account go first, whoever deletes the user: nobody could find them later."""
+        if is_guest(user.name):
+            await erase(user)
+        else:
             await maybe_future(super().delete_user(user))
 
     async def refresh_user(self, user: User, handler: Any = None, **kwargs: Any) -> Any:

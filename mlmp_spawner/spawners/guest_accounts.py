@@ -10,6 +10,7 @@ import os
 import pwd
 import signal
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -29,6 +30,8 @@ EVERYBODYS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 --
 LEFT_ELSEWHERE = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/mail", "/var/spool/mail")))
 PATIENCE = 5.0
 """Seconds that killed processes may take to be gone."""
+_passwd = threading.Lock()
+# Each of the system's tools waits only seconds for the others, and a whole class may come at once.
 TOOL = 30.0
 """Seconds that one call of the system's own tools may take."""
 
@@ -125,7 +128,8 @@ def _remove(path: Path) -> None:
 
 def _run(*command: str) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL, check=False)
+        with _passwd:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"{command[0]} does not work here: {error}.") from error
     if done.returncode != 0:

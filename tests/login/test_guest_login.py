@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from jupyterhub.auth import Authenticator, DummyAuthenticator
 from jupyterhub.spawner import SpawnException
 from sqlalchemy import Engine, insert
+from tornado import web
 from traitlets.config import Config
 
-from mlmp_spawner.errors import TooManyRequests
+from mlmp_spawner.errors import TooManyRequests, Unavailable
 from mlmp_spawner.logins.guest_tries import LATELY, OF_ALL, OF_ONE, Tries, network_of
 from mlmp_spawner.logins.guests import GuestLogin, beside
 from mlmp_spawner.logins.pam import PAMLogin
@@ -20,7 +21,7 @@ from mlmp_spawner.store.course_tables import course
 from mlmp_spawner.store.guests import Guest
 from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR, now
-from tests.login.hub import Book, Hub
+from tests.login.hub import Book, Hub, Stuck
 
 LOGINS: list[Any] = [
     "dummy", "shared-password", "pam", "mlmp_spawner.logins.pam.PAMLogin", "mlmp_spawner.logins.ldap.LDAPLogin",
@@ -118,6 +119,40 @@ async def test_a_login_that_asks_again_and_again_is_not_asked_about_guests(hub: 
 async def test_a_guest_needs_no_account_of_the_login_before_there_is_a_server(hub: Callable[[Any], Hub]) -> None:
     here = hub(PAMLogin)
     await here.login.add_user(here.person(IN))  # PAM's would want the account to be there
+
+
+class Erasing(Stuck):
+    """A server that knows how to erase; ``left``: whose files are there."""
+
+    left: ClassVar[set[str]] = set()
+    held: ClassVar[bool] = False
+
+    async def erase_guest(self) -> None:
+        """As a file server that is away does it, where it is ``held``."""
+        if self.held:
+            raise Unavailable("The file server is away, 100% of it.")
+        self.left.discard(self.user.name)
+
+
+async def test_whoever_deletes_a_guest_in_the_hub_erases_what_is_left_before(hub: Callable[[Any], Hub]) -> None:
+    here = hub(Book)
+    here.users.settings["spawner_class"] = Erasing
+    guest, other = here.person(IN), here.person("ann")
+    Erasing.left, Erasing.held = {IN, "ann"}, True
+    with pytest.raises(web.HTTPError) as refused:
+        await here.login.delete_user(guest)
+    assert refused.value.status_code == 503 and Erasing.left == {IN, "ann"}
+    Erasing.held = False
+    await here.login.delete_user(guest)
+    await here.login.delete_user(other)
+    assert Erasing.left == {"ann"}
+
+
+async def test_a_spawner_that_can_erase_nothing_says_so(hub: Callable[[Any], Hub]) -> None:
+    here = hub(Book)
+    guest = here.person(IN)
+    with pytest.raises(web.HTTPError, match="does not know how to erase"):
+        await here.login.delete_user(guest)
 
 
 # -- how often codes may be tried -----------------------------------------------------------------------------------
