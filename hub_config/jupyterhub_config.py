@@ -6,7 +6,7 @@ c.MLMPLocalSpawner.environment = {"HF_HOME": "/data/models"}
 
 from pathlib import Path
 
-from mlmp_spawner.logins.guests import beside
+from mlmp_spawner.logins.beside import beside
 from mlmp_spawner.spawners.hub import configure, let_in
 
 up = configure(get_config())  # noqa: F821 -- JupyterHub's own way

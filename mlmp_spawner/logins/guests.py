@@ -1,7 +1,7 @@
 """Guests beside whatever login a hub has: they come by a code, at ``/hub/guest``.
 
-``beside(c)`` puts a class before the login that is configured. It takes care of people whose names begin with
-``guest-``, and leaves all others to that login, which can give nobody such a name.
+A class before the login that is configured (:mod:`mlmp_spawner.logins.beside`). It takes care of people whose names
+begin with ``guest-``, and leaves all others to that login, which can give nobody such a name.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from jupyterhub.user import User
 from jupyterhub.utils import maybe_future
 from sqlalchemy import Engine
 from traitlets import HasTraits
-from traitlets.config import Config
 
 from mlmp_spawner import units
+from mlmp_spawner.logins import beside
+from mlmp_spawner.logins.beside import WITH_GUESTS
 from mlmp_spawner.logins.guest_api import ErasureHandler, LeaveHandler, erase
 from mlmp_spawner.logins.guest_page import GuestPage
 from mlmp_spawner.logins.guest_tries import Tries
@@ -128,17 +129,18 @@ class GuestLogin(Authenticator):
             await maybe_future(super().post_spawn_stop(user, spawner))
 
 
-def beside(c: Config) -> None:
-    """Lets guests in beside the login that ``c`` configures, where something keeps them apart from others.
-
-    To be called when nothing else is configured any more.
-    """
-    if c.MLMP.get("guest_isolation", "none") == "none":
-        return
-    theirs = _Chosen(login=c.JupyterHub.authenticator_class).login
-    name = f"{theirs.__name__}WithGuests"
-    c.JupyterHub.authenticator_class = type(name, (GuestLogin, theirs), {"__doc__": theirs.__doc__})
+def with_guests(login: Any) -> type[GuestLogin]:
+    """The class that lets guests in beside a login. :param login: a class, or how JupyterHub names one."""
+    theirs = _Chosen(login=login).login
+    return type(f"{theirs.__name__}WithGuests", (GuestLogin, theirs), {"__doc__": theirs.__doc__})
 
 
 class _Chosen(HasTraits):
     login = EntryPointType(klass=Authenticator, entry_point_group="jupyterhub.authenticators")
+
+
+def __getattr__(name: str) -> Any:
+    """``WithGuests``: the class for the login that :mod:`mlmp_spawner.logins.beside` was told."""
+    if name != WITH_GUESTS.rpartition(".")[2]:
+        raise AttributeError(name)
+    return with_guests(beside.theirs())

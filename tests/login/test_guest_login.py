@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import pytest
+from jupyterhub.app import JupyterHub
 from jupyterhub.auth import Authenticator, DummyAuthenticator
 from jupyterhub.spawner import SpawnException
 from sqlalchemy import Engine, insert
@@ -13,8 +14,9 @@ from tornado import web
 from traitlets.config import Config
 
 from mlmp_spawner.errors import TooManyRequests, Unavailable
+from mlmp_spawner.logins.beside import WITH_GUESTS, beside
 from mlmp_spawner.logins.guest_tries import LATELY, OF_ALL, OF_ONE, Tries, network_of
-from mlmp_spawner.logins.guests import GuestLogin, beside
+from mlmp_spawner.logins.guests import GuestLogin
 from mlmp_spawner.logins.pam import PAMLogin
 from mlmp_spawner.store import guests as store
 from mlmp_spawner.store.course_tables import course
@@ -39,7 +41,9 @@ def wrapped(login: Any, engine: Engine | None = None, **settings: Any) -> Any:
         c.MLMP.db_url = engine.url.render_as_string(hide_password=False)
     c.update(Config(settings))
     beside(c)
-    return c.JupyterHub.authenticator_class(config=c)
+    beside(c)  # whoever calls it again changes nothing
+    assert c.JupyterHub.authenticator_class == WITH_GUESTS
+    return JupyterHub(config=c).authenticator_class(config=c)
 
 
 @pytest.fixture
