@@ -217,20 +217,27 @@ class HubClient:
         return any(spec.endswith(prefix) for spec in routes)
 
     async def last_activity(self) -> dict[tuple[str, str], int]:
-        """When something last went through the proxy to each server, by user and server, in ms UTC."""
+        """When something last went through the proxy to each server, by user and server, in ms UTC.
+
+        :raises Unavailable: it is a proxy that does not tell.
+        """
         found: dict[tuple[str, str], int] = {}
         offset: int | None = 0
+        tells = False
         while offset is not None:
             params = {"limit": PAGE, "offset": offset}
             answer = await self._ask("GET", "proxy", params=params, headers={"Accept": _PAGINATION})
             body = answer.json()
             for route in body["items"].values():
                 about = route.get("data") or {}
+                tells = tells or "last_activity" in about
                 if about.get("user") and about.get("last_activity"):
                     name = (str(about["user"]), str(about.get("server_name") or ""))
                     found[name] = from_iso(str(about["last_activity"]))
             following = body["_pagination"].get("next")
             offset = following["offset"] if following else None
+        if not tells:
+            raise Unavailable("The proxy does not tell when its servers were last used.")
         return found
 
     async def _ask(self, method: str, path: str, **kwargs: Any) -> httpx.Response:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
 
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import MINUTE, SECOND
@@ -17,6 +19,9 @@ FIRST_WAIT, LONGEST_WAIT = 15 * SECOND, 4 * MINUTE
 
 BEFORE_END = 5 * MINUTE
 """Nothing is started any more when a class ends so soon."""
+
+SLOW = MINUTE
+"""How long a start counts among those under way: one that hangs shall not hold up the others."""
 
 COMING_UP = 5 * MINUTE
 """How long after a server was started the proxy may have made its way to it, which counts as activity there."""
@@ -45,6 +50,22 @@ class Try:
         return self.at + min((FIRST_WAIT << min(self.count - 1, 10)), LONGEST_WAIT)
 
 
+What = Literal["start", "stop", "restart"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What who teaches wants of the server of a seat, since ``at``. It is done when the server was started later, by
+    whomever."""
+
+    what: What
+    at: int
+
+    def is_open(self, seat: Reservation) -> bool:
+        """Whether it still holds for the seat."""
+        return seat.starting_at is None or seat.starting_at <= self.at
+
+
 @dataclass(frozen=True, slots=True)
 class Visits:
     """What was seen of a server's traffic: ``first`` and ``last``: the last activity as it was told by the first look,
@@ -55,24 +76,39 @@ class Visits:
     last: int
 
 
-def is_to_start(seat: Reservation) -> bool:
-    """Whether the server of a seat never came up, and nobody is starting it."""
-    return seat.started_at is None and seat.server_state() == "none"
+def is_to_start(seat: Reservation, wish: Wish | None = None) -> bool:
+    """Whether nobody is starting the server of a seat, and it never came up or who teaches wants it up again."""
+    if seat.server_state() != "none":
+        return False
+    return wish.what != "stop" if wish is not None and wish.is_open(seat) else seat.started_at is None
+
+
+def is_to_stop(seat: Reservation, wish: Wish | None) -> bool:
+    """Whether who teaches wants the server of a seat stopped that runs, or is about to."""
+    live = seat.server_state() in ("starting", "running")
+    return live and wish is not None and wish.what != "start" and wish.is_open(seat)
 
 
 def next_starts(
-    now: int, seats: Iterable[Reservation], tried: Mapping[str, Try], under_way: Collection[str], at_once: int
+    now: int,
+    seats: Iterable[Reservation],
+    tried: Mapping[str, Try],
+    under_way: Collection[str],
+    at_once: int,
+    wishes: Mapping[str, Wish] = MappingProxyType({}),
 ) -> list[Reservation]:
     """The seats whose servers are started now: those that were tried least first.
 
     :param under_way: ids of those that are being asked for just now. :param at_once: how many may be starting.
+    :param wishes: what who teaches wants, by seat.
     """
     rows = [seat for seat in seats if seat.state(now) == "active"]
-    starting = {seat.id for seat in rows if seat.server_state() == "starting"} | set(under_way)
+    pending = [seat for seat in rows if seat.server_state() == "starting"]
+    starting = {seat.id for seat in pending if (seat.starting_at or 0) > now - SLOW} | set(under_way)
     ready = [
         seat
         for seat in rows
-        if is_to_start(seat)
+        if is_to_start(seat, wishes.get(seat.id))
         and seat.id not in starting
         and now < seat.end - BEFORE_END
         and (seat.id not in tried or now >= tried[seat.id].again_at)
@@ -89,8 +125,10 @@ def came(seat: Reservation, visits: Visits | None) -> bool:
     return visits.last > visits.first or visits.last > seat.started_at + COMING_UP
 
 
-def in_use(now: int, seat: Reservation, visits: Visits | None) -> bool:
+def in_use(now: int, seat: Reservation, visits: Visits | None, wish: Wish | None = None) -> bool:
     """Whether a seat is kept when unused ones are given back."""
+    if wish is not None and wish.what == "restart" and wish.is_open(seat):
+        return True  # who was in it is away only until it is up again
     begun = seat.starting_at if seat.started_at is None else seat.started_at
     recent = seat.server_state() in ("starting", "running") and begun is not None and begun > now - PATIENCE
     return recent or came(seat, visits)

@@ -46,6 +46,13 @@ def test_one_that_fails_waits_longer_each_time_and_those_not_tried_come_first():
     assert [one.id for one in rules.next_starts(NOW, seats, {"a": Try(1, NOW - HOUR)}, (), 1)] == ["b"]
 
 
+def test_starts_that_hang_do_not_hold_up_the_others():
+    hang = [replace(SEAT, id=f"h{n}", starting_at=NOW - 2 * MINUTE) for n in range(3)]
+    fresh = replace(SEAT, id="fresh", starting_at=NOW - SECOND)
+    assert [one.id for one in rules.next_starts(NOW, [*hang, fresh, SEAT], {}, (), 2)] == ["seat"]
+    assert rules.next_starts(NOW, [*hang, fresh, SEAT], {}, (), 1) == []
+
+
 def test_nothing_is_started_shortly_before_the_end():
     assert rules.next_starts(NOW, [replace(SEAT, end=NOW + 5 * MINUTE)], {}, (), 5) == []
 
