@@ -76,7 +76,7 @@ class _Said:
 
     def words(self, kind: Kind) -> Words:
         headline, text = getattr(self, f"_{kind}")()
-        if message := self.names("message"):
+        if kind != "message" and (message := self.names("message")):
             # What is said of a job comes from where it ran, not from a person.
             text = f"{text} {message}" if kind.startswith("job_") else f"{text} {self.by} says: {message}"
         return Words(one_line(headline), one_line(text, 600))
@@ -188,6 +188,9 @@ class _Said:
             f"{node} is away from {self.time('start')} until {until}{f' ({reason})' if reason else ''}. Your booking "
             f"of {self.what} lies in that time and stays yours: move it, or ask the people who run this hub.",
         )
+
+    def _message(self) -> tuple[str, str]:
+        return f"{self.by} says in {self.title}", one_line(self.details.get("message") or "Nothing.", 600)
 
     @property
     def job(self) -> str:

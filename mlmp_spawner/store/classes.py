@@ -8,13 +8,17 @@ from dataclasses import asdict
 from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
 from mlmp_spawner.rules.class_seats import CourseClass
+from mlmp_spawner.rules.class_servers import Wish
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.course_tables import course_class, course_member
-from mlmp_spawner.store.tables import reservation
+from mlmp_spawner.store.tables import history, reservation
 
 Booked = tuple[CourseClass, Reservation]
 """A class, and its booking."""
+
+SERVERS = "class_servers"
+"""The action in the history with which who teaches starts and stops servers: what is wanted lasts as it does."""
 
 _SOME = 500
 
@@ -87,6 +91,17 @@ def seats_of_all(connection: Connection, class_ids: Iterable[str]) -> list[Reser
     for at in range(0, len(ids), _SOME):
         some = reservation.c.parent.in_(ids[at : at + _SOME])
         found += store.select_where(connection, some, is_seat(), order=(reservation.c.created_at, reservation.c.id))
+    return found
+
+
+def wishes(connection: Connection, class_ids: Iterable[str]) -> dict[str, Wish]:
+    """What who teaches wants of the servers of seats, by seat: the last that was said of each."""
+    c, ids = history.c, sorted(class_ids)
+    found: dict[str, Wish] = {}
+    for at in range(0, len(ids), _SOME):
+        mine = (c.reservation.in_(ids[at : at + _SOME]), c.action == SERVERS)
+        for row in connection.execute(select(c.at, c.details).where(*mine).order_by(c.id)):
+            found |= dict.fromkeys(row.details["seats"], Wish(row.details["what"], row.at))
     return found
 
 

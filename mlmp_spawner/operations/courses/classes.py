@@ -23,6 +23,7 @@ from mlmp_spawner.operations.idempotency import Repeatable
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules import class_seats as rules
 from mlmp_spawner.rules.class_seats import CourseClass
+from mlmp_spawner.rules.class_servers import Wish
 from mlmp_spawner.rules.reservations import Interval, Reservation
 from mlmp_spawner.store import classes as store
 from mlmp_spawner.store import reservations
@@ -86,10 +87,7 @@ def listing(site: Site, course: str, *, window: Interval) -> list[Booked]:
 def get(site: Site, course: str, class_id: str) -> tuple[CourseClass, Reservation, list[Reservation]]:
     """One class with its seats. :raises NotFound: the course has no such class."""
     with read(site.engine) as connection:
-        found = store.find(connection, class_id)
-        if found is None or found[0].course != course:
-            raise NotFound(f"The course has no class {class_id[:40]!r}.")
-        return *found, store.seats(connection, class_id)
+        return *found(connection, course, class_id), store.seats(connection, class_id)
 
 
 def seats_of(site: Site, class_ids: Sequence[str]) -> dict[str, list[Reservation]]:
@@ -99,6 +97,12 @@ def seats_of(site: Site, class_ids: Sequence[str]) -> dict[str, list[Reservation
         for seat in store.seats_of_all(connection, class_ids):
             found[seat.parent or ""].append(seat)
     return found
+
+
+def wishes(site: Site, class_ids: Sequence[str]) -> dict[str, Wish]:
+    """What who teaches wants of the servers of seats, by seat."""
+    with read(site.engine) as connection:
+        return store.wishes(connection, class_ids)
 
 
 def with_series(site: Site, first: Reservation) -> list[Booked]:
@@ -120,11 +124,11 @@ def cancel(
     for _ in range(ATTEMPTS):
         with read(site.engine) as connection:
             own(connection, course, actor, lock=False)
-            locks = _locks(connection, _found(connection, course, class_id)[1])
+            locks = nodes_of(connection, found(connection, course, class_id)[1])
         try:
             with transaction(site.engine, lock=locks) as connection:
                 own(connection, course, actor)
-                chosen = _found(connection, course, class_id)[1]
+                chosen = found(connection, course, class_id)[1]
                 rows = _chosen(connection, chosen, which, now)
                 for row in rows:
                     give_back(connection, row, actor=actor.name, now=now)
@@ -151,15 +155,17 @@ def give_back(connection: Connection, row: Reservation, *, actor: str, now: int,
                    units=row.units, nodes=list(row.nodes))  # fmt: skip
 
 
-def _locks(connection: Connection, row: Reservation) -> list[tuple[str, str]]:
+def nodes_of(connection: Connection, row: Reservation) -> list[tuple[str, str]]:
+    """All nodes of the resource of a class, to be locked."""
     return [(node, row.resource) for node in reservations.capacities(connection, row.resource)]
 
 
-def _found(connection: Connection, course: str, class_id: str) -> Booked:
-    found = store.find(connection, class_id)
-    if found is None or found[0].course != course:
+def found(connection: Connection, course: str, class_id: str) -> Booked:
+    """A class of a course. :raises NotFound: the course has no such class."""
+    booked = store.find(connection, class_id)
+    if booked is None or booked[0].course != course:
         raise NotFound(f"The course has no class {class_id[:40]!r}.")
-    return found
+    return booked
 
 
 def _chosen(connection: Connection, chosen: Reservation, which: Which, now: int) -> list[Reservation]:
