@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlmp_spawner.errors import Invalid
@@ -115,6 +115,7 @@ ENTRIES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(ENTRIES)
 def test_what_is_written_is_read_to_the_same(course: Course) -> None:
     read = course_yaml.parse(course_yaml.as_yaml(course))
@@ -122,6 +123,7 @@ def test_what_is_written_is_read_to_the_same(course: Course) -> None:
     assert course_yaml.differences(course, read.entry) == []
 
 
+@settings(deadline=None)
 @given(ENTRIES, ENTRIES)
 def test_the_differences_are_what_leads_from_one_to_the_other(before: Course, after: Course) -> None:
     found = course_yaml.as_written(before)
@@ -135,6 +137,7 @@ KEYS = st.sampled_from([*course_yaml.CourseFile.model_fields, "x"])
 PLAIN_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 
 
+@settings(deadline=None)
 @given(st.recursive(PLAIN_VALUES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)))
 def test_nonsense_is_refused_as_such(nonsense: Any) -> None:
     with suppress(Invalid):

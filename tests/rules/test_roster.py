@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlmp_spawner.errors import Conflict, Invalid
@@ -122,6 +122,7 @@ def test_a_list_has_an_end(text: str) -> None:
         roster.read(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec=None) | st.sampled_from("\n\n,;@\"'<> \tabc\x00\ud800name"), max_size=300))
 def test_whatever_is_in_a_list_every_line_is_understood_or_named(text: str) -> None:
     found = roster.read(text, ["uni.org"])
@@ -187,6 +188,7 @@ NAMES = st.sampled_from(["ada", "bob", "cy", "dan", "eve"])
 ROLE = st.sampled_from(ROLES[:2])
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(NAMES, ROLE),
     st.dictionaries(NAMES, st.none() | ROLE),
