@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from mlmp_spawner.rules.catalog import Catalog, fits
+from mlmp_spawner.rules.guests import is_guest
 from mlmp_spawner.rules.mistakes import Mistake
 from mlmp_spawner.rules.values import Duration, Model, Name, NodeName, Text, choices, quoted
 from mlmp_spawner.units import DAY, HOUR, MINUTE
@@ -27,8 +28,6 @@ MOST_MEMBERS = 5000
 MOST_GUESTS = 1000
 LONGEST_SETUP = 6 * HOUR
 LONGEST_GRACE = DAY
-GUEST = "guest-"
-"""How the names of guests begin; nobody else has such a name."""
 
 _SLUG = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 _PERSON = re.compile(r"\w[\w.+-]*(@[\w.-]+)?")
@@ -198,7 +197,7 @@ def person(text: str) -> str:
     name = text.strip().lower()
     if len(name) > _LONGEST_NAME or not _PERSON.fullmatch(name):
         raise ValueError(f"{quoted(text)} can't be a user: a letter or digit, then such and '._+-', or a mail address")
-    if name.startswith(GUEST):
+    if is_guest(name):
         raise ValueError(f"{quoted(text)} would be a guest; those come by invitation")
     return name
 

@@ -1,6 +1,6 @@
 """Guests: people without an account who come by a code, see nobody else, and are erased afterwards.
 
-Their names begin with ``guest-`` (:data:`mlmp_spawner.rules.courses.GUEST`), which no other login may give.
+Their names begin with ``guest-``, which no other login may give.
 """
 
 from __future__ import annotations
