@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -43,12 +43,43 @@ class ClassApi:
 
     def cancel(self, course: str, class_id: str, *, which: str = "this") -> tuple[str, ...]:
         """Cancels a class; ``which``: also those that follow, or all of its series. The ids of what was given back."""
-        path = f"{course_path(course)}/classes/{quote(class_id, safe='').replace('.', '%2E')}"
         found: tuple[str, ...] = self._parse(
             lambda body: tuple(str(one) for one in body["cancelled"]),
-            self._http.json("DELETE", path, query={"which": which}),
+            self._http.json("DELETE", _path(course, class_id), query={"which": which}),
         )
         return found
+
+    def get(self, course: str, class_id: str) -> dict[str, Any]:
+        """A class with its seats (``people``). :raises NotFound: there is none of a course that the caller is in."""
+        found: dict[str, Any] = self._parse(_whole, self._http.json("GET", _path(course, class_id)))
+        return found
+
+    def extend(self, course: str, class_id: str, duration: str) -> dict[str, Any]:
+        """Lets a class go on for longer; ``end``, and the ``people`` whose seats do.
+
+        :raises NoCapacity: ``longest_end`` says how far it could go. :raises TooLate, NotFound, NotAllowed:
+        """
+        answer = self._http.json("POST", f"{_path(course, class_id)}/extend", body={"duration": duration})
+        found: dict[str, Any] = self._parse(lambda body: {"end": str(body["end"]), "people": _people(body)}, answer)
+        return found
+
+    def say(self, course: str, class_id: str, text: str) -> tuple[str, ...]:
+        """Tells everybody with a seat something; their names. :raises Invalid, NotNow, NotFound, NotAllowed:"""
+        answer = self._http.json("POST", f"{_path(course, class_id)}/message", body={"text": text})
+        return tuple(self._parse(_people, answer))
+
+    def servers(self, course: str, class_id: str, what: str, people: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Has servers of seats started, stopped or restarted (``what``); whose. :param people: None for everybody.
+
+        :raises Invalid, NotNow, NotFound, NotAllowed:
+        """
+        body = {"what": what, "people": None if people is None else list(people)}
+        answer = self._http.json("POST", f"{_path(course, class_id)}/servers", body=body, repeatable=True)
+        return tuple(self._parse(_people, answer))
+
+
+def _path(course: str, class_id: str) -> str:
+    return f"{course_path(course)}/classes/{quote(class_id, safe='').replace('.', '%2E')}"
 
 
 # What the commands use of an answer: KeyError or TypeError where it is none.
@@ -62,6 +93,16 @@ def _class(body: Any) -> dict[str, Any]:
         "nodes": [_place(one) for one in body["nodes"]],
         "problems": [str(one) for one in body["problems"]],
     }
+
+
+def _whole(body: Any) -> dict[str, Any]:
+    for one in body["people"]:
+        one["name"], one["node"], one["status"], one["problem"]
+    return _class(body)
+
+
+def _people(body: Any) -> list[str]:
+    return [str(one) for one in body["people"]]
 
 
 def _booked(body: Any) -> dict[str, Any]:

@@ -190,7 +190,8 @@ class _Said:
         )
 
     def _message(self) -> tuple[str, str]:
-        return f"{self.by} says in {self.title}", one_line(self.details.get("message") or "Nothing.", 600)
+        said = one_line(self.details.get("message") or "nothing", 500)
+        return f"{self.title}: {said}", f"{self.by} says to everybody in class: {said}"
 
     @property
     def job(self) -> str:

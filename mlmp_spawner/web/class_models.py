@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from mlmp_spawner.operations.courses.running import LONGEST_MESSAGE
+from mlmp_spawner.rules.class_servers import What
+from mlmp_spawner.rules.class_tiles import Status
 from mlmp_spawner.rules.courses import MOST_SEATS
 from mlmp_spawner.web.models import DurationIn, Instant, InstantIn, Line, Recurrence, Request
 
@@ -41,6 +44,28 @@ class ClassesQuery(Request):
 
     start: InstantIn | None = Field(None, description="those that end after it; now, if left out")
     end: InstantIn | None = Field(None, description="those that begin before it")
+    format: Literal["json", "csv"] = "json"
+
+
+class ClassExtendBody(Request):
+    """How much longer."""
+
+    duration: DurationIn
+
+
+class ClassMessageBody(Request):
+    """What everybody in it is told."""
+
+    text: Annotated[Line, Field(min_length=1, max_length=LONGEST_MESSAGE)]
+
+
+class ClassServersBody(Request):
+    """Which servers, and what with them."""
+
+    what: What = Field(description="`start` leaves alone what runs")
+    people: Annotated[list[Annotated[Line, Field(max_length=255)]], Field(max_length=MOST_SEATS)] | None = Field(
+        None, description="whose; of everybody with a seat, if left out"
+    )
 
 
 class WhichQuery(Request):
@@ -57,13 +82,14 @@ class Place(BaseModel):
 
 
 class Seat(BaseModel):
-    """Somebody's seat. ``problem``: why its server is not up after it was tried to start it."""
+    """Somebody's seat. ``problem``: why its server is not up after it was tried to start it, or takes so long."""
 
     reservation: str
     name: str
     node: str
     state: str
     server_state: str
+    status: Status = Field(description="`in`: somebody is in its server; `ready`: it runs, and nobody came yet")
     end_reason: str | None
     seen_at: Instant | None = Field(description="when somebody was last seen in its server")
     problem: str
@@ -118,6 +144,19 @@ class ClassBooked(BaseModel):
     series: str | None
     seats: int
     dates: list[Date]
+
+
+class ClassExtended(BaseModel):
+    """Until when the class goes on, and whose seats do."""
+
+    end: Instant
+    people: list[str]
+
+
+class ClassTold(BaseModel):
+    """Whom it is about."""
+
+    people: list[str]
 
 
 class ClassesCancelled(BaseModel):

@@ -67,6 +67,9 @@ EXPECTED = {
     "POST courses/{name}/classes": TEACHERS,
     "GET courses/{name}/classes/{id}": COURSE_SEERS,
     "DELETE courses/{name}/classes/{id}": TEACHERS,
+    "POST courses/{name}/classes/{id}/extend": TEACHERS,
+    "POST courses/{name}/classes/{id}/message": TEACHERS,
+    "POST courses/{name}/classes/{id}/servers": TEACHERS,
     "GET courses/{name}/guests": TEACHERS,
     "POST courses/{name}/guests": TEACHERS,
     "DELETE courses/{name}/guests": TEACHERS,
@@ -100,6 +103,7 @@ EXPECTED = {
     "POST images/{name}/preload": TEACHERS,
     "DELETE images/{name}/preload": TEACHERS,
     "GET stream": LET_IN,
+    "GET me/courses": LET_IN,
     "GET me/notices": LET_IN,
     "POST me/notices/read": LET_IN,
     "GET me/preferences": LET_IN,
@@ -150,6 +154,9 @@ NAMES = {
     "courses/{name}/roster": "courses/ml/roster",
     "courses/{name}/classes": "courses/ml/classes",
     "courses/{name}/classes/{id}": "courses/ml/classes/{id}",
+    "courses/{name}/classes/{id}/extend": "courses/ml/classes/{id}/extend",
+    "courses/{name}/classes/{id}/message": "courses/ml/classes/{id}/message",
+    "courses/{name}/classes/{id}/servers": "courses/ml/classes/{id}/servers",
     "courses/{name}/guests": "courses/ml/guests",
     "courses/{name}/guests/{guest}": f"courses/ml/guests/{GUEST}",
 }
@@ -158,6 +165,9 @@ BODIES = {
     "POST courses/{name}/roster": {"add": ["zoe"]},
     "POST courses/{name}/guests": {"count": 1, "until": to_iso(NOW + HOUR)},
     "POST courses/{name}/classes": {"start": to_iso(NOW + 9 * HOUR), "duration": "1h", "seats": 1},
+    "POST courses/{name}/classes/{id}/extend": {"duration": "15m"},
+    "POST courses/{name}/classes/{id}/message": {"text": "Break"},
+    "POST courses/{name}/classes/{id}/servers": {"what": "stop"},
     "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
     "POST images/{name}/preload": {},
     "PUT limits/{name}": {"units_at_once": 3},
@@ -211,6 +221,9 @@ PAGES = {
     "GET courses/([a-z0-9-]+)": COURSE_SEERS | {"nobody": 302, "unknown token": 302},
     "GET courses/([a-z0-9-]+)/guests": TEACHING_VISITORS,
     "POST courses/([a-z0-9-]+)/guests": TEACHERS,
+    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)": TEACHING_VISITORS,
+    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": TEACHING_VISITORS,
+    "POST courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": TEACHERS,
     "GET courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHING_VISITORS,
     "POST courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHERS,
     "GET jobs": VISITORS,
@@ -269,10 +282,15 @@ def _address(path: str, booked: str, ann: httpx.Client, app: RunningApp) -> str:
         booked = ann.post("scans", json=SCAN).json()["id"]
     if path.startswith("courses/{name}/classes/"):
         courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
-        with app.client("admin-token") as client:
-            body = BODIES["POST courses/{name}/classes"]
-            booked = client.post("courses/ml/classes", json=body).json()["id"]
+        booked = class_of(app)
     return NAMES.get(path, path).replace("{id}", booked)
+
+
+def class_of(app: RunningApp) -> str:
+    """A class of the course that is there, by its id."""
+    with app.client("admin-token") as client:
+        made = client.post("courses/ml/classes", json=BODIES["POST courses/{name}/classes"])
+        return str(made.json()["id"])
 
 
 def test_every_call_has_its_row_here():
@@ -289,9 +307,9 @@ def test_every_page_has_its_rows_here():
     assert found == set(PAGES)
 
 
-def page_address(pattern: str, booked: str, job: str, scan: str) -> str:
+def page_address(pattern: str, booked: str, job: str, scan: str, a_class: str = "") -> str:
     """An address that the pattern is for."""
-    one = {"jobs": job, "scans": scan}.get(pattern.partition("/")[0], booked)
+    one = {"jobs": job, "scans": scan, "courses": a_class or booked}.get(pattern.partition("/")[0], booked)
     path = (
         pattern.replace("([a-z0-9-]+)", "ml")
         .replace("([a-z0-9]+)", one)
@@ -307,10 +325,11 @@ def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booke
     begin(app.site, job, NOW)
     scan = ann.post("scans", json=SCAN).json()["id"]
     courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
+    a_class = class_of(app)
     for caller, token in CALLERS.items():
         with app.client(token, Accept="text/html") as client:
             for call in (one for one in PAGES if one.startswith(f"{method} ")):
-                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked, job, scan)
+                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked, job, scan, a_class)
                 answer = client.request(method, address, data=FORMS.get(call))
                 status, expected = answer.status_code, PAGES[call][caller]
                 # After an owner gave it back the next one is told that it is over: let in, and refused for that alone.

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mlmp_spawner.client import show as shown
+from mlmp_spawner.client.commands.course_class import course_class
 from mlmp_spawner.client.commands.course_classes import course_book, course_cancel, course_classes, course_report
 from mlmp_spawner.client.commands.course_guests import course_guests
 from mlmp_spawner.client.completion import COURSE
@@ -183,7 +184,7 @@ def _roster_import(
 for _each in (_roster_show, _roster_add, _roster_remove, _roster_import):
     roster.add_command(_each)
 for _each in (_apply, _ls, _show, _remove, roster, course_guests, course_book, course_classes, course_cancel,
-              course_report):  # fmt: skip
+              course_class, course_report):  # fmt: skip
     course.add_command(_each)
 
 

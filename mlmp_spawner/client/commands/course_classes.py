@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,6 +17,9 @@ from mlmp_spawner.client.completion import COURSE
 from mlmp_spawner.client.session import LENGTH, Session, command, instant
 from mlmp_spawner.errors import Invalid, NoCapacity
 from mlmp_spawner.units import DAY, from_iso, to_iso
+
+REPORT = ("id", "start", "end", "state", "seats", "given", "used", "unit_hours")
+"""The columns of a report as CSV."""
 
 REPORTED = 180 * DAY
 """What a report is about unless it is told."""
@@ -110,7 +115,8 @@ def course_cancel(session: Session, name: str, id: str, which: str | None) -> No
 @click.argument("name", type=COURSE)
 @click.option("--from", "start", metavar="TIME", help="[default: half a year ago]")
 @click.option("--to", "end", metavar="TIME", help="[default: now]")
-def course_report(session: Session, name: str, start: str | None, end: str | None) -> None:
+@click.option("--csv", "as_csv", is_flag=True, help="As CSV, for spreadsheets.")
+def course_report(session: Session, name: str, start: str | None, end: str | None, as_csv: bool) -> None:
     """What the classes of course NAME had and used: seats, and unit-hours of what was booked."""
     clock = session.clock()
     since, until = instant(start, session, "--from"), instant(end, session, "--to")
@@ -119,6 +125,11 @@ def course_report(session: Session, name: str, start: str | None, end: str | Non
     hours = round(sum(float(one["unit_hours"]) for one in found), 2)
     if session.json:
         shown.print_json({"items": found, "unit_hours": hours})
+        return
+    if as_csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(REPORT)
+        writer.writerows([shown.safe(_number(one[key])) for key in REPORT] for one in found)
         return
     rows = [(clock.time(from_iso(one["start"])), one["seats"], _number(one["given"]), _number(one["used"]),
              f"{float(one['unit_hours']):g}") for one in found]  # fmt: skip

@@ -8,15 +8,21 @@ from mlmp_spawner.operations.courses import classes, courses, placing
 from mlmp_spawner.operations.courses.term import ClassRequest
 from mlmp_spawner.operations.requests import HORIZON, Recurrence
 from mlmp_spawner.rules.class_seats import CourseClass
+from mlmp_spawner.rules.class_servers import Wish
 from mlmp_spawner.rules.reservations import Reservation
-from mlmp_spawner.units import HOUR
+from mlmp_spawner.units import HOUR, to_iso
 from mlmp_spawner.web import answers
 from mlmp_spawner.web import class_models as types
+from mlmp_spawner.web.api.class_room import status_of
 from mlmp_spawner.web.api.common import id_of, idempotency_key, window_of
 from mlmp_spawner.web.api.courses import name_of
 from mlmp_spawner.web.auth import Caller
 from mlmp_spawner.web.context import Context
+from mlmp_spawner.web.csv_text import MEDIA_TYPE, csv_text
 from mlmp_spawner.web.routes import Answer, Call, Route
+
+REPORTED = ("id", "start", "end", "state", "seats", "given", "used", "unit_hours")
+"""The columns of classes as CSV."""
 
 
 async def list_classes(call: Call) -> Answer:
@@ -29,7 +35,13 @@ async def list_classes(call: Call) -> Answer:
     runs = await _runs(call, name)
     found = await context.run(classes.listing, context.site, name, window=window)
     seats = await context.run(classes.seats_of, context.site, [row.id for _, row in found])
-    items = [_answer(one, row, seats[row.id], context, caller, now, runs=runs) for one, row in found]
+    wishes = await context.run(classes.wishes, context.site, [row.id for _, row in found])
+    items = [_answer(one, row, seats[row.id], context, caller, now, wishes, runs=runs) for one, row in found]
+    if call.query.format == "csv":
+        rows = [
+            [one.id, to_iso(one.start), to_iso(one.end), *(getattr(one, key) for key in REPORTED[3:])] for one in items
+        ]
+        return Answer(None, text=csv_text(REPORTED, rows), media_type=f"{MEDIA_TYPE}; charset=utf-8; header=present")
     return Answer(types.Classes(items=items))
 
 
@@ -70,8 +82,9 @@ async def get_class(call: Call) -> Answer:
     runs = await _runs(call, name)
     one, row, seats = await context.run(classes.get, context.site, name, id_of(call))
     shown = [seat for seat in seats if runs or seat.owner == caller.name]
-    whole = _answer(one, row, seats, context, caller, now, runs=runs)
-    return Answer(types.ClassSeats(**dict(whole), people=[_seat(seat, context, now) for seat in shown]))
+    wishes = await context.run(classes.wishes, context.site, [row.id])
+    whole = _answer(one, row, seats, context, caller, now, wishes, runs=runs)
+    return Answer(types.ClassSeats(**dict(whole), people=[_seat(seat, context, now, wishes) for seat in shown]))
 
 
 async def cancel_class(call: Call) -> Answer:
@@ -105,6 +118,7 @@ def _answer(
     context: Context,
     caller: Caller,
     now: int,
+    wishes: Mapping[str, Wish],
     *,
     runs: bool,
 ) -> types.Class:
@@ -117,17 +131,18 @@ def _answer(
         id=row.id, course=one.course, opens=row.start, start=one.begins, end=row.end, state=row.state(now),
         series=row.series, seats=one.seats, nodes=_places(placing.there(row, at)), opened_at=one.opened_at,
         settled_at=one.settled_at, given=len(people) if runs else None, used=len(used) if runs else None,
-        unit_hours=round(taken / HOUR, 2), mine=_seat(mine, context, now) if mine else None,
+        unit_hours=round(taken / HOUR, 2), mine=_seat(mine, context, now, wishes) if mine else None,
         problems=context.classes.watch.last.get(row.id, []) if context.classes and runs else [],
     )  # fmt: skip
 
 
-def _seat(seat: Reservation, context: Context, now: int) -> types.Seat:
+def _seat(seat: Reservation, context: Context, now: int, wishes: Mapping[str, Wish]) -> types.Seat:
     servers = context.classes.servers if context.classes else None
+    status, why = status_of(seat, now, servers, wishes.get(seat.id))
     return types.Seat(
         reservation=seat.id, name=seat.owner, node=seat.nodes[0] if seat.nodes else "", state=seat.state(now),
-        server_state=seat.server_state(), end_reason=answers.end_reason(seat, now),
-        seen_at=servers.seen_at(seat) if servers else None, problem=servers.problem(seat) if servers else "",
+        server_state=seat.server_state(), status=status, end_reason=answers.end_reason(seat, now),
+        seen_at=servers.seen_at(seat) if servers else None, problem=why,
     )  # fmt: skip
 
 
@@ -143,7 +158,7 @@ _NO_ROOM = (
 TABLE: tuple[Route, ...] = (
     Route(
         "GET", "courses/{name}/classes", "listClasses", "the classes of a course, by start", "access", list_classes,
-        query=types.ClassesQuery, answer=types.Classes,
+        query=types.ClassesQuery, answer=types.Classes, also=(MEDIA_TYPE,),
     ),
     Route(
         "POST", "courses/{name}/classes", "bookClass", "book a class, or all those of a term", "courses", book_class,

@@ -14,6 +14,7 @@ from mlmp_spawner.web.api import (
     audit,
     bookings,
     calendar,
+    class_room,
     classes,
     cluster,
     courses,
@@ -40,7 +41,7 @@ TABLE: tuple[Route, ...] = (
     *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *cluster.TABLE, *images.TABLE,
     *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE,
     *ssh.TABLE, *jobs.TABLE, *job_logs.TABLE, *job_code.TABLE, *job_pods.TABLE, *scans.TABLE, *own.TABLE,
-    *courses.TABLE, *classes.TABLE, *guests.TABLE,
+    *courses.TABLE, *classes.TABLE, *class_room.TABLE, *guests.TABLE,
 )  # fmt: skip
 
 

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlmp_spawner.errors import Invalid, MLMPError, NotFound
-from mlmp_spawner.operations.courses import courses, roster
+from mlmp_spawner.operations.courses import classes, courses, roster
 from mlmp_spawner.operations.courses.courses import Seen
 from mlmp_spawner.operations.courses.roster import Done, Wish
+from mlmp_spawner.operations.requests import HORIZON
 from mlmp_spawner.rules import course_yaml
 from mlmp_spawner.rules.catalog import fits
 from mlmp_spawner.rules.courses import Course, Member
+from mlmp_spawner.rules.reservations import Interval
+from mlmp_spawner.store.classes import Booked
 from mlmp_spawner.web.api.courses import LARGEST_BODY, apply, checked_name, tell
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.pages.base import Page
@@ -23,6 +26,8 @@ FORM = (*TEXTS, *NUMBERS, "nodes")
 """The keys of a course that the form has; what else a file says stays as it is."""
 MOST_SHOWN = 500
 """People of a roster on the page, and lines of a list."""
+MOST_CLASSES = 30
+"""The next ones on the page."""
 DID = {
     "made": "The course is made. Now put people on its roster.",
     "saved": "The course is as you said.",
@@ -142,8 +147,17 @@ class OneCourse(CoursePage):
             more=len(members) - MOST_SHOWN, known=known, fields=self.fields() if sent else fields_of(seen.course),
             domains=" ".join(self.site.roster_domains), wish=wish, preview=preview,
             saved=DID.get(self.query().get("did", "")), problem=problem.problem() if problem else None,
-            yaml=course_yaml.as_yaml(seen.course) if runs else "", **self.choices(), **await self.live(),
+            yaml=course_yaml.as_yaml(seen.course) if runs else "",
+            classes=await self._classes(runs=runs), **self.choices(), **await self.live(),
         )  # fmt: skip
+
+    async def _classes(self, *, runs: bool) -> list[Booked]:
+        """Those that are not over, the next ones."""
+        if not runs:
+            return []
+        window = Interval(self.now, self.now + HORIZON)
+        found: list[Booked] = await self.context.run(classes.listing, self.site, self.name, window=window)
+        return found[:MOST_CLASSES]
 
     async def _members(self, runs: bool) -> tuple[list[Member], frozenset[str]]:
         if not runs:
