@@ -101,6 +101,23 @@ class Courses(BaseModel):
     next_cursor: str | None = None
 
 
+class OwnCourse(BaseModel):
+    """A course that the caller is in: what it brings into their server."""
+
+    name: str
+    title: str
+    role: Role
+    files: Files | None
+    data: str | None = Field(description="a directory of the shared data")
+    hand_in: bool = Field(description="whether students have a directory to hand in")
+
+
+class OwnCourses(BaseModel):
+    """Those that the caller is in, nobody else's."""
+
+    items: list[OwnCourse]
+
+
 class Difference(BaseModel):
     """A key that changes."""
 

@@ -7,6 +7,7 @@ CALLS = frozenset(
         "GET me", "GET catalog", "GET availability", "GET me/notices", "POST me/notices/read",
         "GET reservations", "GET reservations/{id}", "DELETE reservations/{id}", "POST reservations/{id}/extend",
         "POST reservations/{id}/start", "POST reservations/{id}/stop", "GET courses", "GET courses/{name}",
+        "GET me/courses",
     }
 )  # fmt: skip
 """Of the API, besides what needs no login; names of others are left out of the answers."""

@@ -177,3 +177,18 @@ def test_a_name_that_no_course_has_is_not_found(teacher: httpx.Client, name: str
 def test_a_body_has_an_end(teacher: httpx.Client) -> None:
     assert apply(teacher, "#" * LARGEST_BODY).status_code == 413
     assert apply(teacher, "#" * (LARGEST_BODY - 1000)).status_code == 400
+
+
+@on_sqlite
+def test_everybody_is_told_what_their_own_courses_bring_and_nothing_of_others(app: RunningApp, teacher: httpx.Client):
+    course = YAML + "hand_in: true\ndata: sets/ml\n"
+    assert apply(teacher, course).status_code == 201
+    with app.client("server-token") as server:
+        (mine,) = server.get("me/courses").json()["items"]
+    assert mine == {
+        "name": "ml", "title": "Deep Learning", "role": "student", "data": "sets/ml", "hand_in": True,
+        "files": {"git": "https://github.com/org/ml", "branch": None, "directory": None},
+    }  # fmt: skip
+    assert [one["role"] for one in teacher.get("me/courses").json()["items"]] == ["instructor"]
+    with app.client("admin-token") as admin:
+        assert admin.get("me/courses").json()["items"] == []

@@ -101,6 +101,12 @@ def mine(site: Site, *, actor: Actor) -> list[Seen]:
         return _seen(found, {name: member for name, (_, member) in with_me.items()}, actor, store.counts(connection))
 
 
+def of_member(engine: Engine, name: str) -> list[tuple[Course, Member]]:
+    """The courses that somebody is in, with what they are there; an admin's too are only those."""
+    with read(engine) as connection:
+        return list(store.with_member(connection, name).values())
+
+
 def is_in_any(engine: Engine, name: str) -> bool:
     """Whether somebody is in a course."""
     with read(engine) as connection:

@@ -32,6 +32,19 @@ async def list_courses(call: Call) -> Answer:
     return Answer(types.Courses(items=[answer(one, context.site, caller) for one in found]))
 
 
+async def own_courses(call: Call) -> Answer:
+    """Those that the caller is on the roster of, with what they bring into a server."""
+    context, caller = call.handler.context, call.handler.me
+    found = await context.run(courses.of_member, context.site.engine, caller.actor().name)
+    return Answer(types.OwnCourses(items=[
+        types.OwnCourse(
+            name=course.name, title=course.title, role=member.role, data=course.data, hand_in=course.hand_in,
+            files=types.Files(**course.files.model_dump()) if course.files else None,
+        )
+        for course, member in found
+    ]))  # fmt: skip
+
+
 async def apply_course(call: Call) -> Answer:
     """Makes or changes one, or says what would change."""
     context, caller, headers = call.handler.context, call.handler.me, call.handler.request.headers
@@ -187,6 +200,10 @@ _CHANGED = {412: "it was changed meanwhile"}
 TABLE: tuple[Route, ...] = (
     Route(
         "GET", "courses", "listCourses", "the courses that you are in", "access", list_courses, answer=types.Courses,
+    ),
+    Route(
+        "GET", "me/courses", "ownCourses", "what the courses that you are in bring into your server", "access",
+        own_courses, answer=types.OwnCourses,
     ),
     Route(
         "POST", "courses", "applyCourse", "make a course, or change one to what is wanted", "courses", apply_course,
