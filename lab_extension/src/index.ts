@@ -7,6 +7,7 @@ import { IStatusBar } from "@jupyterlab/statusbar";
 import { Refused } from "./api";
 import { BookingModel } from "./booking";
 import { Countdown, EXTEND } from "./countdown";
+import { addCourses } from "./courses";
 import { watchEnd } from "./ending";
 import { addJobs } from "./jobs";
 import { addRun } from "./run";
@@ -86,4 +87,12 @@ const jobs: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [booking, jobs];
+const courses: JupyterFrontEndPlugin<void> = {
+  id: "mlmp-lab:courses",
+  description: "The files of one's courses: what failed, and getting them again",
+  autoStart: true,
+  optional: [ICommandPalette],
+  activate: (app: JupyterFrontEnd, palette: ICommandPalette | null) => addCourses(app, palette, CATEGORY),
+};
+
+export default [booking, jobs, courses];

@@ -206,6 +206,11 @@ class FilesPodSpawner(WatchedPodSpawner):
         said = getattr(self, trait)
         return await maybe_future(said(self)) if callable(said) else said
 
+    def get_env(self) -> dict[str, str]:
+        """Where shared data are."""
+        env: dict[str, str] = super().get_env()
+        return env | ({"MLMP_SHARED": files.SHARED} if self.files.shared else {})
+
     def get_state(self) -> dict[str, Any]:
         """What outlives server and hub."""
         state: dict[str, Any] = super().get_state()

@@ -15,6 +15,7 @@ from tornado import web
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError
 from mlmp_spawner.lab.desk import draft
+from mlmp_spawner.lab.desk.courses import Courses
 from mlmp_spawner.lab.desk.service import Desk
 
 Method = Callable[..., Awaitable[Any]]
@@ -195,10 +196,37 @@ class Metrics(Handler):
         return {"series": await asyncio.to_thread(self.desk.metrics, id)}
 
 
+class CourseFiles(Handler):
+    """The files of the courses that one is in."""
+
+    @property
+    def courses(self) -> Courses:
+        """Who brings them."""
+        found: Courses = self.settings["mlmp_courses"]
+        return found
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def get(self) -> Any:
+        """How far they are."""
+        return self.courses.state()
+
+    @web.authenticated
+    @authorized
+    @_answers
+    async def post(self) -> Any:
+        """Brings them up to date."""
+        self.courses.start()
+        self.set_status(202)
+        return self.courses.state()
+
+
 def routes(base_url: str) -> list[tuple[str, type[Handler]]]:
     """Where all of it is."""
     at, id = f"{base_url.rstrip('/')}/mlmp/api/", "([a-z0-9]{8,30})"
     return [
         (f"{at}state", State), (f"{at}extend", Extend), (f"{at}profiles", Profiles), (f"{at}drafts", Drafts),
+        (f"{at}courses", CourseFiles),
         (f"{at}jobs", Jobs), (f"{at}jobs/{id}", Job), (f"{at}jobs/{id}/log", Log), (f"{at}jobs/{id}/metrics", Metrics),
     ]  # fmt: skip
