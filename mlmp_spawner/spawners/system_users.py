@@ -19,7 +19,7 @@ from mlmp_spawner.errors import MLMPError, NotAllowed, Unavailable
 from mlmp_spawner.operations.courses import guests
 from mlmp_spawner.rules.guests import is_guest
 from mlmp_spawner.rules.storage import directory_name
-from mlmp_spawner.spawners import guest_accounts
+from mlmp_spawner.spawners import guest_accounts, hand_in
 from mlmp_spawner.spawners.accounts import make_home
 from mlmp_spawner.spawners.local import LOOK, MLMPLocalSpawner
 
@@ -39,6 +39,16 @@ class SystemUserSpawner(MLMPLocalSpawner):
     processes = Integer(
         8192, min=16, help="How many processes and threads one server may have, where a control group can be made."
     ).tag(config=True)
+
+    hand_in = Unicode(
+        "/var/lib/mlmp-hand-in",
+        help="""Directory in which each student of a course hands in, in a directory of their own that only they and
+        who runs the course can read. It and all around it is root's alone; its file system has access control
+        lists, as ext4, XFS and tmpfs have. Empty: nothing is handed in.""",
+    ).tag(config=True)
+
+    _hand_in = ""
+    """Where to hand in, as JSON by course."""
 
     @property
     def account(self) -> pwd.struct_passwd:
@@ -107,6 +117,26 @@ class SystemUserSpawner(MLMPLocalSpawner):
             raise self.explain(NotAllowed(problem, hint="Ask the people who run this machine to make it.")) from None
         except NotAllowed as error:
             raise self.explain(error) from None
+        self._hand_in = await self._make_hand_in()
+
+    async def _make_hand_in(self) -> str:
+        """Whatever fails here keeps nobody's server from starting; in JupyterLab it is said that there is no such
+        place."""
+        if not self.hand_in:
+            return ""
+        name, account = self.user.name, self.account
+        try:
+            found = await self._ask(lambda site: hand_in.places(site, name))
+            made = await asyncio.to_thread(hand_in.prepare, Path(self.hand_in), account, found)
+        except (OSError, MLMPError) as error:
+            self.log.warning("%s: nothing can be handed in: %s", self._log_name, error)
+            return ""
+        return json.dumps(made)
+
+    def get_env(self) -> dict[str, str]:
+        """Where to hand in."""
+        env = super().get_env()
+        return env | ({"MLMP_HAND_IN": self._hand_in} if self._hand_in else {})
 
     async def guard_options(self) -> list[str]:
         """Who the server runs as, and what it may take."""
