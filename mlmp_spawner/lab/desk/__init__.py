@@ -16,8 +16,12 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 def _load_jupyter_server_extension(server: Any) -> None:
     from pathlib import Path
 
+    from mlmp_spawner.lab.desk import tensorboard
     from mlmp_spawner.lab.desk.handlers import routes
     from mlmp_spawner.lab.desk.service import Desk
+    from mlmp_spawner.lab.tensorboard_boards import TensorBoards
 
-    server.web_app.settings["mlmp_desk"] = Desk(Path(server.root_dir).expanduser().resolve())
-    server.web_app.add_handlers(".*", routes(server.web_app.settings["base_url"]))
+    root, base_url = Path(server.root_dir).expanduser().resolve(), server.web_app.settings["base_url"]
+    server.web_app.settings["mlmp_desk"] = Desk(root)
+    server.web_app.settings["mlmp_tensorboards"] = TensorBoards(root, Path.home(), parent=server)
+    server.web_app.add_handlers(".*", [*routes(base_url), *tensorboard.routes(base_url)])
