@@ -233,6 +233,10 @@ def main(names: set[str]) -> None:
         take(admin, "health", f"{MLMP}admin/health")
         take(admin, "audit", f"{MLMP}admin/audit")
         photograph_the_lab(browser, names)
+        if not names or "pscan" in names:
+            from docs.pscan_pictures import photograph_pscan
+
+            photograph_pscan(browser)
         browser.close()
 
 
