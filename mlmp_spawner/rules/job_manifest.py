@@ -147,10 +147,24 @@ class Manifest(Model):
         return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
 
 
-def parse(source: str | Mapping[str, Any]) -> Manifest:
+def parse(source: str | Mapping[str, Any], *, beside: str | None = None) -> Manifest:
     """The manifest in YAML (or JSON) text, or in what JSON was read to.
 
+    :param beside: a key that is none of it, and is left to others.
     :raises Invalid: with every mistake, each with its line where it came as text.
+    """
+    source, places = read(source)
+    source = {key: value for key, value in source.items() if key != beside}
+    found = [*_checked(source), *_clashes(source)]
+    if found:
+        raise invalid(places, found)
+    return Manifest.model_validate(source, context=AS_WRITTEN)
+
+
+def read(source: str | Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[YamlPath, Place]]:
+    """The keys with their values, and where each stands in a text.
+
+    :raises Invalid: it is none, too large, or has what can't be kept.
     """
     places: Mapping[YamlPath, Place] = {}
     if isinstance(source, str):
@@ -161,10 +175,14 @@ def parse(source: str | Mapping[str, Any]) -> Manifest:
         source, places = document.data, document.places
     if not isinstance(source, Mapping):
         raise Invalid.field("manifest", f"must be keys with their values, not {shown(source)}")
-    found = list(_unwritable(source)) or [*_checked(source), *_clashes(source)]
-    if found:
-        raise _invalid([(_line(places, mistake.path), mistake) for mistake in found])
-    return Manifest.model_validate(source, context=AS_WRITTEN)
+    if found := list(_unwritable(source)):
+        raise invalid(places, found)
+    return source, places
+
+
+def invalid(places: Mapping[YamlPath, Place], found: Iterable[Mistake]) -> Invalid:
+    """The refusal of what has these mistakes."""
+    return _invalid([(_line(places, mistake.path), mistake) for mistake in found])
 
 
 def for_job(normal: Mapping[str, Any], job_id: str) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.scan_parameters import Value
@@ -16,8 +18,10 @@ LEFT, TOP = 70, 30
 MOST_SHOWN = 1000
 """Rows on one page."""
 MOST_LINES = 300
-"""Rows in the plot: the best of those that are shown."""
+"""Rows in the plot: the best one and the last of those that are shown."""
 MOST_AXES = 12
+LONGEST_AXIS = 40
+"""Characters of the name of a parameter that PScan takes."""
 _LOW = ("loss", "err", "perplexity", "time", "mse", "mae", "rmse")
 
 
@@ -105,6 +109,28 @@ def plot(columns: Sequence[str], rows: Sequence[ShownRow]) -> Plot:
         for row in drawn
     )  # fmt: skip
     return Plot(axes, lines, len(rows) - len(drawn), more)
+
+
+def pscan_query(out: str | None, names: Collection[str]) -> str:
+    """What the address of PScan asks for, to show the directories of a scan's template; empty where it has none."""
+    if not out or "{" not in out:
+        return ""
+    folders = out.split("/")
+    fixed = next(number for number, folder in enumerate(folders) if "{" in folder)
+    seen: set[str] = set()
+
+    def axis(found: re.Match[str]) -> str:
+        name = found.group(1)
+        if name not in names or name in seen or not name.isidentifier() or len(name) > LONGEST_AXIS:
+            return "*"
+        seen.add(name)
+        return found.group(0)
+
+    pattern = re.sub(r"\{([^{}]*)\}", axis, "/".join(folders[fixed:]))
+    if not seen or len(seen) > MOST_AXES:
+        pattern = ""  # PScan proposes one
+    last = "*" if "file" in seen else "{file}"
+    return urlencode({"root": "/".join(folders[:fixed])} | ({"pattern": f"{pattern}/{last}"} if pattern else {}))
 
 
 def _scale(values: Sequence[Any]) -> Mapping[Any, float]:

@@ -130,7 +130,7 @@ def submit(session: Session, file: str, code: Path | None, no_code: bool, follow
 
     if code and no_code:
         raise Invalid.field("--no-code", "give it or --code, not both")
-    text = _read(file)
+    text = read_manifest(file)
     folder = None if no_code else code or (Path.cwd() if file == "-" else Path(file).expanduser().parent)
     api = session.client.jobs
     normal = api.check(text)
@@ -259,8 +259,10 @@ def secret_values(names: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def _read(file: str) -> str:
-    """:raises NotFound: there is no such file. :raises Invalid: it can't be read, or is no manifest by its size."""
+def read_manifest(file: str) -> str:
+    """The text of a file; ``-``: standard input.
+
+    :raises NotFound: there is no such file. :raises Invalid: it can't be read, or is no manifest by its size."""
     try:
         if file == "-":
             data = sys.stdin.buffer.read(LARGEST + 1)

@@ -87,14 +87,15 @@ def _write(connection: Connection, new: Job, secrets: Mapping[str, str], actor: 
                    profile=new.profile, units=new.units, title=new.name)  # fmt: skip
 
 
-def check(site: Site, asked: Submission, *, actor: Actor, now: int) -> Job:
+def check(site: Site, asked: Submission, *, actor: Actor, now: int, count: int = 1) -> Job:
     """The job that :func:`submit` would put into the queue. Whether its code is kept is not looked at.
 
+    :param count: how many such are to be submitted.
     :raises Invalid, NotAllowed, NotFound, Conflict, OverLimit: it would be refused.
     """
     with read(site.engine) as connection:
         new, groups = draft(connection, site, asked, actor, now, whole=False)
-        quotas.check(connection, site, new, groups)
+        quotas.check(connection, site, new, groups, count=count)
         return new
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import urlencode
 
-from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.errors import MLMPError, TooManyRequests
 from mlmp_spawner.operations.jobs import scans
 from mlmp_spawner.operations.jobs.scans import Standing
+from mlmp_spawner.rules.scans import Scan
 from mlmp_spawner.units import SECOND
 from mlmp_spawner.web import scan_views
 from mlmp_spawner.web.api.jobs import jobs_of, tell
-from mlmp_spawner.web.api.scans import Values, values_of
+from mlmp_spawner.web.api.scans import values_of
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.pages.jobs import JobPage
+from mlmp_spawner.web.scan_results import Values
 from mlmp_spawner.web.scan_views import MOST_SHOWN, ShownRow
 
 DID = {"cancelled": "Cancelled. What runs may still write its checkpoint.", "retried": "Submitted again.",
@@ -49,7 +51,10 @@ class OneScan(JobPage):
         found = await self.context.run(
             scans.get, self.site, self.path_args[0], actor=self.me.actor(), limit=MOST_SHOWN
         )
-        measured = await values_of(self.context, self.me.name, found)
+        try:
+            measured, crowded = await values_of(self.context, self.me.name, found), False
+        except TooManyRequests:  # the page of this person in many tabs
+            measured, crowded = {}, True
         metrics = sorted({name for one in measured.values() for name in one})
         asked = self.query()
         metric = asked.get("metric", "")
@@ -78,12 +83,25 @@ class OneScan(JobPage):
             best=next((one for one in rows if one.best), None),
             plot=scan_views.plot(columns, rows),
             link=self._link,
+            crowded=crowded,
+            pscan=self._pscan(found.scan),
+            results=f"{self.context.api_prefix}scans/{found.scan.id}/results",
             rest=found.scan.size - len(found.last),
-            own=found.scan.owner == self.me.name,
+            own=self._own(found.scan),
             done=DID.get(asked.get("did", ""), ""),
             problem=problem.problem() if problem else None,
             **live | {"next": min((at for at in (again, live["next"]) if at is not None), default=None)},
         )
+
+    def _pscan(self, scan: Scan) -> str:
+        """Where PScan shows its outputs, in its owner's server: the hub leads there, or offers to start it."""
+        query = scan_views.pscan_query(scan.out, scan.names)
+        if not query or not self._own(scan):
+            return ""
+        return f"{self.context.hub_prefix}user-redirect/pscan?{query}"
+
+    def _own(self, scan: Scan) -> bool:
+        return scan.owner == self.me.name and scan.owner_id is not None
 
     def _link(self, **changed: object) -> str:
         """This page, sorted or judged in another way."""
