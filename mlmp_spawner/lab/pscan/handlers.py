@@ -113,7 +113,7 @@ class Look(Handler):
         brief = self.get_query_argument("brief", "") == "1"
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps(_cells(seen) if brief else _found(seen) | _cells(seen)))
+        self.finish(await self.browser.run(lambda: json.dumps(_cells(seen) if brief else _found(seen) | _cells(seen))))
 
 
 class Cell(Handler):
