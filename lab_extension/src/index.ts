@@ -2,7 +2,7 @@
 import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
 import { ICommandPalette, Notification } from "@jupyterlab/apputils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
-import { IFileBrowserFactory } from "@jupyterlab/filebrowser";
+import { IDefaultFileBrowser, IFileBrowserFactory } from "@jupyterlab/filebrowser";
 import { IStatusBar } from "@jupyterlab/statusbar";
 import { Refused } from "./api";
 import { BookingModel } from "./booking";
@@ -10,6 +10,7 @@ import { Countdown, EXTEND } from "./countdown";
 import { watchEnd } from "./ending";
 import { addJobs } from "./jobs";
 import { addRun } from "./run";
+import { addTensorBoard } from "./tensorboard";
 import { clock } from "./time";
 
 const CATEGORY = "MLMP";
@@ -86,4 +87,12 @@ const jobs: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [booking, jobs];
+const tensorboard: JupyterFrontEndPlugin<void> = {
+  id: "mlmp-lab:tensorboard",
+  description: "TensorBoard over a folder or a job, at a click",
+  autoStart: true,
+  optional: [ICommandPalette, IFileBrowserFactory, IDefaultFileBrowser, ILayoutRestorer],
+  activate: addTensorBoard,
+};
+
+export default [booking, jobs, tensorboard];
