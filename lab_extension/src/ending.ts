@@ -100,7 +100,7 @@ export function watchEnd(
       body,
       buttons: [
         Dialog.cancelButton({ label: "Dismiss" }),
-        Dialog.createButton({ label: "Save all", actions: ["save"] }),
+        Dialog.createButton({ label: "Save all", accept: false, actions: ["save"] }),
         Dialog.okButton({ label: `Extend by ${step.label}`, actions: ["extend"] }),
       ],
     });
