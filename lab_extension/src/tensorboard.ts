@@ -19,6 +19,7 @@ const icon = new LabIcon({
 class Board extends MainAreaWidget<IFrame> {
   constructor(readonly query: string, name: string) {
     const content = new IFrame({
+      referrerPolicy: "same-origin", // without HTTPS nothing else says that it was JupyterLab that asked
       sandbox: ["allow-same-origin", "allow-scripts", "allow-forms", "allow-modals", "allow-popups", "allow-downloads"],
     });
     super({ content });

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,7 @@ class TensorBoards(Configurable):
             raise Invalid(f"{title} has no results to show yet.")
         runs: dict[str, Path] = {}
         for name, text in named.items():
-            path = self._inside(f"~/{text}")
-            if path not in runs.values():
-                runs[_plain(name, runs)] = path
+            runs[_plain(name, runs)] = self._inside(f"~/{text}")
         return Wanted(_id(what), title, runs)
 
     async def open(self, wanted: Wanted, now: int) -> Board:
@@ -93,26 +92,27 @@ class TensorBoards(Configurable):
             if board.running and board.wanted != wanted:
                 await board.stop()
             board.wanted, board.used = wanted, now
-            if not board.answers or not board.running:
+            if not board.answers:
                 await self._make_room(self.most - 1)
                 await self._start(board)
             self._forget()
         return board
 
-    async def reach(self, id: str, now: int) -> Board:
+    async def reach(self, id: str, now: int, *, may_start: bool) -> Board:
         """One that was opened. Where it has ended meanwhile, it is started again for the page that is still open.
 
-        :raises NotFound: none was. :raises Unavailable: as :meth:`open`, or so many others run.
+        :param may_start: that page asks, and no other site.
+        :raises NotFound: none was, or it has ended. :raises Unavailable: as :meth:`open`, or so many others run.
         """
         board = self._boards.get(id)
-        if board is None:
+        if board is None or not (board.answers or may_start):
             raise NotFound("This TensorBoard is not known any more.", hint="Open it again from where you came.")
         board.used = now
-        if not board.answers or not board.running:
+        if not board.answers:
             async with self._starting:
                 if not board.running and len(self._running()) >= self.most:
                     raise Unavailable(f"{self.most} others run by now.", hint="Open this one again.")
-                if not board.answers or not board.running:
+                if not board.answers:
                     await self._start(board)
         return board
 
@@ -193,4 +193,4 @@ def _id(what: str) -> str:
 def _plain(name: str, others: Mapping[str, Path]) -> str:
     """A name for a folder, which no other has."""
     plain = re.sub(r"[^\w.,=+@-]", "_", name)[:LONGEST_NAME].lstrip(".") or "run"
-    return plain if plain not in others else f"{plain}-{len(others) + 1}"
+    return next(one for number in count(1) if (one := plain if number == 1 else f"{plain}-{number}") not in others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -19,6 +20,8 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from mlmp_spawner.errors import Unavailable
 
 SOCKET = "socket"
+WANTED = "wanted.json"
+_KEPT_BACK = ("JUPYTERHUB_", "MLMP_", "JPY_", "JUPYTER_TOKEN")
 LONGEST_SOCKET = 107
 """Characters of a socket's path that Linux takes."""
 LOOK = 0.1
@@ -41,13 +44,13 @@ class Wanted:
 
 class Board:
     """A TensorBoard, which may run or not. ``used``: when it was asked for something last, in ms UTC; ``busy``: how
-    many requests are under way; ``answers``: whether its start is over."""
+    many requests are under way."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
         self.used = 0
         self.busy = 0
-        self.answers = False
+        self._answered = False
         self._process: asyncio.subprocess.Process | None = None
         self._folder: Path | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -59,6 +62,11 @@ class Board:
         return self._process is not None and self._process.returncode is None
 
     @property
+    def answers(self) -> bool:
+        """Whether its start is over and nobody removed its socket."""
+        return self._answered and self.running and os.path.exists(self.socket)
+
+    @property
     def socket(self) -> str:
         """Where it listens."""
         return f"{self._folder}/{SOCKET}"
@@ -68,11 +76,11 @@ class Board:
         await self.stop()
         self._folder = _private_folder()
         self._said = b""
+        _write(self.wanted, self._folder)
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mlmp_spawner.lab.tensorboard_main", str(_logdir(self.wanted, self._folder)),
-            f"{self.wanted.title} - TensorBoard", cwd=self._folder, env=_environment(self._folder),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
+            sys.executable, "-m", "mlmp_spawner.lab.tensorboard_main", cwd=self._folder,
+            env=_environment(self._folder), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         self._listening = asyncio.create_task(self._listen(self._process))
         try:
@@ -84,13 +92,13 @@ class Board:
             await self.stop()
             raise
         await self._until_there_are_runs()
-        self.answers = True
+        self._answered = True
 
     async def stop(self) -> None:
         """Ends it, if it runs, and removes what it had."""
         process, folder, listening = self._process, self._folder, self._listening
         self._process = self._folder = self._listening = None
-        self.answers = False
+        self._answered = False
         if process is not None and process.returncode is None:
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -149,17 +157,15 @@ def _private_folder() -> Path:
     return Path(folder)
 
 
-def _logdir(wanted: Wanted, folder: Path) -> Path:
-    """The folder as it is, or one of links to several."""
-    if list(wanted.runs) == [""]:
-        return wanted.runs[""]
-    made = folder / "runs"
-    made.mkdir()
-    for name, run in wanted.runs.items():
-        (made / name).symlink_to(run)
-    return made
+def _write(wanted: Wanted, folder: Path) -> None:
+    """What its process reads."""
+    runs = {name: str(run) for name, run in wanted.runs.items()}
+    said = {"title": f"{wanted.title} - TensorBoard", "shown": str(next(iter(wanted.runs.values()))), "runs": runs}
+    (folder / WANTED).write_text(json.dumps(said))
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """TensorBoard tells in the folder for temporary files what it shows, for everybody to read and to write."""
-    return {**os.environ, "TMPDIR": str(folder), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    """Without what opens hub, service and server, which no plugin needs. In the folder for temporary files TensorBoard
+    tells what it shows, for everybody to read and to write."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_KEPT_BACK)}
+    return {**kept, "TMPDIR": str(folder), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}

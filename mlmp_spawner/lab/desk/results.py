@@ -10,6 +10,8 @@ from mlmp_spawner.errors import NotAllowed, NotFound
 
 WORK = "mlmp-jobs"
 """Below it each job has the folder that it runs in."""
+MOST_ROWS = 500
+"""So many rows of a scan are shown together, the first ones: with more TensorBoard is of no use."""
 
 
 def of_job(client: Client, id: str) -> tuple[str, dict[str, str]]:
@@ -34,7 +36,7 @@ def of_scan(client: Client, id: str) -> tuple[str, dict[str, str]]:
     if scan.raw.get("owner") != client.me().name:
         raise NotAllowed(f"The scan {id} is somebody else's.", hint="Its results are in that person's home.")
     found: dict[str, str] = {}
-    for row in scan.raw["rows"]:
+    for row in scan.raw["rows"][:MOST_ROWS]:
         if row["job"] is None or row["outputs"] is None:
             continue
         values = ",".join(f"{name}={value}" for name, value in row["parameters"].items())

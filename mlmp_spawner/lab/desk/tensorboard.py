@@ -5,11 +5,11 @@ The page is at ``…/mlmp/tensorboard?path=FOLDER`` (or ``job=ID``, ``scan=ID``)
 
 from __future__ import annotations
 
-import asyncio
 import html
 import string
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jupyter_server.auth.decorator import allow_unauthenticated, authorized
 from jupyter_server.base.handlers import JupyterHandler
@@ -44,7 +44,7 @@ class Boards(Handler):
         ways = [way for way in WAYS if way in body]
         if len(ways) != 1:
             raise Invalid(f"Say one of: {', '.join(WAYS)}.")
-        wanted = await asyncio.to_thread(self._wanted, ways[0], self.text(body, ways[0]))
+        wanted = await self.desk.run(self._wanted, ways[0], self.text(body, ways[0]))
         boards: TensorBoards = self.settings["mlmp_tensorboards"]
         await boards.open(wanted, units.now())
         return {"url": f"tensorboard/{wanted.id}/", "title": wanted.title}
@@ -80,8 +80,9 @@ class Page(JupyterHandler):
         theme = self.get_query_argument("theme", "")
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
-        self.finish(_page(*told, xsrf=self.xsrf_token.decode(), theme=theme if theme in ("light", "dark") else "",
-                          at_once=self.request.headers.get("Sec-Fetch-Site", "none") != "cross-site"))  # fmt: skip
+        theme = theme if theme in ("light", "dark") else ""
+        at_once = _from_here(self) or self.request.headers.get("Sec-Fetch-Site") == "none"
+        self.finish(_page(*told, xsrf=self.xsrf_token.decode(), theme=theme, at_once=at_once))
 
 
 class Proxied(LocalProxyHandler):  # type: ignore[misc]
@@ -99,7 +100,7 @@ class Proxied(LocalProxyHandler):  # type: ignore[misc]
         try:
             if self.request.method not in ("GET", "HEAD", "POST"):
                 raise Invalid(f"TensorBoard takes no {self.request.method}.")
-            board = await boards.reach(id, units.now())
+            board = await boards.reach(id, units.now(), may_start=_from_here(self))
         except MLMPError as error:
             self.set_status(error.status)
             self.set_header("Content-Type", "text/plain; charset=utf-8")
@@ -135,6 +136,14 @@ class Static(web.StaticFileHandler):
         """Asked for again after an update."""
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Content-Type-Options", "nosniff")
+
+
+def _from_here(handler: JupyterHandler) -> bool:
+    """Whether a page of this site asks. Browsers say so in one way over HTTPS, in another over HTTP."""
+    said = handler.request.headers.get("Sec-Fetch-Site")
+    if said is not None:
+        return said in ("same-origin", "same-site")
+    return urlsplit(handler.request.headers.get("Referer", "")).netloc == handler.request.host
 
 
 def _in_our_frames(response: RewritableResponse) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tests.live import wait_for
 
 HERE = "--ServerApp.jpserver_extensions=mlmp_spawner.lab.desk=True"
 LIMIT = 120
+OWNER = {"Authorization": f"token {TOKEN}", "Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,13 @@ def work(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def url(work: Path, home: Path) -> Iterator[str]:
-    with lab(work, home, HERE, "--TensorBoards.most=2") as found:
+    with lab(work, home, HERE, "--TensorBoards.most=2", environment={"MLMP_TOKEN": "none"}) as found:
         yield f"{found}mlmp/"
 
 
 @pytest.fixture
 def owner(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, headers={"Authorization": f"token {TOKEN}"}, timeout=LIMIT) as client:
+    with httpx.Client(base_url=url, headers=OWNER, timeout=LIMIT) as client:
         yield client
 
 
@@ -117,8 +119,26 @@ def test_a_page_from_elsewhere_starts_none_with_the_owners_cookie(url: str):
     with httpx.Client(base_url=url, follow_redirects=True) as browser:
         browser.get(url.replace("mlmp/", f"api/status?token={TOKEN}"))
         assert browser.post("api/tensorboards", json={"path": "runs"}).status_code == 403
-        asked = browser.get("tensorboard?path=runs", headers={"Sec-Fetch-Site": "cross-site"})
-        assert 'data-at-once="no"' in asked.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "at_once"),
+    [({"Sec-Fetch-Site": "same-origin"}, "yes"), ({"Sec-Fetch-Site": "none"}, "yes"), ({}, "no"),
+     ({"Sec-Fetch-Site": "cross-site"}, "no"), ({"Referer": "https://elsewhere.example/"}, "no")],
+)  # fmt: skip
+def test_a_link_on_another_site_waits_for_a_click(url: str, headers: dict[str, str], at_once: str):
+    asked = httpx.get(f"{url}tensorboard?path=runs", headers={"Authorization": f"token {TOKEN}", **headers})
+    assert f'data-at-once="{at_once}"' in asked.text
+
+
+def test_nor_does_such_a_link_bring_an_ended_one_back(owner: httpx.Client):
+    at = opened(owner, "runs")
+    for one in processes():
+        one.kill()
+    wait_for(lambda: not processes(), LIMIT, "their end")
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    wait_for(lambda: owner.get(f"{at}data/runs", headers=headers).status_code == 404, LIMIT, "what is said of it")
+    assert processes() == []
 
 
 def test_it_listens_at_no_port_and_nobody_else_comes_to_its_socket(owner: httpx.Client):
@@ -133,11 +153,20 @@ def test_it_listens_at_no_port_and_nobody_else_comes_to_its_socket(owner: httpx.
         assert stat.S_ISSOCK((folder / "socket").stat().st_mode)
 
 
-def test_it_is_not_given_what_opens_the_server(owner: httpx.Client):
-    at = opened(owner, "runs")
-    with httpx.Client(transport=httpx.HTTPTransport(uds=f"{folder_of(processes()[-1])}/socket")) as inside:
-        assert inside.get("http://localhost/data/runs").status_code == 200
-    assert owner.put(at).status_code == 400
+def test_it_is_not_given_what_opens_hub_and_service(owner: httpx.Client):
+    opened(owner, "runs")
+    for one in processes():
+        assert "MLMP_TOKEN" not in one.environ()
+        assert TOKEN not in str(one.environ().values())
+
+
+def test_links_lead_neither_out_nor_round_and_round(owner: httpx.Client, work: Path, tmp_path: Path):
+    folder = write_events(work / "linked" / "real").parent
+    (folder / "a").symlink_to(".")
+    (folder / "b").symlink_to(".")
+    (folder / "outside").symlink_to(write_events(tmp_path / "other"))
+    at = opened(owner, "linked")
+    assert owner.get(f"{at}data/runs").json() == ["real"]
 
 
 # -- what is refused ----------------------------------------------------------------------------------------------
@@ -201,10 +230,9 @@ def test_a_page_that_is_still_open_brings_an_ended_one_back(owner: httpx.Client)
 def served(work: Path, home: Path, *options: str) -> Iterator[psutil.Process]:
     """A TensorBoard in a server of its own."""
     before = set(processes())
-    headers = {"Authorization": f"token {TOKEN}"}
     with (
         lab(work, home, HERE, *options) as found,
-        httpx.Client(headers=headers, base_url=f"{found}mlmp/", timeout=LIMIT) as owner,
+        httpx.Client(headers=OWNER, base_url=f"{found}mlmp/", timeout=LIMIT) as owner,
     ):
         opened(owner, "runs")
         (one,) = set(processes()) - before
@@ -217,6 +245,21 @@ def test_an_unused_one_is_ended_and_nothing_of_it_is_left(work: Path, tmp_path: 
         folder = folder_of(one)
         one.wait(LIMIT)
         wait_for(lambda: not folder.exists(), LIMIT, "what it had")
+
+
+@pytest.mark.faults
+def test_it_ends_with_its_server_also_where_somebody_emptied_tmp(work: Path, tmp_path: Path):
+    with served(work, tmp_path) as one:
+        shutil.rmtree(folder_of(one))
+        os.kill(one.ppid(), signal.SIGKILL)
+        one.wait(LIMIT)
+
+
+def test_where_somebody_emptied_tmp_it_is_started_again(owner: httpx.Client):
+    at = opened(owner, "runs")
+    for one in processes():
+        shutil.rmtree(folder_of(one))
+    assert "lr=0.1" in owner.get(f"{at}data/runs").json()
 
 
 @pytest.mark.faults
