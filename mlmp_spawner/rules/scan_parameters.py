@@ -57,8 +57,11 @@ class Range:
         span, gaps = self.high - self.low, count - 1
         if self.whole and not self.log and span % gaps == 0:
             return [self.low + number * (span // gaps) for number in range(count)]
-        between = [_digits(self._at(number / gaps), 12) for number in range(1, gaps)]
-        found = [float(self.low), *between, float(self.high)]
+        exact = [float(self.low), *(self._at(number / gaps) for number in range(1, gaps)), float(self.high)]
+        between = [
+            _near(exact[at], min(exact[at] - exact[at - 1], exact[at + 1] - exact[at])) for at in range(1, gaps)
+        ]
+        found = [exact[0], *between, exact[-1]]
         if self.whole and all(one.is_integer() for one in between):
             return [self.low, *(round(one) for one in between), self.high]
         return list(found)
@@ -68,7 +71,7 @@ class Range:
         if self.whole and not self.log:
             return luck.randint(int(self.low), int(self.high))
         found = self._at(luck.random())
-        found = round(found) if self.whole else _digits(found, 6)
+        found = round(found) if self.whole else float(f"{found:.6g}")
         return min(max(found, self.low), self.high)
 
     def _at(self, part: float) -> float:
@@ -220,9 +223,12 @@ def _steps(name: str, one: Range) -> list[Value]:
     return found
 
 
-def _digits(value: float, count: int) -> float:
-    """Without the last digits, which are those of the arithmetic and not of the value."""
-    return float(f"{value:.{count}g}")
+def _near(value: float, gap: float) -> float:
+    """With no more digits than say where it is between its neighbours, which are ``gap`` away: it is to be read in a
+    path."""
+    return next(
+        (near for count in range(6, 17) if abs((near := float(f"{value:.{count}g}")) - value) <= gap / 1000), value
+    )
 
 
 def _range(name: str, asked: Mapping[Any, Any], *, grid: bool) -> Range:

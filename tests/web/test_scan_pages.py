@@ -30,7 +30,7 @@ def test_the_plot_has_an_axis_for_each_column_and_a_line_for_each_whole_row():
     found = plot(["lr", "opt", "loss"], [row(0, 0.1, "a", 3), row(1, 1e-5, "b", 1), row(2, 0.1, True, None)])
     assert [axis.name for axis in found.axes] == ["lr", "opt", "loss"]
     assert [line.points for line in found.lines] == [
-        "70.0,30.0 450.0,250.0 830.0,30.0", "70.0,250.0 450.0,30.0 830.0,250.0"
+        "50.0,30.0 450.0,250.0 850.0,30.0", "50.0,250.0 450.0,30.0 850.0,250.0"
     ]  # fmt: skip
     assert found.left_out == 1
     assert plot(["lr"], [row(0, 1), row(1, 2)]).lines == ()
@@ -39,11 +39,11 @@ def test_the_plot_has_an_axis_for_each_column_and_a_line_for_each_whole_row():
 @pytest.mark.parametrize(
     ("out", "query"),
     [
-        ("runs/lr={lr}/bs={bs}", {"root": ["runs"], "pattern": ["lr={lr}/bs={bs}/{file}"]}),
-        ("{lr}", {"pattern": ["{lr}/{file}"]}),
-        ("a/b/x-{lr}-{id}/{name}/{lr}", {"root": ["a/b"], "pattern": ["x-{lr}-*/*/*/{file}"]}),
-        ("runs/{weight-decay}", {"root": ["runs"]}),
-        ("runs/{file}", {"root": ["runs"], "pattern": ["{file}/*"]}),
+        ("runs/lr={lr}/bs={bs}", {"root": ["~/runs"], "pattern": ["lr={lr}/bs={bs}/{file}"]}),
+        ("{lr}", {"root": ["~"], "pattern": ["{lr}/{file}"]}),
+        ("a/b/x-{lr}-{id}/{name}/{lr}", {"root": ["~/a/b"], "pattern": ["x-{lr}-*/*/*/{file}"]}),
+        ("runs/{weight-decay}", {"root": ["~/runs"]}),
+        ("runs/{file}", {"root": ["~/runs"], "pattern": ["{file}/*"]}),
         ("runs/x", {}),
         (None, {}),
     ],
@@ -59,7 +59,7 @@ def test_results_are_browsed_and_downloaded_by_their_owner(app: RunningApp, ann:
     body = {"manifest": SLEEP, "parameters": {"lr": [0.1, 0.01]}, "out": "runs/{lr}"}
     page = f"{app.url}{PREFIX}scans/{ann.post('scans', json=body).json()['id']}"
     with app.client("ann-token", Accept="text/html") as browser:
-        assert 'href="/hub/user-redirect/pscan?root=runs&amp;pattern=%7Blr%7D%2F%7Bfile%7D"' in browser.get(page).text
+        assert 'href="/hub/user-redirect/pscan?root=~%2Fruns&amp;pattern=%7Blr%7D%2F%7Bfile%7D"' in browser.get(page).text
         assert "results?format=csv" in browser.get(page).text
     with app.client("root-token", Accept="text/html") as browser:
         assert "user-redirect" not in browser.get(page).text

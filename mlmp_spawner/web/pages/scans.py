@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
 from mlmp_spawner.errors import MLMPError, TooManyRequests
 from mlmp_spawner.operations.jobs import scans
 from mlmp_spawner.operations.jobs.scans import Standing
+from mlmp_spawner.rules.scan_parameters import said as as_written
 from mlmp_spawner.rules.scans import Scan
 from mlmp_spawner.units import SECOND
 from mlmp_spawner.web import scan_views
@@ -19,7 +21,7 @@ from mlmp_spawner.web.scan_results import Values
 from mlmp_spawner.web.scan_views import MOST_SHOWN, ShownRow
 
 DID = {"cancelled": "Cancelled. What runs may still write its checkpoint.", "retried": "Submitted again.",
-       "none": "No row failed: nothing was submitted."}  # fmt: skip
+       "none": "No row is failed any more: nothing was submitted."}  # fmt: skip
 OPEN = ("queued", "starting", "running", "stopping")
 LOOK_AGAIN = 5 * SECOND
 
@@ -74,6 +76,7 @@ class OneScan(JobPage):
             counts=number,
             open=sum(number.get(state, 0) for state in OPEN),
             columns=columns,
+            order=_order(columns, metric, len(found.scan.names)),
             metrics=metrics,
             metric=metric,
             low=low,
@@ -83,8 +86,10 @@ class OneScan(JobPage):
             best=next((one for one in rows if one.best), None),
             plot=scan_views.plot(columns, rows),
             link=self._link,
+            kept=urlencode(self._kept()),
             crowded=crowded,
-            pscan=self._pscan(found.scan),
+            pscan=scan_views.pscan_query(found.scan.out, found.scan.names) if self._own(found.scan) else "",
+            redirect=f"{self.context.hub_prefix}user-redirect/",
             results=f"{self.context.api_prefix}scans/{found.scan.id}/results",
             rest=found.scan.size - len(found.last),
             own=self._own(found.scan),
@@ -93,21 +98,16 @@ class OneScan(JobPage):
             **live | {"next": min((at for at in (again, live["next"]) if at is not None), default=None)},
         )
 
-    def _pscan(self, scan: Scan) -> str:
-        """Where PScan shows its outputs, in its owner's server: the hub leads there, or offers to start it."""
-        query = scan_views.pscan_query(scan.out, scan.names)
-        if not query or not self._own(scan):
-            return ""
-        return f"{self.context.hub_prefix}user-redirect/pscan?{query}"
-
     def _own(self, scan: Scan) -> bool:
         return scan.owner == self.me.name and scan.owner_id is not None
 
     def _link(self, **changed: object) -> str:
         """This page, sorted or judged in another way."""
+        return f"{self.context.prefix}{self.address}?{urlencode(self._kept() | changed)}"
+
+    def _kept(self) -> dict[str, Any]:
         asked = self.query()
-        kept: dict[str, object] = {name: asked[name] for name in ("sort", "down", "metric", "low") if asked.get(name)}
-        return f"{self.context.prefix}{self.address}?{urlencode(kept | changed)}"
+        return {name: asked[name] for name in ("sort", "down", "metric", "low") if asked.get(name)}
 
 
 class ScanAction(OneScan):
@@ -136,7 +136,7 @@ class ScanAction(OneScan):
             await self.refuse(error)
             return
         tell(self.context)
-        self.go(f"scans/{wanted}", did=did)
+        self.go(f"scans/{wanted}", **self._kept(), did=did)
 
 
 def _rows(found: Standing, measured: Values, metrics: list[str]) -> list[ShownRow]:
@@ -145,8 +145,16 @@ def _rows(found: Standing, measured: Values, metrics: list[str]) -> list[ShownRo
         values = measured.get(job.id, {}) if job else {}
         cells = (*found.scan.rows[number].values(), *(values.get(name) for name in metrics))
         state = "gone" if job is None else job.outcome or job.state()
-        rows.append(ShownRow(number, job, state, cells, tuple(scan_views.text(one) for one in cells)))
+        values_said = [as_written(one) for one in found.scan.rows[number].values()]
+        measured_said = [scan_views.text(values.get(name)) for name in metrics]
+        rows.append(ShownRow(number, job, state, cells, (*values_said, *measured_said)))
     return rows
+
+
+def _order(columns: list[str], metric: str, names: int) -> list[int]:
+    """In which order the columns are shown: first that by which one judges."""
+    first = [columns.index(metric, names)] if metric else []
+    return first + [number for number in range(len(columns)) if number not in first]
 
 
 def _best(rows: list[ShownRow], column: int, *, low: bool) -> list[ShownRow]:
