@@ -1,6 +1,6 @@
 // The panel of one's jobs in the side bar: how each is, what it prints and measures, live.
 import { ILayoutRestorer, JupyterFrontEnd } from "@jupyterlab/application";
-import { Dialog, ICommandPalette, Notification, showDialog } from "@jupyterlab/apputils";
+import { Dialog, ICommandPalette, showDialog, showErrorMessage } from "@jupyterlab/apputils";
 import { runIcon } from "@jupyterlab/ui-components";
 import { CommandRegistry } from "@lumino/commands";
 import { Poll } from "@lumino/polling";
@@ -184,7 +184,7 @@ class Row {
     try {
       this.update(await ask<Job>(`jobs/${this.job.id}`, "DELETE"));
     } catch (error) {
-      Notification.error(`Not cancelled. ${(error as Error).message}`);
+      await showErrorMessage("Not cancelled", (error as Error).message);
     }
   }
 }

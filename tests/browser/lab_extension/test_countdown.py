@@ -51,8 +51,9 @@ def test_an_extension_that_is_not_possible_is_refused_with_the_one_that_is(
         page = open_lab()
         page.locator(COUNTDOWN).click()
         page.get_by_role("menuitem", name="Extend the Booking by 1 h").click()
-        notice(page, "Not extended.")
-        page.get_by_role("button", name="Extend until").click()
+        refusal = page.get_by_role("dialog").filter(has_text="Not extended")
+        expect(refusal).to_contain_text(re.compile(r"\d\d:\d\d"))
+        refusal.get_by_role("button", name="Extend until").click()
         notice(page, "Extended until")
         expect(page.locator(COUNTDOWN)).to_have_text(re.compile(r"^gpu · (50|49) min left$"))
         for id in taken:

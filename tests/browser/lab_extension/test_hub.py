@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.people import Human
-from tests.live import Site
+from tests.live import Site, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +19,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made.start()
     yield made
     made.close()
+
+
+LEFT = re.compile(r"^gpu · \d+ (min|s) left$")
+LOST = "left (not connected)"
+ASKS_UNTIL = """([selector, text]) => {
+  dispatchEvent(new Event("online"));
+  return document.querySelector(selector).textContent.includes(text);
+}"""
 
 
 @pytest.mark.faults
@@ -42,3 +50,27 @@ def test_a_booking_is_seen_and_extended_and_a_job_runs_from_ones_own_server(
     ann.page.get_by_role("button", name="Run as Job").click()
     ann.page.get_by_role("button", name="Submit").click()
     expect(ann.page.locator(".mlmp-job").get_by_role("log")).to_have_text("trained", timeout=60_000)
+
+
+@pytest.mark.faults
+def test_what_of_mlmp_is_killed_is_found_again_without_a_reload(site: Site, new_page: Callable[..., Page]):
+    ben = Human(new_page(), site.url, "ben")
+    ben.go("book")
+    ben.say(duration="300s")
+    ben.book()
+    ben.start()
+    countdown = ben.page.locator(".mlmp-countdown")
+    expect(countdown).to_have_text(LEFT, timeout=60_000)
+    for part in ("service", "proxy"):
+        before = site.pid_of(part)
+        site.kill(part)
+        ben.page.wait_for_function(ASKS_UNTIL, arg=[".mlmp-countdown", LOST], timeout=60_000, polling=100)
+        wait_for(lambda part=part, before=before: site.pid_of(part) not in (None, before), 120, part)
+        expect(countdown).to_have_text(LEFT, timeout=120_000)
+    before = site.pid_of("hub")
+    site.kill("hub")
+    wait_for(lambda: site.pid_of("hub") not in (None, before), 120, "the hub")
+    expect(countdown).to_have_text(LEFT, timeout=120_000)
+    countdown.click()
+    ben.page.get_by_role("menuitem", name="Extend the Booking by 15 min").click()
+    expect(countdown).to_have_text(re.compile(r"^gpu · 1\d min left$"), timeout=60_000)
