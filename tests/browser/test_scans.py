@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.store import jobs as store
 from mlmp_spawner.store.transaction import read
-from tests.browser.played import AXE, serious
+from tests.browser.played import AXE, serious, settled
 from tests.operations.conftest import NOW
 from tests.web.harness import RunningApp
 from tests.web.job_parts import SLEEP
@@ -52,6 +52,11 @@ def find(app: RunningApp, job_id: str) -> Job:
     return found
 
 
+def job_of(app: RunningApp, scan: str, row: int) -> str:
+    with app.client("ann-token") as client:
+        return str(client.get(f"scans/{scan}").json()["rows"][row]["job"])
+
+
 def column(page: Page, name: str) -> list[str]:
     """The cells under a heading."""
     heads = [
@@ -86,12 +91,16 @@ def test_the_table_is_sorted_by_any_column_in_both_directions(scan: str, person:
     assert column(page, "opt") == ["adam"] * 3 + ["sgd"] * 3
 
 
-def test_lines_are_read_one_after_the_other_by_keyboard(scan: str, person: Person):
+def test_lines_are_read_one_after_the_other_by_keyboard(scan: str, app: RunningApp, rows: Rows, person: Person):
     page = person(path=f"scans/{scan}?metric=loss")
     page.locator("[data-scan-plot]").focus()
     page.keyboard.press("ArrowDown")
     expect(page.locator("#scan-read")).to_contain_text("row 1: lr 0.1, opt sgd")
     expect(page.locator("tr.scan-row-picked")).to_have_attribute("data-row", "0")
+    with page.expect_response(lambda answer: f"scans/{scan}" in answer.url):
+        rows.tell(find(app, job_of(app, scan, 5)), "job_ended")
+    settled(page)  # and what is read stays
+    expect(page.locator("#scan-read")).to_contain_text("row 1: lr 0.1, opt sgd")
     page.keyboard.press("ArrowUp")
     expect(page.locator("#scan-read")).to_contain_text("row 5:")
     page.keyboard.press("Escape")
@@ -137,8 +146,7 @@ def test_results_are_downloaded_and_browsed(scan: str, person: Person):
 def test_what_ends_meanwhile_is_there_without_a_reload(scan: str, app: RunningApp, rows: Rows, person: Person):
     page = person(path=f"scans/{scan}?metric=loss")
     page.evaluate("window.stayed = true")
-    with app.client("ann-token") as client:
-        job = find(app, client.get(f"scans/{scan}").json()["rows"][5]["job"])
+    job = find(app, job_of(app, scan, 5))
     rows.measured(rows.attempt(job, ended_at=NOW, reason="succeeded"), [(NOW, 1, {"loss": 0.01})])
     rows.end(job, outcome="succeeded", reason="exit_status")
     rows.tell(job, "job_ended")

@@ -59,7 +59,9 @@ def test_results_are_browsed_and_downloaded_by_their_owner(app: RunningApp, ann:
     body = {"manifest": SLEEP, "parameters": {"lr": [0.1, 0.01]}, "out": "runs/{lr}"}
     page = f"{app.url}{PREFIX}scans/{ann.post('scans', json=body).json()['id']}"
     with app.client("ann-token", Accept="text/html") as browser:
-        assert 'href="/hub/user-redirect/pscan?root=~%2Fruns&amp;pattern=%7Blr%7D%2F%7Bfile%7D"' in browser.get(page).text
+        assert (
+            'href="/hub/user-redirect/pscan?root=~%2Fruns&amp;pattern=%7Blr%7D%2F%7Bfile%7D"' in browser.get(page).text
+        )
         assert "results?format=csv" in browser.get(page).text
     with app.client("root-token", Accept="text/html") as browser:
         assert "user-redirect" not in browser.get(page).text
