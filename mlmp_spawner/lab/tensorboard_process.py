@@ -74,7 +74,7 @@ class Board:
     async def start(self, patience: float) -> None:
         """Until it answers. :param patience: seconds. :raises Unavailable: it does not."""
         await self.stop()
-        self._folder = _private_folder()
+        self._folder = private_folder()
         self._said = b""
         _write(self.wanted, self._folder)
         self._process = await asyncio.create_subprocess_exec(
@@ -148,7 +148,7 @@ class Board:
         return lines[-1][:500] if lines else "it said nothing"
 
 
-def _private_folder() -> Path:
+def private_folder() -> Path:
     """A new folder that nobody else comes into, with a path short enough for a socket."""
     folder = tempfile.mkdtemp(prefix="mlmp-tensorboard-")
     if len(os.fsencode(f"{folder}/{SOCKET}")) > LONGEST_SOCKET:
