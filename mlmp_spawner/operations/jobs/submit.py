@@ -21,7 +21,7 @@ from mlmp_spawner.rules.catalog import Profile
 from mlmp_spawner.rules.job_manifest import Manifest
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.store import jobs as store
-from mlmp_spawner.store import people, reservations
+from mlmp_spawner.store import people, reservations, scans
 from mlmp_spawner.store.transaction import Busy, lock_owner, read, transaction
 from mlmp_spawner.units import format_duration, format_size
 
@@ -59,6 +59,17 @@ def submit(
     :raises Invalid, NotAllowed, NotFound, Conflict: see :func:`draft`; its code is not kept.
     :raises OverLimit: a quota of its owner's refuses it; the numbers are in ``limits``.
     """
+    if asked.batch is not None:
+        with read(site.engine) as connection:
+            if scans.known(connection, asked.batch):
+                told = f"{asked.batch[:40]!r} is the id of a scan, whose jobs are those of its rows."
+                raise Conflict(told, hint="Choose another batch.")
+    return _submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key)
+
+
+def _submit(
+    site: Site, asked: Submission, *, files: JobFiles, actor: Actor, now: int, idempotency_key: str | None
+) -> Job:
     repeatable = Repeatable(actor, asked, idempotency_key)
     for _ in range(ATTEMPTS):
         try:
@@ -102,7 +113,8 @@ def check(site: Site, asked: Submission, *, actor: Actor, now: int, count: int =
 def resubmit(
     site: Site, job_id: str, *, files: JobFiles, actor: Actor, now: int, idempotency_key: str | None = None
 ) -> Job:
-    """Puts the same job into the queue once more, as a new one: same manifest, code and secrets.
+    """Puts the same job into the queue once more, as a new one: same manifest, code and secrets. Of a row of a scan
+    whose last job is over it is the next.
 
     :raises NotFound, NotAllowed: there is no such job, or it is somebody else's.
     :raises Invalid, Conflict, OverLimit: see :func:`submit`; it could be submitted once, but not any more.
@@ -114,8 +126,9 @@ def resubmit(
             raise NotFound(f"The account of {old.owner!r}, whose job it was, is gone.")
         secrets = store.secrets_of(connection, job_id)
         groups = people.groups_of(connection, old.owner_id)
-    asked = Submission(job_manifest.parse(old.manifest), old.code, secrets, old.owner, groups)
-    return submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key)
+        row = (old.batch, old.place) if scans.can_follow(connection, old) else (None, 0)
+    asked = Submission(job_manifest.parse(old.manifest), old.code, secrets, old.owner, groups, *row)
+    return _submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key)
 
 
 def draft(

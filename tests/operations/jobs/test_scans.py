@@ -11,9 +11,11 @@ from sqlalchemy import select
 
 from mlmp_spawner.errors import Conflict, Invalid, NotAllowed, OverLimit
 from mlmp_spawner.jobs.files import JobFiles
-from mlmp_spawner.operations.jobs import keeping, scans
+from mlmp_spawner.operations.jobs import keeping, scans, submit
 from mlmp_spawner.operations.jobs.scans import Wish
+from mlmp_spawner.operations.jobs.submit import Submission
 from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.catalog import LimitRules, Limits
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.store import jobs as store
@@ -162,6 +164,27 @@ def test_a_retry_that_is_repeated_answers_with_the_same(site: Site, files: JobFi
     assert states(site, made.scan.id)[1] == "failed"
     with pytest.raises(Conflict, match="another request"):
         scans.submit(site, wish(), files=files, actor=ann, now=NOW, idempotency_key="r")
+
+
+def test_a_job_of_a_row_that_is_submitted_again_is_the_next_of_its_row(site: Site, files: JobFiles):
+    made = scans.submit(site, wish(), files=files, actor=ann, now=NOW)
+    first = made.last[1]
+    assert first
+    asked = {"files": files, "actor": ann}
+    assert submit.resubmit(site, first.id, now=NOW, **asked).batch is None  # it still waits itself
+    end(site, first, "failed")
+    again = submit.resubmit(site, first.id, now=NOW + 1, **asked)
+    assert (again.batch, again.place) == (made.scan.id, 1) and states(site, made.scan.id)[1] == "queued"
+    assert submit.resubmit(site, first.id, now=NOW + 2, **asked).batch is None
+    scans.cancel(site, made.scan.id, actor=ann, now=NOW + 3)
+    assert submit.resubmit(site, again.id, now=NOW + 4, **asked).batch is None
+
+
+def test_no_job_of_another_kind_takes_the_place_of_a_row(site: Site, files: JobFiles):
+    made = scans.submit(site, wish(), files=files, actor=ann, now=NOW)
+    asked = Submission(job_manifest.parse(COMMAND), batch=made.scan.id, place=1)
+    with pytest.raises(Conflict, match="is the id of a scan"):
+        submit.submit(site, asked, files=files, actor=ann, now=NOW)
 
 
 def test_without_its_secrets_nothing_is_tried_again(site: Site, files: JobFiles):
