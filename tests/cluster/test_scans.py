@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from mlmp_spawner.client.scans import Scan
+from mlmp_spawner.client.scans import OPEN, Scan
 from mlmp_spawner.kube import labels
 from tests.browser.conftest import browser, complaints, new_page  # noqa: F401 -- fixtures
 from tests.browser.people import Human
@@ -63,15 +63,14 @@ def test_a_scan_that_is_cancelled_halfway_leaves_nothing(training: Training, tmp
     assert scan.record.cancelled
     assert set(scan.record.counts) <= {"cancelled", "succeeded"}
     assert scan.record.counts["cancelled"] > ROWS / 2
-    wait_for(lambda: not with_pods(training, scan), 60, "the end of its pods")
+    wait_for(lambda: not any(training.pods(str(row.job)) for row in scan.rows), 60, "the end of its pods")
 
 
 def with_pods(training: Training, scan: Scan) -> int:
-    """How many rows have something in the cluster that is not over."""
-    jobs = {row.job for row in scan.rows}
+    """How many rows have something in the cluster and are not over: a pod is there for a while after its program."""
     found = training.core.list_namespaced_pod(training.users, label_selector=f"{labels.KIND}={labels.JOB}").items
-    open_ones = [pod for pod in found if pod.status.phase in ("Pending", "Running")]
-    return len(jobs & {pod.metadata.labels.get(labels.ATTEMPT, "").rpartition("-")[0] for pod in open_ones})
+    jobs = {pod.metadata.labels.get(labels.ATTEMPT, "").rpartition("-")[0] for pod in found}
+    return sum(row.job in jobs and row.state in OPEN for row in scan.refresh().rows)
 
 
 def at_once(said: Iterable[str]) -> int:
