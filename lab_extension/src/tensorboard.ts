@@ -17,7 +17,7 @@ const icon = new LabIcon({
 });
 
 class Board extends MainAreaWidget<IFrame> {
-  constructor(readonly query: string, name: string) {
+  constructor(readonly query: string, name: string, wait: boolean) {
     const content = new IFrame({
       referrerPolicy: "same-origin", // without HTTPS nothing else says that it was JupyterLab that asked
       sandbox: ["allow-same-origin", "allow-scripts", "allow-forms", "allow-modals", "allow-popups", "allow-downloads"],
@@ -25,7 +25,7 @@ class Board extends MainAreaWidget<IFrame> {
     super({ content });
     const theme = document.body.dataset.jpThemeLight === "false" ? "dark" : "light";
     const page = URLExt.join(PageConfig.getBaseUrl(), "mlmp/tensorboard");
-    content.url = `${page}?${query}&theme=${theme}`;
+    content.url = `${page}?${query}&theme=${theme}${wait ? "&wait=1" : ""}`;
     content.node.querySelector("iframe")!.title = `TensorBoard of ${name}`;
     this.id = `mlmp-tensorboard-${encodeURIComponent(query)}`;
     this.title.label = `TensorBoard: ${name}`;
@@ -62,7 +62,7 @@ export function addTensorBoard(
     icon: (args) => (args.palette ? undefined : icon),
     execute: (args) => {
       const { query, name } = asked(args);
-      const board = tracker.find((one) => one.query === query) ?? new Board(query, name);
+      const board = tracker.find((one) => one.query === query) ?? new Board(query, name, args.restored === true);
       if (!board.isAttached) {
         app.shell.add(board, "main");
         void tracker.add(board);
@@ -75,7 +75,8 @@ export function addTensorBoard(
   app.contextMenu.addItem({ command: TENSORBOARD, args: { chosen: true }, selector, rank: 3 });
   void restorer?.restore(tracker, {
     command: TENSORBOARD,
-    args: ({ query, title }) => ({ query, name: title.label.replace("TensorBoard: ", "") }),
+    // Not started by itself: who opens JupyterLab wants something else first.
+    args: ({ query, title }) => ({ query, restored: true, name: title.label.replace("TensorBoard: ", "") }),
     name: (board) => board.query,
   });
 }

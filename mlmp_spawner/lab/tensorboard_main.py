@@ -13,6 +13,7 @@ import socketserver
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,18 @@ class Runs(data_ingester.LocalDataIngester):  # type: ignore[misc]
     def _read(self) -> None:
         while True:
             began = time.monotonic()
-            for name, folder in self._folders.items():
-                for path in folders_with_events(folder):
-                    below = os.path.relpath(path, folder)
-                    self.deprecated_multiplexer.AddRun(
-                        path, os.path.join(name, below) if below != "." else name or "."
-                    )
-            self.deprecated_multiplexer.Reload()
+            try:
+                self._look()
+            except Exception:  # noqa: BLE001 - of one run; the others are still shown, and the next look may go well
+                traceback.print_exc()
             time.sleep(max(SHORTEST_PAUSE, 10 * (time.monotonic() - began)))
+
+    def _look(self) -> None:
+        for name, folder in self._folders.items():
+            for path in folders_with_events(folder):
+                below = os.path.relpath(path, folder)
+                self.deprecated_multiplexer.AddRun(path, os.path.join(name, below) if below != "." else name or ".")
+        self.deprecated_multiplexer.Reload()
 
 
 class Board(program.TensorBoard):  # type: ignore[misc]

@@ -60,4 +60,4 @@ def test_a_job_that_never_began_has_no_such_button(rows: Rows, visit: Visit):
 def test_an_admin_is_not_led_to_somebody_elses_results(rows: Rows, visit: Visit):
     job = rows.add()
     rows.attempt(job)
-    assert 'id="tensorboard"' not in visit("root-token").get(f"jobs/{job.id}")
+    assert 'id="tensorboard"' not in visit("admin-token").get(f"jobs/{job.id}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from jupyter_server.auth.decorator import allow_unauthenticated, authorized
+from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server_proxy.handlers import LocalProxyHandler, RewritableResponse
 from tornado import web
@@ -20,6 +20,7 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError
 from mlmp_spawner.lab.desk import results
 from mlmp_spawner.lab.desk.handlers import Handler, _answers
+from mlmp_spawner.lab.static_files import Static
 from mlmp_spawner.lab.tensorboard_boards import TensorBoards
 from mlmp_spawner.lab.tensorboard_process import Wanted
 
@@ -74,7 +75,7 @@ class Page(JupyterHandler):
     @web.authenticated
     @authorized
     def get(self) -> None:
-        """The page. Where a link on somebody else's site led here, it waits for a click."""
+        """The page. It waits for a click where a link on somebody else's site led here, and with ``wait=1``."""
         asked = {way: self.get_query_argument(way) for way in WAYS if self.get_query_argument(way, "")}
         told = next(iter(asked.items()), ("path", ""))
         theme = self.get_query_argument("theme", "")
@@ -82,6 +83,7 @@ class Page(JupyterHandler):
         self.set_header("Cache-Control", "no-store")
         theme = theme if theme in ("light", "dark") else ""
         at_once = _from_here(self) or self.request.headers.get("Sec-Fetch-Site") == "none"
+        at_once = at_once and not self.get_query_argument("wait", "")
         self.finish(_page(*told, xsrf=self.xsrf_token.decode(), theme=theme, at_once=at_once))
 
 
@@ -124,25 +126,11 @@ class Proxied(LocalProxyHandler):  # type: ignore[misc]
         return headers
 
 
-class Static(web.StaticFileHandler):
-    """The page's script and style, which are no secret."""
-
-    @allow_unauthenticated
-    async def get(self, path: str, include_body: bool = True) -> None:
-        """A file of ours."""
-        await super().get(path, include_body)
-
-    def set_extra_headers(self, path: str) -> None:
-        """Asked for again after an update."""
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("X-Content-Type-Options", "nosniff")
-
-
 def _from_here(handler: JupyterHandler) -> bool:
     """Whether a page of this site asks. Browsers say so in one way over HTTPS, in another over HTTP."""
     said = handler.request.headers.get("Sec-Fetch-Site")
     if said is not None:
-        return said in ("same-origin", "same-site")
+        return said == "same-origin"
     return urlsplit(handler.request.headers.get("Referer", "")).netloc == handler.request.host
 
 

@@ -69,6 +69,7 @@ def test_it_is_there_again_after_a_reload(open_lab: Callable[..., Page]):
     with page.expect_response(lambda one: one.request.method == "PUT" and "/workspaces/" in one.url, timeout=START):
         page.locator(".jp-DirListing-item").first.click()
     page.reload()
+    inside(page, "runs").get_by_role("button", name="Open TensorBoard").click(timeout=START)
     shows(inside(page, "runs"))
 
 

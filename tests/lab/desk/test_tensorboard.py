@@ -124,6 +124,7 @@ def test_a_page_from_elsewhere_starts_none_with_the_owners_cookie(url: str):
 @pytest.mark.parametrize(
     ("headers", "at_once"),
     [({"Sec-Fetch-Site": "same-origin"}, "yes"), ({"Sec-Fetch-Site": "none"}, "yes"), ({}, "no"),
+     ({"Sec-Fetch-Site": "same-site"}, "no"),
      ({"Sec-Fetch-Site": "cross-site"}, "no"), ({"Referer": "https://elsewhere.example/"}, "no")],
 )  # fmt: skip
 def test_a_link_on_another_site_waits_for_a_click(url: str, headers: dict[str, str], at_once: str):
