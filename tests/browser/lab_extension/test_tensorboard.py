@@ -10,7 +10,9 @@ from playwright.sync_api import FrameLocator, Page, expect
 
 from mlmp_spawner import units
 from tests.browser.lab_extension.inside import choose, show_jobs, use_theme
+from tests.browser.played import AXE, serious
 from tests.lab.desk.boards import write_events
+from tests.lab.pscan.served import TOKEN
 from tests.web.job_rows import Rows
 
 START = 120_000
@@ -89,3 +91,21 @@ def test_what_can_not_be_opened_is_said_in_the_colours_of_jupyterlab(
     expect(refused.get_by_role("alert")).to_contain_text("A job makes its own when it starts", timeout=START)
     expect(refused.get_by_role("button", name="Try again")).to_be_visible()
     expect(refused.locator("html")).to_have_attribute("data-theme", "dark" if "Dark" in theme else "light")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_keeps_anybody_from_reading_why_not_on_a_phone_too(
+    url: str, new_page: Callable[..., Page], theme: str
+):
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: tools/npm.sh ci")
+    page = new_page(viewport={"width": 390, "height": 844}, color_scheme=theme)
+    page.goto(f"{url}api/status?token={TOKEN}")
+    page.goto(f"{url}mlmp/tensorboard?path=runs/{'a-long-name-' * 8}&wait=1")
+    assert serious(page, "main") == []
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Open TensorBoard")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("There is no folder")
+    assert serious(page, "main") == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
