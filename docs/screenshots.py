@@ -167,6 +167,7 @@ LAB = (
     ("jobs", "jobs", "", TWO),
     ("job", "jobs/resnetbase22", "", TWO),
     ("compare", "jobs/compare?job=sweep7aaaaaa&job=sweep7bbbbbb&job=sweep7cccccc&job=sweep7dddddd", "", TWO),
+    ("scan", "scans/resnetscan24?metric=accuracy&sort=3&down=1", "", TWO),
     ("notices", "notices", "", TWO),
     ("preferences", "preferences", "", TWO),
 )

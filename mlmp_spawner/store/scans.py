@@ -93,7 +93,7 @@ def can_follow(connection: Connection, old: Job) -> bool:
     if found is None or found.cancelled_at is not None:
         return False
     last = jobs_of(connection, found, job.c.place == old.place)
-    return bool(last) and last_of_rows(last, old.place, old.place + 1) == (old,)
+    return [one.id for one in last_of_rows(last, old.place, old.place + 1) if one] == [old.id]
 
 
 def jobs_of(connection: Connection, one: Scan, *conditions: ColumnElement[bool]) -> list[Job]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -68,8 +68,10 @@ def submit(
 
 
 def _submit(
-    site: Site, asked: Submission, *, files: JobFiles, actor: Actor, now: int, idempotency_key: str | None
-) -> Job:
+    site: Site, asked: Submission, *, files: JobFiles, actor: Actor, now: int, idempotency_key: str | None,
+    again: Job | None = None,
+) -> Job:  # fmt: skip
+    """:param again: the job that it repeats."""
     repeatable = Repeatable(actor, asked, idempotency_key)
     for _ in range(ATTEMPTS):
         try:
@@ -81,6 +83,9 @@ def _submit(
                 lock_owner(connection, new.owner)
                 if (known := repeatable.id_of_known(connection, now)) is not None:
                     return listing.known(store.find(connection, known), known)
+                # Only now: of two at the same time one is the next of its row.
+                if again is not None and scans.can_follow(connection, again):
+                    new = replace(new, batch=again.batch, place=again.place)
                 quotas.check(connection, site, new, groups)
                 if new.code is not None:
                     snapshots.use(connection, files, new.owner, new.code, now=now)
@@ -126,9 +131,8 @@ def resubmit(
             raise NotFound(f"The account of {old.owner!r}, whose job it was, is gone.")
         secrets = store.secrets_of(connection, job_id)
         groups = people.groups_of(connection, old.owner_id)
-        row = (old.batch, old.place) if scans.can_follow(connection, old) else (None, 0)
-    asked = Submission(job_manifest.parse(old.manifest), old.code, secrets, old.owner, groups, *row)
-    return _submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key)
+    asked = Submission(job_manifest.parse(old.manifest), old.code, secrets, old.owner, groups)
+    return _submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key, again=old)
 
 
 def draft(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,11 +174,23 @@ def test_a_job_of_a_row_that_is_submitted_again_is_the_next_of_its_row(site: Sit
     asked = {"files": files, "actor": ann}
     assert submit.resubmit(site, first.id, now=NOW, **asked).batch is None  # it still waits itself
     end(site, first, "failed")
-    again = submit.resubmit(site, first.id, now=NOW + 1, **asked)
+    with ThreadPoolExecutor(4) as at_once:
+        every = list(at_once.map(lambda _: submit.resubmit(site, first.id, now=NOW + 1, **asked), range(4)))
+    assert sum(one.batch is not None for one in every) == 1
+    again = next(one for one in every if one.batch)
     assert (again.batch, again.place) == (made.scan.id, 1) and states(site, made.scan.id)[1] == "queued"
     assert submit.resubmit(site, first.id, now=NOW + 2, **asked).batch is None
     scans.cancel(site, made.scan.id, actor=ann, now=NOW + 3)
     assert submit.resubmit(site, again.id, now=NOW + 4, **asked).batch is None
+
+
+def test_a_row_that_is_submitted_again_twice_with_one_key_is_so_once(site: Site, files: JobFiles):
+    made = scans.submit(site, wish(), files=files, actor=ann, now=NOW)
+    assert made.last[0]
+    end(site, made.last[0], "failed")
+    asked = {"files": files, "actor": ann, "now": NOW + 1, "idempotency_key": "k"}
+    first, second = (submit.resubmit(site, made.last[0].id, **asked) for _ in range(2))
+    assert first.id == second.id and first.batch == made.scan.id
 
 
 def test_no_job_of_another_kind_takes_the_place_of_a_row(site: Site, files: JobFiles):
