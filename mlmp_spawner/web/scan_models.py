@@ -17,7 +17,7 @@ MOST_OF_ROWS = 200
 Value = bool | int | float | str
 
 
-class Submission(Request):
+class ScanSubmission(Request):
     """What to run with which parameters. A script or a command (a list) gets them as ``--name value``, a notebook as
     its parameters."""
 
@@ -59,7 +59,7 @@ class RowsQuery(Request):
     limit: Annotated[int, Field(ge=1, le=MOST_OF_ROWS)] = MOST_OF_ROWS
 
 
-class SubmitQuery(Request):
+class ScanSubmitQuery(Request):
     """Whether to submit it, or only to say what would be."""
 
     dry_run: bool = False

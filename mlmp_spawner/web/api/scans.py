@@ -37,7 +37,7 @@ async def list_scans(call: Call) -> Answer:
 
 async def submit_scan(call: Call) -> Answer:
     """Puts a job for every row into the queue, or says what would be."""
-    body: types.Submission = call.body
+    body: types.ScanSubmission = call.body
     context, actor, now = call.handler.context, call.handler.me.actor(), call.handler.now
     jobs = jobs_of(context)
     wish = await context.run(wish_of, body)
@@ -104,7 +104,7 @@ async def cancel_scan(call: Call) -> Answer:
     return Answer(answer(found))
 
 
-def wish_of(body: types.Submission) -> Wish:
+def wish_of(body: types.ScanSubmission) -> Wish:
     """What is wished, said beside the manifest or in its part ``scan``.
 
     :raises Invalid: it is said nowhere, or twice; or the part is wrong.
@@ -152,7 +152,7 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "scans", "listScans", "your scans, the newest first", "access", list_scans, answer=types.Scans),
     Route(
         "POST", "scans", "submitScan", "submit a job for every row of parameters, all or none", "book", submit_scan,
-        query=types.SubmitQuery, body=types.Submission, answer=types.Scan, status=201, headers=_ONCE,
+        query=types.ScanSubmitQuery, body=types.ScanSubmission, answer=types.Scan, status=201, headers=_ONCE,
         body_limit=LARGEST_BODY, statuses={200: "with dry_run: it would be taken", **_REFUSED},
         answers={200: types.Planned},
     ),
