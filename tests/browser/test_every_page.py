@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -117,6 +118,7 @@ def test_every_page_is_for_everybody(
         page.goto(app.url + PREFIX + path)
         expect(page.locator("h1")).not_to_be_empty()
         settled(page)
+        assert urlsplit(page.url).path == PREFIX + path.partition("?")[0], "it is renewed from another page's address"
         for fold in page.locator("#mlmp details").all():
             fold.evaluate("fold => { fold.open = true; }")
         assert serious(page) == [], path

@@ -29,6 +29,11 @@ LOOK_AGAIN = 5 * SECOND
 class Scans(JobPage):
     """One's own, the newest first."""
 
+    @property
+    def address(self) -> str:
+        """Apart from that of all jobs, whose entry of the navigation is marked."""
+        return "scans"
+
     async def get(self) -> None:
         """Shows it."""
         found = await self.context.run(scans.mine, self.site, self.me.name)
