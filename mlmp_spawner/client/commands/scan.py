@@ -80,13 +80,7 @@ def run(session: Session, script: str, arguments: tuple[str, ...], code: Path | 
 
 @command(name="submit")
 @click.argument("file")
-@click.option(
-    "--code",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The folder that is sent with it. [default: of FILE]",
-)
-@click.option("--no-code", is_flag=True, help="Send no files: its command is installed where it runs.")
+@job_run.with_code
 @click.option("--dry-run", is_flag=True, help="Show the rows; submit nothing.")
 @click.option("--wait", is_flag=True, help="Wait until all are over; exit status 1 if one did not succeed.")
 def submit(session: Session, file: str, code: Path | None, no_code: bool, dry_run: bool, wait: bool) -> None:
@@ -96,10 +90,8 @@ def submit(session: Session, file: str, code: Path | None, no_code: bool, dry_ru
     """
     from mlmp_spawner.client import job_submit
 
-    if code and no_code:
-        raise Invalid.field("--no-code", "give it or --code, not both")
+    folder = job_run.folder_of(file, code, no_code=no_code)
     text = job_run.read_manifest(file)
-    folder = None if no_code else code or (Path.cwd() if file == "-" else Path(file).expanduser().parent)
     api = session.client.scans
     planned = api.check({"manifest": text})
     if dry_run:
