@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,22 +22,13 @@ print("trained", flush=True)
 """
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(Path(tmp_path_factory.mktemp("site")), lab=True)
-    made.start()
-    yield made
-    made.close()
-
-
 @pytest.mark.faults
-def test_a_job_is_watched_in_tensorboard_from_its_page_by_its_owner_alone(site: Site, new_page: Callable[..., Page]):
-    ann, ben = (Human(new_page(), site.url, name) for name in ("ann", "ben"))
-    ann.go("book")
-    ann.say(duration="300s")
-    ann.book()
-    ann.start()
-    folder = site.data / "homes" / "ann" / "code"
+def test_a_job_is_watched_in_tensorboard_from_its_page_by_its_owner_alone(
+    lab_site: Site, new_page: Callable[..., Page]
+):
+    ann, ben = (Human(new_page(), lab_site.url, name) for name in ("ann", "ben"))
+    ann.work(duration="300s")
+    folder = lab_site.data / "homes" / "ann" / "code"
     folder.mkdir()
     (folder / "train.py").write_text(TRAIN.format(packages=str(Path(pytest.__file__).parent.parent)))
     ann.page.goto(ann.page.url.partition("/lab")[0] + "/lab/tree/code/train.py?reset")

@@ -23,7 +23,7 @@ LARGEST = 1 << 20
 """Bytes of a body; each member has a limit of its own."""
 
 
-def _answers(method: Method) -> Method:
+def answers(method: Method) -> Method:
     """What it returns becomes JSON, refusals become problem documents."""
 
     @wraps(method)
@@ -96,7 +96,7 @@ class State(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self) -> Any:
         """As it is now."""
         found = await self.desk.run(self.desk.state, units.now())
@@ -108,7 +108,7 @@ class Extend(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def post(self) -> Any:
         """``{"duration": "30m"}``; the booking afterwards."""
         found = await self.desk.run(self.desk.extend, self.text(self.said(), "duration"), units.now())
@@ -120,7 +120,7 @@ class Profiles(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self) -> Any:
         """Names and titles."""
         return {"items": await self.desk.run(self.desk.profiles)}
@@ -131,7 +131,7 @@ class Drafts(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def post(self) -> Any:
         """``path``, or ``command``, or ``manifest`` with ``folder``, and maybe another ``profile``: all of it."""
         return (await self.desk.run(self._made, self.said())).shown(self.desk.root)
@@ -152,14 +152,14 @@ class Jobs(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self) -> Any:
         """The newest."""
         return {"items": await self.desk.run(self.desk.jobs)}
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def post(self) -> Any:
         """Submits ``manifest``, with the files of ``folder``; with the same ``key`` once."""
         body = self.said()
@@ -180,14 +180,14 @@ class Job(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self, id: str) -> Any:
         """As it is now."""
         return await self.desk.run(self.desk.job, id)
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def delete(self, id: str) -> Any:
         """Ends it."""
         return await self.desk.run(self.desk.cancel, id)
@@ -198,7 +198,7 @@ class Log(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self, id: str) -> Any:
         """From byte ``start`` on, of ``attempt``."""
         start, attempt = self.number("start", 0) or 0, self.number("attempt", None)
@@ -210,7 +210,7 @@ class Metrics(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self, id: str) -> Any:
         """As far as it is."""
         return {"series": await self.desk.run(self.desk.metrics, id)}

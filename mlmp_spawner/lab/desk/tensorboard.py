@@ -19,7 +19,7 @@ from tornado import web
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError
 from mlmp_spawner.lab.desk import results
-from mlmp_spawner.lab.desk.handlers import Handler, _answers
+from mlmp_spawner.lab.desk.handlers import Handler, answers
 from mlmp_spawner.lab.static_files import Static
 from mlmp_spawner.lab.tensorboard_boards import TensorBoards
 from mlmp_spawner.lab.tensorboard_process import Wanted
@@ -38,7 +38,7 @@ class Boards(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def post(self) -> Any:
         """``{"path"}``, ``{"job"}`` or ``{"scan"}``; its address, from ``…/mlmp/`` on."""
         body = self.said()

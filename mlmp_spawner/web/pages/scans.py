@@ -68,8 +68,9 @@ class OneScan(JobPage):
         metric = metric if metric in metrics else next(iter(metrics), "")
         low = asked["low"] == "1" if asked.get("low") in ("0", "1") else scan_views.lowest_is_best(metric)
         columns = [*found.scan.names, *metrics]
-        rows = _best(_rows(found, measured, metrics), columns.index(metric, len(found.scan.names)), low=low) \
-            if metric else _rows(found, measured, metrics)  # fmt: skip
+        rows = _rows(found, measured, metrics)
+        if metric:
+            rows = _best(rows, columns.index(metric, len(found.scan.names)), low=low)
         sort, down = asked.get("sort", ""), asked.get("down") == "1"
         column = int(sort) if sort.isdecimal() and len(sort) < 4 and int(sort) < len(columns) else None
         number = found.counts
