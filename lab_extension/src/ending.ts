@@ -1,6 +1,6 @@
 // Before the end: a word first, then everything is saved and a dialog says so.
 import { JupyterFrontEnd } from "@jupyterlab/application";
-import { Dialog, Notification } from "@jupyterlab/apputils";
+import { Dialog, Notification, showErrorMessage } from "@jupyterlab/apputils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
 import { DocumentRegistry } from "@jupyterlab/docregistry";
 import { Widget } from "@lumino/widgets";
@@ -35,8 +35,10 @@ export async function saveAll(app: JupyterFrontEnd, documents: IDocumentManager)
 
 /** What was saved, in words. */
 export function told({ saved, failed }: Saved): string {
-  if (failed.length) return `Not saved: ${failed.join(", ")}. Save by hand, or download.`;
-  return saved.length ? `Saved: ${saved.join(", ")}.` : "There is nothing that is not saved.";
+  const parts = [];
+  if (failed.length) parts.push(`Not saved: ${failed.join(", ")}. Save by hand, or download.`);
+  if (saved.length) parts.push(`Saved: ${saved.join(", ")}.`);
+  return parts.join(" ") || "There is nothing that is not saved.";
 }
 
 /** Warns twice before the stop, and saves at the last warning; once more after the booking was extended. */
@@ -52,9 +54,8 @@ export function watchEnd(
 
   const save = async (): Promise<void> => {
     const done = await saveAll(app, documents);
-    Notification.emit(told(done), done.failed.length ? "error" : "success", {
-      autoClose: done.failed.length ? false : 5000,
-    });
+    if (done.failed.length) await showErrorMessage("Not everything is saved", told(done));
+    else Notification.success(told(done), { autoClose: 5000 });
   };
 
   const look = (): void => {
@@ -68,14 +69,15 @@ export function watchEnd(
       if (told_of.last === booking.stops_at) return;
       told_of.first = told_of.last = booking.stops_at;
       if (note) note = (Notification.dismiss(note), "");
+      if (Dialog.tracker.size) note = warn(ms); // ours comes only when that one is closed
       void last_warning();
     } else if (told_of.first !== booking.stops_at) {
       told_of.first = booking.stops_at;
-      note = first_warning(ms);
+      note = warn(ms);
     }
   };
 
-  const first_warning = (ms: number): string => {
+  const warn = (ms: number): string => {
     const { booking, now } = model;
     const [step] = steps(booking!.stops_at - booking!.start);
     return Notification.warning(`This server stops at ${clock(booking!.stops_at, now)}, in ${left(ms)}.`, {
@@ -97,7 +99,7 @@ export function watchEnd(
       body,
       buttons: [
         Dialog.cancelButton({ label: "Dismiss" }),
-        Dialog.createButton({ label: "Save all", actions: ["save"] }),
+        Dialog.createButton({ label: "Save all", accept: false, actions: ["save"] }),
         Dialog.okButton({ label: `Extend by ${step.label}`, actions: ["extend"] }),
       ],
     });

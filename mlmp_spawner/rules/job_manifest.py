@@ -7,7 +7,7 @@ It says what to run and for how long, never how: there are no fields of pods or 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -144,13 +144,28 @@ class Manifest(Model):
         return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
 
 
-def parse(source: str | Mapping[str, Any]) -> Manifest:
+def parse(source: str | Mapping[str, Any], *, beside: str | None = None) -> Manifest:
     """The manifest in YAML (or JSON) text, or in what JSON was read to.
 
+    :param beside: a key that is none of it, and is left to others.
     :raises Invalid: with every mistake, each with its line where it came as text.
     """
-    data = written.read(source, "manifest", lambda found: [*_checked(found), *_clashes(found)], LARGEST, TOO_LARGE)
-    return Manifest.model_validate(data, context=AS_WRITTEN)
+
+    def own(data: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in data.items() if key != beside}
+
+    data = read(source, lambda data: [*_checked(own(data)), *_clashes(own(data))])
+    return Manifest.model_validate(own(data), context=AS_WRITTEN)
+
+
+def read(
+    source: str | Mapping[str, Any], check: Callable[[Mapping[str, Any]], Iterable[Mistake]]
+) -> Mapping[str, Any]:
+    """The keys with their values, in which ``check`` finds no mistake.
+
+    :raises Invalid: as :func:`parse` does.
+    """
+    return written.read(source, "manifest", check, LARGEST, TOO_LARGE)
 
 
 def for_job(normal: Mapping[str, Any], job_id: str) -> dict[str, Any]:

@@ -137,10 +137,13 @@ class Queues:
 
     def say(self, attempt: str, **check: Any) -> None:
         """Another answer than MLMP ever gives, to see what would come of it."""
-        asking = self.wait_asks(attempt)
-        made = ready(asking, Deadline(now(), now()), {}, now=now())
-        made["status"]["admissionChecks"][0] |= check
-        self.api.apply(made, status=True)
+
+        def answer() -> tuple[Json, str, str]:
+            made = ready(self.wait_asks(attempt), Deadline(now(), now()), {}, now=now())
+            made["status"]["admissionChecks"][0] |= check
+            return made, "/status", _APPLY
+
+        self._repeat(answer)
 
     def activate(self, attempt: str, wanted: bool) -> None:
         """Holds it or lets it ask."""

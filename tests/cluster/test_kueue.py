@@ -326,7 +326,7 @@ def test_one_that_kueue_itself_ended_at_a_time_limit_is_seen_as_lost(queues: Que
     made = asked("limit")
     for one in made:
         if one["kind"] == "Job":
-            one["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "3"
+            one["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "15"  # its pod starts within that
     queues.submit(made)
     queues.answer("limit-1")
     (pod,) = runs(queues, "limit-1")

@@ -24,7 +24,8 @@ from mlmp_spawner.units import HOUR, SECOND
 from tests.jobs.contract import (
     running_here,
 )
-from tests.jobs.played_cluster import PlayedCluster, PlayedKueue
+from tests.jobs.played_cluster import PlayedCluster
+from tests.jobs.played_job_kueue import PlayedKueue
 
 
 class KubeBench:

@@ -8,31 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from mlmp_spawner import units
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Changed, NotFound, Unavailable
-from mlmp_spawner.kube.job_pods import GATE, MAIN, POD_GROUP, attempt_of
+from mlmp_spawner.kube.job_pods import GATE, MAIN
 from mlmp_spawner.kube.job_queues import HOSTNAME
 from mlmp_spawner.kube.labels import ATTEMPT, deadline_annotations
-from mlmp_spawner.kube.workloads import Workload, workload
-from mlmp_spawner.lab import job_pod
 from mlmp_spawner.units import SECOND, to_iso
+from tests.jobs.played_pod import PlayedPod, second
 from tests.jobs.small_backend import end_all
 
 Json = dict[str, Any]
 
 KUEUES = "kueue.x-k8s.io/managed"
 """The finalizer of pods in a group."""
-CHUNK = 16 << 10
-"""Bytes of a line after which a container's log goes on in a line of its own."""
 
 
 class PlayedCluster:
@@ -54,7 +48,7 @@ class PlayedCluster:
         self.asked_for_logs = 0
         self.asked: set[str] = set()
         self._numbers = count(1)
-        self._nodes: dict[str, _Running] = {}
+        self._nodes: dict[str, PlayedPod] = {}
         node = {"metadata": {"name": "here", "labels": {HOSTNAME: "here.example"}}}
         self.objects["Node", "here"] = node
 
@@ -69,7 +63,7 @@ class PlayedCluster:
                 raise Unavailable("object is being deleted")
             return False
         made = copy.deepcopy(dict(item))
-        made["metadata"] |= {"uid": f"uid-{next(self._numbers)}", "creationTimestamp": _second(units.now())}
+        made["metadata"] |= {"uid": f"uid-{next(self._numbers)}", "creationTimestamp": second(units.now())}
         if item["kind"] == "Pod":
             made["metadata"]["finalizers"] = [KUEUES]
             made["status"] = {"phase": "Pending"}
@@ -254,7 +248,7 @@ class PlayedCluster:
 
     def _start(self, pod: Json) -> None:
         pod["spec"]["nodeName"] = "here"
-        self._nodes[pod["metadata"]["name"]] = _Running(self, pod)
+        self._nodes[pod["metadata"]["name"]] = PlayedPod(self, pod)
 
     def changed(self, pod: Json) -> None:
         """Its node has written what became of it."""
@@ -285,178 +279,6 @@ class PlayedCluster:
             raise Unavailable("The played cluster does not answer.")
 
 
-class _Running:
-    """The program of a pod on its node."""
-
-    def __init__(self, cluster: PlayedCluster, pod: Json) -> None:
-        self.cluster = cluster
-        self.pod = pod
-        self.attempt = pod["metadata"]["labels"][ATTEMPT]
-        self.log: list[tuple[int, bytes]] = []
-        self.process: asyncio.subprocess.Process | None = None
-        self.over = False
-        self._kill: asyncio.TimerHandle | None = None
-        self.task = asyncio.ensure_future(self._run())
-        self._stops: list[asyncio.Future[None]] = []
-
-    def stop(self, seconds: int) -> None:
-        """SIGTERM, and SIGKILL after that."""
-        if self.cluster.stuck:
-            self.over = True
-            return
-        if self._kill is None:
-            self._stops.append(asyncio.ensure_future(self._ask()))
-        else:
-            self._kill.cancel()
-        self._kill = asyncio.get_running_loop().call_later(seconds, self._kill_all)
-
-    async def _ask(self) -> None:
-        while self.process is None and not self.over:
-            await asyncio.sleep(0.01)
-        if self.process is not None and self.process.returncode is None:
-            command = self._main["lifecycle"]["preStop"]["exec"]["command"]
-            hook = await asyncio.create_subprocess_exec(
-                *command, env={"PATH": os.environ["PATH"], **self._environment}
-            )
-            await hook.wait()
-            with suppress(ProcessLookupError):
-                self.process.terminate()
-
-    @property
-    def _main(self) -> Json:
-        (main,) = self.pod["spec"]["containers"]
-        return dict(main)
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        return self.cluster.environment(self.pod, self._main)
-
-    async def _run(self) -> None:
-        if self.cluster.stuck:
-            self._says("Pending", {"waiting": self.cluster.stuck})
-            return
-        prepare = self.pod["spec"]["initContainers"][0]
-        told = self.cluster.environment(self.pod, prepare) | {"MLMP_JOB_WORKERS": "[]"}  # nothing knows names here
-        await asyncio.to_thread(job_pod.prepare, told)
-        began = units.now()
-        try:
-            self.process = await asyncio.create_subprocess_exec(
-                *(word.replace("$$", "$") for word in self._main["command"]), stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True,
-                cwd=self._main["workingDir"], env={"PATH": os.environ["PATH"], **self._environment},
-            )  # fmt: skip
-        except OSError as error:
-            said = f'failed to start: unable to start container process: exec: "{error.filename}": {error.strerror}'
-            self._ended(128, began, reason="StartError", message=said)
-            return
-        self._says("Running", {"running": {"startedAt": _second(began)}})
-        assert self.process.stdout is not None and self.process.stderr is not None
-        printed = [asyncio.ensure_future(self._read(one)) for one in (self.process.stdout, self.process.stderr)]
-        while (code := self.process.returncode) is None:  # wait() would wait for what it left behind, too
-            await asyncio.sleep(0.01)
-        while self._kill_all():
-            await asyncio.sleep(0.01)
-        await asyncio.gather(*printed)
-        self._ended(128 - code if code < 0 else code, began, reason="Error" if code else "Completed")
-
-    def _kill_all(self) -> int:
-        """Of this worker; how many processes there were."""
-        mark = f"MLMP_STOP_FILE={self._environment['MLMP_STOP_FILE']}".encode()
-        found = 0
-        for entry in os.scandir("/proc"):
-            with suppress(OSError):
-                if entry.name.isdecimal() and mark in Path(entry.path, "environ").read_bytes().split(b"\0"):
-                    found += 1
-                    os.kill(int(entry.name), 9)
-        return found
-
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        rest = b""
-        while data := await stream.read(1 << 16):
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                self._print(line + b"\n")
-            while len(rest) >= CHUNK:
-                self._print(rest[:CHUNK])
-                rest = rest[CHUNK:]
-        if rest:
-            self._print(rest)
-
-    def _print(self, text: bytes) -> None:
-        while len(text) > CHUNK:
-            self.log.append((time.time_ns(), text[:CHUNK]))
-            text = text[CHUNK:]
-        self.log.append((time.time_ns(), text))
-
-    def _ended(self, code: int, began: int, **said: str) -> None:
-        self.over = True
-        if self._kill is not None:
-            self._kill.cancel()
-        times = {"startedAt": _second(began), "finishedAt": _second(units.now())}
-        self._says("Failed" if code else "Succeeded", {"terminated": {"exitCode": code, **times, **said}})
-
-    def _says(self, phase: str, state: Json) -> None:
-        self.pod["status"] = {
-            "phase": phase,
-            "containerStatuses": [{"name": MAIN, "image": self._main["image"], "state": state}],
-        }
-        self.cluster.changed(self.pod)
-
-
-class PlayedKueue:
-    """:class:`~mlmp_spawner.jobs.kueue.Kueue`, as far as a back-end asks it. ``listed``: how often it was asked."""
-
-    def __init__(self, cluster: PlayedCluster) -> None:
-        self.cluster = cluster
-        self.inactive: set[str] = set()
-        self.listed = 0
-
-    async def workloads(self) -> list[Workload]:
-        """Lists all."""
-        self.listed += 1
-        return await self._workloads()
-
-    async def _workloads(self) -> list[Workload]:
-        """One for each Job, and for each group of pods."""
-        jobs = [one["metadata"] for one in await self.cluster.items("Job")]
-        pods = [one["metadata"] for one in await self.cluster.items("Pod", "")]
-        groups = {one["labels"][POD_GROUP]: one for one in pods if POD_GROUP in one["labels"]}
-        made = [
-            *((f"job-{one['name']}-x", [{"kind": "Job", "name": one["name"]}]) for one in jobs),
-            *((group, []) for group in groups),
-        ]
-        items = [
-            {
-                "metadata": {"name": name, "namespace": "users", "uid": name, "ownerReferences": owners},
-                "spec": {"active": name not in self.inactive},
-            }
-            for name, owners in made
-        ]
-        return [one for item in items if (one := workload(item)) is not None]
-
-    async def change(self, patch: Mapping[str, Any]) -> Json:
-        """Takes back what it let in."""
-        name = patch["metadata"]["name"]
-        assert patch["spec"] == {"active": False}
-        self.inactive.add(name)
-        (attempt,) = [one.attempt for one in await self._workloads() if one.name == name]
-        assert attempt == attempt_of(name.removeprefix("job-").removesuffix("-x"))
-        self.cluster.deactivate(attempt)
-        return {}
-
-    async def apply(self, objects: Sequence[Mapping[str, Any]]) -> list[Json]:
-        """No back-end does that."""
-        raise NotImplementedError
-
-    async def status(self, patch: Mapping[str, Any]) -> Json:
-        """No back-end does that."""
-        raise NotImplementedError
-
-    async def ungate(self, attempt: str) -> None:
-        """No back-end does that."""
-        raise NotImplementedError
-
-
 def _is_over(pod: Json) -> bool:
     return pod["status"].get("phase") in ("Succeeded", "Failed")
 
@@ -469,10 +291,6 @@ def _merge(into: Json, patch: Mapping[str, Any]) -> None:
             into.pop(key, None)
         else:
             into[key] = value
-
-
-def _second(at: int) -> str:
-    return to_iso(at // SECOND * SECOND)
 
 
 def _stamp(at: int) -> bytes:

@@ -28,7 +28,7 @@ from tests.jobs.contract import (
     whole_log,
 )
 from tests.jobs.kube_bench import KubeBench, bench
-from tests.jobs.played_cluster import PlayedKueue
+from tests.jobs.played_job_kueue import PlayedKueue
 
 __all__ = ["bench"]
 

@@ -135,6 +135,7 @@ EXPECTED = {
     "GET scans": LET_IN,
     "POST scans": BOOKERS,
     "GET scans/{id}": SEERS,
+    "GET scans/{id}/results": SEERS,
     "POST scans/{id}/retry": OWNERS,
     "DELETE scans/{id}": OWNERS,
     "GET health": ANYBODY,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -10,7 +9,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jupyter_server.auth.decorator import allow_unauthenticated, authorized
+from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
@@ -19,6 +18,7 @@ from mlmp_spawner.lab.pscan import cells, index
 from mlmp_spawner.lab.pscan.browse import Asked, Browser, Seen
 from mlmp_spawner.lab.pscan.export import exported
 from mlmp_spawner.lab.pscan.kinds import kind_of, media_type
+from mlmp_spawner.lab.static_files import Static
 
 HERE = Path(__file__).parent
 CHUNK = 1 << 20
@@ -79,8 +79,8 @@ class Handler(JupyterHandler):
         return Asked(root, pattern, names("rows"), names("columns"), at, self.get_query_argument("fresh", "") == "1")
 
     async def seen(self) -> Seen:
-        """What there is to see, found beside the server's own work."""
-        return await asyncio.to_thread(self.browser.look, self.asked())
+        """What there is to see."""
+        return await self.browser.look(self.asked())
 
     def file(self) -> tuple[str, str]:
         """The root and the path of the file that is asked for, as they were written."""
@@ -114,7 +114,7 @@ class Look(Handler):
         brief = self.get_query_argument("brief", "") == "1"
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps(_cells(seen) if brief else _found(seen) | _cells(seen)))
+        self.finish(await self.browser.run(lambda: json.dumps(_cells(seen) if brief else _found(seen) | _cells(seen))))
 
 
 class Cell(Handler):
@@ -126,7 +126,7 @@ class Cell(Handler):
     async def get(self) -> None:
         """The piece."""
         root, path = self.file()
-        piece = await asyncio.to_thread(lambda: cells.shown(index.root_of(root, self.browser.home), path))
+        piece = await self.browser.run(lambda: cells.shown(index.root_of(root, self.browser.home), path))
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(piece)
 
@@ -140,7 +140,7 @@ class Export(Handler):
     async def get(self) -> None:
         """The file, to be saved."""
         seen = await self.seen()
-        text = await asyncio.to_thread(exported, seen)
+        text = await self.browser.run(partial(exported, seen))
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Disposition", 'attachment; filename="pscan.html"')
         self.finish(text)
@@ -156,7 +156,7 @@ class File(Handler):
         """The file, under the rules of its kind."""
         root, path = self.file()
         self._describe(path)
-        with await asyncio.to_thread(_opened, self.browser.home, root, path) as file:
+        with await self.browser.run(partial(_opened, self.browser.home, root, path)) as file:
             about = os.fstat(file.fileno())
             self.set_header("Cache-Control", "private, no-cache")
             self.set_header("Etag", f'"{about.st_ino:x}-{about.st_mtime_ns:x}-{about.st_size:x}"')
@@ -165,7 +165,7 @@ class File(Handler):
                 return
             self.set_header("Content-Length", str(about.st_size))
             left = about.st_size
-            while left > 0 and (data := await asyncio.to_thread(partial(file.read, min(CHUNK, left)))):
+            while left > 0 and (data := await self.browser.run(partial(file.read, min(CHUNK, left)))):
                 left -= len(data)
                 self.write(data)
                 await self.flush()
@@ -185,20 +185,6 @@ class File(Handler):
             self.set_header("Content-Security-Policy", _PDF)
         elif kind == "image":
             self.set_header("Content-Security-Policy", f"{_NOTHING}; style-src 'unsafe-inline'; img-src data:")
-
-
-class Static(web.StaticFileHandler):
-    """The page's own scripts and styles, which are no secret; modules are fetched without what proves who asks."""
-
-    @allow_unauthenticated
-    async def get(self, path: str, include_body: bool = True) -> None:
-        """A file of ours."""
-        await super().get(path, include_body)
-
-    def set_extra_headers(self, path: str) -> None:
-        """Asked for again after an update."""
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("X-Content-Type-Options", "nosniff")
 
 
 def _opened(home: Path, root: str, path: str) -> BinaryIO:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,15 @@ import pytest
 from mlmp_spawner.errors import Invalid, MLMPError
 from mlmp_spawner.lab.desk import draft
 
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+"""More than any memory, where names are looked up."""
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     made = tmp_path.resolve() / "home"
     (made / "code" / "deep").mkdir(parents=True)
-    for name in ("top.py", "code/train.py", "code/deep/a b.py", "code/study.ipynb"):
+    for name in ("top.py", "-x.py", "code/train.py", "code/deep/a b.py", "code/study.ipynb"):
         (made / name).touch()
     (tmp_path / "secret.py").touch()
     (made / "way.py").symlink_to(tmp_path / "secret.py")
@@ -28,6 +32,7 @@ def root(tmp_path: Path) -> Path:
     [
         ("code/train.py", {"script": "train.py", "name": "train"}, "code/train.py --code code --name train"),
         ("top.py", {"script": "top.py", "name": "top"}, "top.py --code . --name top"),
+        ("-x.py", {"script": "-x.py", "name": "x"}, "./-x.py --code . --name x"),
         (
             "code/study.ipynb",
             {"notebook": "study.ipynb", "name": "study"},
@@ -71,14 +76,31 @@ def test_parameters_of_a_notebook_keep_their_kinds(root: Path):
 
 
 def test_what_no_option_says_is_left_to_the_manifest(root: Path):
-    for more in ("command: [python, -V]", "script: train.py\nsomething: new", "script: train.py\nmetrics: [1]"):
+    for more in (
+        "command: [python, -V]",
+        "script: /etc/passwd",
+        "notebook: ../../x.ipynb",
+        "script: train.py\nsomething: new",
+        "script: train.py\nmetrics: [1]",
+    ):
         assert draft.command(draft.of_manifest(f"profile: gpu\n{more}\n", "code", root), root) is None
 
 
-@pytest.mark.parametrize("path", ["../secret.py", "out/secret.py", "/etc/passwd", "a\0b", "..", "x" * 5000])
+def test_on_something_else_it_is_the_same(root: Path):
+    made = draft.of_command("mlmp job run code/train.py --name mine --hours 7 --profile gpu -- --lr 1", root)
+    moved = made.on("cpu")
+    assert draft.command(moved, root) == str(draft.command(made, root)).replace("gpu", "cpu")
+    assert moved.shown(root)["profile"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.py", "out", "out/secret.py", "/etc/passwd", "a\0b", "a\ud800b", "..", "x" * 5000]
+)
 def test_nothing_outside_of_what_jupyterlab_shows_is_taken(root: Path, path: str):
     with pytest.raises(MLMPError):
         draft.of_file(path, root, profile="gpu")
+    with pytest.raises(MLMPError):
+        draft.of_command(f"mlmp job run code/train.py --profile gpu --code {shlex.quote(path)}", root)
     with pytest.raises(MLMPError):
         draft.of_manifest("script: a\n", path, root)
 
@@ -98,8 +120,13 @@ def test_a_command_that_makes_no_sense_is_refused_in_words(root: Path, text: str
         draft.of_command(text, root)
 
 
+def test_a_date_is_told_to_want_quotes(root: Path):
+    with pytest.raises(Invalid, match="into quotes"):
+        draft.of_manifest("name: 2024-01-01", "code", root)
+
+
 @pytest.mark.parametrize("text", ["[", "- a", "x", "", "a: .nan", "1: 2", "a: &a [*a]", "!!python/object:os.system {}",
-                                  "x: 2026-01-01"])  # fmt: skip
+                                  "x: 2026-01-01", "a: &a {b: 1}\nc: *a", BOMB, "a: \ud800", "a: \0"])  # fmt: skip
 def test_a_manifest_that_is_none_is_refused_in_words(root: Path, text: str):
     with pytest.raises(Invalid, match="manifest: "):
         draft.of_manifest(text, "code", root)
