@@ -22,7 +22,7 @@ LOGINS = {"pam": "mlmp_spawner.logins.pam.PAMLogin"}
 """The authenticator of each ``mlmp up --auth`` that is not JupyterHub's own."""
 SCOPES = {
     "custom:mlmp:book": {"description": "Book, start and stop one's own servers"},
-    "custom:mlmp:courses": {"description": "Run courses"},
+    "custom:mlmp:courses": {"description": "Make courses"},
     "custom:mlmp:admin": {"description": "Run the machines: bookings of all, catalog, limits, maintenance"},
     "custom:mlmp:guests": {"description": "End guests, and erase what they leave"},
 }

@@ -48,7 +48,7 @@ class OneClass(Page):
     """For those who run the course."""
 
     here = "courses"
-    right: Right = "courses"
+    right: Right = "run"
 
     @property
     def address(self) -> str:
