@@ -62,6 +62,7 @@ class ReadUpTo(models.Request):
     """What was read: this notice and all before it."""
 
     up_to: Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+    only: bool = Field(False, description="this one, and none before it")
 
 
 class Unread(BaseModel):
@@ -131,8 +132,9 @@ async def mark_read(call: Call) -> Answer:
     body: ReadUpTo = call.body
     context = call.handler.context
     left = await context.run(
-        notices.mark_read, context.site.engine, person_name(call), up_to=body.up_to, now=call.handler.now
-    )
+        notices.mark_read, context.site.engine, person_name(call), up_to=body.up_to, now=call.handler.now,
+        only=body.only,
+    )  # fmt: skip
     return Answer(Unread(unread=left))
 
 
