@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -17,11 +18,16 @@ from mlmp_spawner.kube.files import Account, run_as, with_account, with_files
 from mlmp_spawner.kube.home_pods import Home
 from mlmp_spawner.kube.homes import Homes
 from mlmp_spawner.kube.outcomes import sentence
+from mlmp_spawner.rules import hand_in
 from mlmp_spawner.rules import storage as files
+from mlmp_spawner.rules.hand_in import InPod
 from mlmp_spawner.rules.storage import Storage
+from mlmp_spawner.spawners.hand_in import Place
 from mlmp_spawner.spawners.pods import WatchedPodSpawner
 
 _connection = Connection()
+HAND_IN_WITHIN = 60.0
+"""Seconds that making a place to hand in may take; the server starts without it then."""
 ERASED_WITHIN = 90.0
 """Seconds that erasing a guest's folder may take in one call; asked again, it goes on."""
 
@@ -50,6 +56,12 @@ class FilesPodSpawner(WatchedPodSpawner):
 
     _home = ""
     """The folder that was made, with claim and account; outlives servers and hubs."""
+    _places: Sequence[Place] = ()
+    """Where the user hands in, or reads what others did."""
+    _hand_in: tuple[InPod, ...] = ()
+    """What of these is there."""
+    _hand_in_made: frozenset[str] = frozenset()
+    """As ``_home``."""
     _account: Account | None = None
     """As whom the server that starts runs; None: as profiles and hooks say."""
 
@@ -74,7 +86,7 @@ class FilesPodSpawner(WatchedPodSpawner):
         :raises RuntimeError: it is not known as whom it has to run.
         """
         known, account = self.files, self._account
-        made = with_files(pod, known, self.folder)
+        made = with_files(pod, known, self.folder, self._hand_in)
         if account is None:
             if self._has_an_account:
                 raise RuntimeError("no pod with somebody's files before it is known as whom it runs")
@@ -95,6 +107,7 @@ class FilesPodSpawner(WatchedPodSpawner):
             await self._make_home()
         except MLMPError as error:
             raise self.explain(error) from None
+        await self._make_hand_in()
         started = False
         try:
             address = await super().start()
@@ -102,6 +115,7 @@ class FilesPodSpawner(WatchedPodSpawner):
         finally:
             if not started:
                 self._home = ""  # it may be for want of the folder: somebody removed it
+                self._hand_in_made = frozenset()
         return address
 
     async def move_in(self) -> Account:
@@ -156,6 +170,38 @@ class FilesPodSpawner(WatchedPodSpawner):
         await Homes(known.folders, _connection, self.home_timeout).make(home, self.say)
         self._home = key
 
+    @property
+    def hands_in(self) -> bool:
+        """Whether things can be handed in: there is one claim that all have a part of, and nothing but what pods mount
+        leads there. Accounts of the login's own are known elsewhere too, and may come by in other ways."""
+        known = self.files
+        return bool(known.claim and known.folders and not self.uid_from)
+
+    async def _make_hand_in(self) -> None:
+        """Whatever fails here keeps nobody's server from starting; in JupyterLab it is said that there is no such
+        place."""
+        self._hand_in = ()
+        for place in self._places if self.hands_in else ():
+            student = files.directory_name(self.user.name) if place.role == "student" else ""
+            one = hand_in.in_pod(place.course, student)
+            try:
+                await self._make_place(one)
+            except MLMPError as error:
+                self.log.warning("%s: nothing can be handed in for %s: %s", self.user.name, one.course, error)
+            else:
+                self._hand_in += (one,)
+
+    async def _make_place(self, one: InPod) -> None:
+        known, account = self.files, self._account or await self._their_account()
+        home = Home(one.student, account.uid, account.gid or account.uid, one.around)
+        key = f"{known.claim}/{one.path}:{home.uid}:{home.gid}"
+        if known.folders is None or key in self._hand_in_made:
+            return
+        self.say(42, "Making the place to hand in")
+        patience = min(self.home_timeout, HAND_IN_WITHIN)
+        await Homes(known.folders, _connection, patience).make_hand_in(home, self.say)
+        self._hand_in_made |= {key}
+
     async def erase_guest(self) -> None:
         """The folder, or the claim of the guest's own. Where nobody has files there is nothing to erase.
 
@@ -207,16 +253,20 @@ class FilesPodSpawner(WatchedPodSpawner):
         return await maybe_future(said(self)) if callable(said) else said
 
     def get_env(self) -> dict[str, str]:
-        """Where shared data are."""
+        """Where shared data are, and where to hand in."""
         env: dict[str, str] = super().get_env()
+        places = {one.course: one.place for one in self._hand_in}
+        env |= {"MLMP_HAND_IN": json.dumps(places)} if places else {}
         return env | ({"MLMP_SHARED": files.SHARED} if self.files.shared else {})
 
     def get_state(self) -> dict[str, Any]:
         """What outlives server and hub."""
         state: dict[str, Any] = super().get_state()
+        state |= {"hand_in": sorted(self._hand_in_made)} if self._hand_in_made else {}
         return state | ({"home": self._home} if self._home else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Comes back after a restart of the hub."""
         super().load_state(state)
         self._home = str(state.get("home", ""))
+        self._hand_in_made = frozenset(state.get("hand_in", ()))
