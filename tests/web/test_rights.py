@@ -225,6 +225,8 @@ PAGES = {
     "GET courses/([a-z0-9-]+)": COURSE_SEERS | {"nobody": 302, "unknown token": 302},
     "GET courses/([a-z0-9-]+)/guests": RUNNING_VISITORS,
     "POST courses/([a-z0-9-]+)/guests": RUNNERS,
+    "GET courses/([a-z0-9-]+)/new-class": RUNNING_VISITORS,
+    "POST courses/([a-z0-9-]+)/new-class": RUNNERS,
     "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)": RUNNING_VISITORS,
     "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": BACK_TO_IT,
     "POST courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": RUNNERS,

@@ -151,13 +151,11 @@ class OneCourse(CoursePage):
             domains=" ".join(self.site.roster_domains), wish=wish, preview=preview,
             saved=DID.get(self.query().get("did", "")), problem=problem.problem() if problem else None,
             yaml=course_yaml.as_yaml(seen.course) if runs else "",
-            classes=await self._classes(runs=runs), **self.choices(), **await self.live(),
+            classes=await self._classes(), **self.choices(), **await self.live(),
         )  # fmt: skip
 
-    async def _classes(self, *, runs: bool) -> list[Booked]:
+    async def _classes(self) -> list[Booked]:
         """Those that are not over, the next ones."""
-        if not runs:
-            return []
         window = Interval(self.now, self.now + HORIZON)
         found: list[Booked] = await self.context.run(classes.listing, self.site, self.name, window=window)
         return found[:MOST_CLASSES]
