@@ -44,6 +44,7 @@ _KEPT = (
     "storage",
     "uid_from",
     "gid_from",
+    "guest_uid",
 )
 _OF_SSH = {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
 _GRANTING = (

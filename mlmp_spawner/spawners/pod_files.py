@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from jupyterhub.utils import maybe_future
 from kubernetes_asyncio.client.exceptions import ApiException
-from traitlets import Dict, Float, Unicode, validate
+from traitlets import Dict, Float, Int, Unicode, validate
 
 from mlmp_spawner.errors import ConfigurationError, MLMPError, NotAllowed, Unavailable
 from mlmp_spawner.kube.client import Connection
@@ -20,6 +20,7 @@ from mlmp_spawner.kube.homes import Homes
 from mlmp_spawner.kube.outcomes import sentence
 from mlmp_spawner.rules import hand_in
 from mlmp_spawner.rules import storage as files
+from mlmp_spawner.rules.guests import is_guest
 from mlmp_spawner.rules.hand_in import InPod
 from mlmp_spawner.rules.storage import Storage
 from mlmp_spawner.spawners.hand_in import Place
@@ -53,6 +54,13 @@ class FilesPodSpawner(WatchedPodSpawner):
         ``oauth_user.uid_number``. Needs ``c.Authenticator.enable_auth_state``. Empty: ``uid`` for everybody."""
     ).tag(config=True)
     gid_from = Unicode(help="The same for the group; empty: ``gid``, or with ``uid_from`` the uid.").tag(config=True)
+    guest_uid = Int(
+        0,
+        min=0,
+        max=files.LAST_UID,
+        help="""As which uid and gid guests' servers run with ``uid_from``, since no login knows them: a number that no
+        account has. 0: there are no guests then. Without ``uid_from`` they run as everybody.""",
+    ).tag(config=True)
 
     _home = ""
     """The folder that was made, with claim and account; outlives servers and hubs."""
@@ -147,16 +155,23 @@ class FilesPodSpawner(WatchedPodSpawner):
             self._account = await self._their_account()
 
     async def _ask_the_login(self) -> None:
+        if self.guest_uid and is_guest(self.user.name):
+            self._run_as_number(self.guest_uid, self.guest_uid)
+            return
         about = await self.user.get_auth_state()
         if about is None:
             raise NotAllowed(
                 f"The login keeps nothing about {self.user.name!r}: as which uid the server runs is not known.",
                 hint="Log out and in again; if that does not help, c.Authenticator.enable_auth_state is not set.",
             )
-        self.uid = files.number_of(about, self.uid_from, user=self.user.name)
-        self.gid = files.number_of(about, self.gid_from, user=self.user.name) if self.gid_from else self.uid
+        uid = files.number_of(about, self.uid_from, user=self.user.name)
+        gid = files.number_of(about, self.gid_from, user=self.user.name) if self.gid_from else uid
+        self._run_as_number(uid, gid)
+
+    def _run_as_number(self, uid: int, gid: int) -> None:
+        self.uid, self.gid = uid, gid
         if getattr(self, "fs_gid", None) is not None:
-            self.fs_gid = self.gid
+            self.fs_gid = gid
 
     async def _make_home(self) -> None:
         known = self.files
@@ -211,6 +226,8 @@ class FilesPodSpawner(WatchedPodSpawner):
         if known.claim and known.folders is None:
             raise ConfigurationError(["users.storage.folders is not set: who made the folders of homes erases them"])
         if known.claim and known.folders is not None:
+            if self.guest_uid:
+                await self._run_as_their_account()
             patience = min(self.home_timeout, ERASED_WITHIN)
             await Homes(known.folders, _connection, patience).erase(await self._their_home())
         elif self.storage_pvc_ensure:
