@@ -8,22 +8,24 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import delete, select
 
-from mlmp_spawner.errors import Conflict, NoCapacity, NotNow
-from mlmp_spawner.operations import admission, booking, catalog_sync, changes, limits, listing
+from mlmp_spawner.errors import Conflict, NoCapacity, NotNow, OverLimit
+from mlmp_spawner.operations import admission, booking, catalog_sync, changes, limit_settings, limits, listing
 from mlmp_spawner.operations.admission import StartOptions, admit, deadline_of
 from mlmp_spawner.operations.availability import offer
 from mlmp_spawner.operations.clock import Clock, RunningServer
 from mlmp_spawner.operations.courses import classes, opening, settling
 from mlmp_spawner.operations.jobs.submit import Submission, check
+from mlmp_spawner.operations.limit_settings import Subject
 from mlmp_spawner.operations.outages import Wanted, set_outages
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules.catalog import Limits
 from mlmp_spawner.rules.job_manifest import parse
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store import courses as course_store
 from mlmp_spawner.store.tables import notice, users
 from mlmp_spawner.store.transaction import read, transaction
-from mlmp_spawner.units import HOUR, MINUTE, SECOND
+from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND
 from tests.invariant import violations
 from tests.operations.conftest import NOW, admin, ann, catalog
 from tests.operations.courses.term import BEGINS, TEACHER, a_class, course, opened, seats, takes
@@ -128,10 +130,46 @@ class TestLimits:
         assert (used.units_at_peak, used.hours_in_week, used.open_bookings) == (0, 0, 0)
         assert listing.used_by_all(site, now=row.start)["s1"].open_bookings == 0
 
-    def test_self_study_is_what_members_of_the_course_have_outside_class(self, site: Site):
+    def test_self_study_is_what_students_have_outside_class_whatever_groups_the_hub_has_them_in(self, site: Site):
         course(site, self_study=3.0)
-        assert limits.of_person(site, "s1", {"course-ml"}).hours_per_week == 3.0
-        assert limits.of_person(site, "ann", set()).hours_per_week is None
+        for groups in ({"course-ml"}, set()):
+            assert limits.of_person(site, "s1", groups).hours_per_week == 3.0
+        assert limits.of_person(site, "teacher", {"course-ml"}).hours_per_week is None
+        assert limits.of_person(site, "ann", {"course-ml"}).hours_per_week is None
+        with read(site.engine) as connection:
+            holding = limits.rules(connection, site)
+        assert [holding.of(name, ()).hours_per_week for name in ("s1", "ann")] == [3.0, None]
+
+    def test_of_two_courses_the_most_holds_and_what_an_admin_says_wins(self, site: Site):
+        course(site, self_study=3.0)
+        course(site, "other", students=("s1", "s2"), self_study=5.0)
+        assert limits.of_person(site, "s1", ()).hours_per_week == 5.0
+        said = Limits(hours_per_week=1)
+        limit_settings.put(site, Subject("group", "course-other"), said, actor=admin, now=NOW)
+        assert limits.of_person(site, "s1", {"course-other"}).hours_per_week == 3.0
+        limit_settings.put(site, Subject("group", "course-ml"), said, actor=admin, now=NOW)
+        assert limits.of_person(site, "s1", {"course-ml", "course-other"}).hours_per_week == 1
+        limit_settings.put(site, Subject("user", "s1"), Limits(hours_per_week=9), actor=admin, now=NOW)
+        assert limits.of_person(site, "s1", {"course-ml"}).hours_per_week == 9
+
+    def test_beyond_self_study_nothing_is_booked_nor_started_and_class_takes_none_of_it(self, site: Site):
+        course(site, self_study=3.0)
+        row = opened(site)  # the seat of two hours and ten minutes
+        late = row.end + HOUR
+        mine = booking.book(site, BookingRequest("gpu", start=late, duration=2 * HOUR), actor=Actor("s1"), now=NOW)
+        with pytest.raises(OverLimit) as refused:
+            booking.book(site, BookingRequest("gpu", start=late + 3 * HOUR, duration=2 * HOUR), actor=Actor("s1"),
+                         now=NOW)  # fmt: skip
+        (broken,) = refused.value.data["limits"]
+        assert (broken["limit"], broken["allowed"], broken["used"], broken["asked"]) == ("hours_per_week", 3.0, 2, 2)
+        long = StartOptions(profile="gpu", duration=2 * HOUR)
+        with pytest.raises(OverLimit):
+            admission.from_now(site, actor=Actor("s1"), options=long, now=row.end + MINUTE)
+        with pytest.raises(OverLimit):
+            changes.extend(site, mine.id, actor=Actor("s1"), now=late, duration=2 * HOUR)
+        after = mine.end + 7 * DAY
+        again = BookingRequest("gpu", start=after, duration=3 * HOUR)
+        assert booking.book(site, again, actor=Actor("s1"), now=mine.end).start == after
 
     def test_a_seat_is_no_longer_than_its_class_and_stays_where_it_is(self, site: Site):
         course(site)
