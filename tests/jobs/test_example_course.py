@@ -85,9 +85,8 @@ def teach(site: Site, *students: str) -> None:
 def more(torch_path: Path) -> dict[str, Any]:
     """What jobs need to find the same PyTorch. torchrun of 1.13 fails on Python 3.11 where it redirects nothing; here
     it redirects nothing of a worker that there is not."""
-    path = f"{sys.prefix}/bin:/usr/bin:/bin"
     torchrun = {"PET_REDIRECTS": "1:0", "PET_TEE": "1:0"}
-    return {"environment": {"PATH": path, "PYTHONPATH": str(torch_path), "OMP_NUM_THREADS": "1", **torchrun}}
+    return {"environment": {"PYTHONPATH": str(torch_path), "OMP_NUM_THREADS": "1", **torchrun}}
 
 
 @pytest.fixture
