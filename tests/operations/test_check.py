@@ -69,9 +69,7 @@ class TestConfiguration:
 
     def test_a_setting_that_there_is_not_is_named_with_the_close_one(self, right: ToCheck, tmp_path: Path) -> None:
         (message,) = self.found(right, tmp_path, "c.MLMP.stop_led = 3")
-        said, _, valid = message.partition(" valid: ")
-        assert said == "there is no c.MLMP.stop_led; did you mean 'stop_lead'?"
-        assert "announce_before" in valid
+        assert message == "there is no c.MLMP.stop_led; did you mean 'stop_lead'?"
 
     def test_a_value_of_the_wrong_kind_is_named(self, right: ToCheck, tmp_path: Path) -> None:
         (message,) = self.found(right, tmp_path, "c.MLMP.tick = 'soon'")
