@@ -1,20 +1,24 @@
-"""What a server's pod sees of what is handed in: the student's own folder; who teaches a course, all of that course."""
+"""What a server's pod sees of what is handed in: a student, their own folder; who teaches a course, all of that."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.kube.home_pods import Home
-from mlmp_spawner.rules.courses import Course, Role
+from mlmp_spawner.rules.courses import Course, Member, Role
 from mlmp_spawner.rules.storage import directory_name
 from mlmp_spawner.spawners import pod_files
 from mlmp_spawner.spawners.hand_in import Place
 from mlmp_spawner.spawners.kube import MLMPKubeSpawner
+from mlmp_spawner.store import courses
+from mlmp_spawner.store.transaction import transaction
 from tests.spawners.pod_manifests import kubeconfig, made, manifest
 
 __all__ = ["kubeconfig"]
@@ -107,3 +111,25 @@ async def test_where_not_only_pods_lead_there_nothing_is_handed_in(homes: Played
     spawner._places = [place("student")]
     await spawner._make_hand_in()
     assert (spawner._hand_in, homes.made) == ((), [])
+
+
+async def test_at_each_start_the_rosters_say_where_somebody_hands_in(engine: Engine, homes: PlayedHomes) -> None:
+    ml, vision = place("student").course, place("student", "vision").course
+    roster = [Member("ml", "ann@x.org", "student", 0), Member("ml", "eva", "instructor", 0)]
+    with transaction(engine) as connection:
+        for course in (ml, vision, ml.model_copy(update={"name": "without", "hand_in": False})):
+            courses.insert_course(connection, course)
+        courses.put_members(connection, "ml", roster)
+        courses.put_members(connection, "vision", [Member("vision", "ann@x.org", "guest", 0)])
+        courses.put_members(connection, "without", [Member("without", "ann@x.org", "student", 0)])
+    site = SimpleNamespace(engine=engine, catalog=SimpleNamespace(profiles={}, image_of=lambda *_: None))
+    spawner = made({"storage": STORAGE})
+
+    async def ask(question: Callable[[Any], Any]) -> Any:
+        return question(site)
+
+    spawner._ask = ask  # type: ignore[method-assign]
+    assert spawner._admitted is not None
+    await spawner.prepare(spawner._admitted)
+    assert [(one.course.name, one.role) for one in spawner._places] == [("ml", "student")]
+    assert (await server(*spawner._places, spawner=spawner))["told"] == {"ml": "/mnt/hand-in/ml"}
