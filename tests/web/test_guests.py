@@ -99,7 +99,7 @@ def test_where_nothing_would_isolate_them_nobody_is_invited(teacher: httpx.Clien
     app.context.settings = WebSettings(rate=0, poll=0.05)
     answer = invite(teacher)
     assert answer.status_code == 409
-    assert "same account" in answer.json()["detail"]
+    assert "There can be no guests here" in answer.json()["detail"]
 
 
 def test_a_guest_reaches_the_listed_calls_and_no_others(guest: httpx.Client) -> None:
