@@ -59,7 +59,7 @@ COURSE_SEERS = LET_IN | dict.fromkeys(("foreign", "narrow admin", "filtered admi
 
 EXPECTED = {
     "GET courses": LET_IN,
-    "POST courses": RUNNERS,
+    "POST courses": TEACHERS,
     "GET courses/{name}": COURSE_SEERS,
     "DELETE courses/{name}": RUNNERS,
     "GET courses/{name}/roster": RUNNERS,
