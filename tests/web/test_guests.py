@@ -27,7 +27,7 @@ from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW, admin
 from tests.web.harness import GUEST, PREFIX, RunningApp
 from tests.web.played_class import a_class
-from tests.web.test_rights import page_address
+from tests.web.test_page_rights import page_address
 
 COURSE = {"name": "ml", "title": "ML", "profile": "gpu", "seats": 2, "guests": 3, "instructors": ["ben"]}
 UNTIL = NOW + 7 * DAY
