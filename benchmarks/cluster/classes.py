@@ -7,6 +7,7 @@ started, ``SETUP`` before people come: that is the begin from which is measured.
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import threading
 import time
@@ -47,6 +48,11 @@ class Answer(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
+
+
+def serve(port: int) -> None:
+    """Answers for all servers, in a process of its own: what is measured here shall not wait for it."""
+    ThreadingHTTPServer(("127.0.0.1", port), Answer).serve_forever()
 
 
 class Elsewhere:
@@ -92,9 +98,10 @@ def _site(place: Place, name: str) -> Iterator[Hub]:
     """A hub and the service beside it, whose machines are the simulated ones."""
     folder, port = place.folder / name, free_port()
     folder.mkdir()
-    stub = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=stub.serve_forever, daemon=True).start()
-    pods = PODS.format(tolerated=TOLERATED, stub=f"http://127.0.0.1:{stub.server_port}")
+    stub_port = free_port()
+    stub = multiprocessing.get_context("spawn").Process(target=serve, args=(stub_port,), daemon=True)
+    stub.start()
+    pods = PODS.format(tolerated=TOLERATED, stub=f"http://127.0.0.1:{stub_port}")
     machines = {f"simulated-{number:03}": GPUS for number in range(NODES)}
     hub = Hub(folder, place.core, place.namespace, kubeconfig=place.cluster.kubeconfig, image=place.cluster.debian,
               resource=GPU, nodes=machines, settings=settings(port) + pods)  # fmt: skip
@@ -104,7 +111,7 @@ def _site(place: Place, name: str) -> Iterator[Hub]:
             yield hub
     finally:
         hub.close()
-        stub.shutdown()
+        stub.kill()
 
 
 def _measure(report: Report, hub: Hub, seats: int, *, quick: bool) -> None:
