@@ -17,6 +17,10 @@ from mlmp_spawner.units import MINUTE, SECOND
 FIRST_WAIT, LONGEST_WAIT = 15 * SECOND, 4 * MINUTE
 """How long a start that failed waits for the next try; twice as long each time."""
 
+EACH_LOOK = 3
+"""How many are started at one look at most, which is every second: what a hub does for a start takes it tens of ms, in
+which it does nothing for others."""
+
 BEFORE_END = 5 * MINUTE
 """Nothing is started any more when a class ends so soon."""
 
@@ -114,7 +118,7 @@ def next_starts(
         and (seat.id not in tried or now >= tried[seat.id].again_at)
     ]
     ready.sort(key=lambda seat: (tried[seat.id].count if seat.id in tried else 0, seat.created_at, seat.owner))
-    return ready[: max(0, at_once - len(starting))]
+    return ready[: max(0, min(at_once - len(starting), EACH_LOOK))]
 
 
 def came(seat: Reservation, visits: Visits | None) -> bool:

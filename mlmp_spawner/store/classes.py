@@ -84,6 +84,13 @@ def seats(connection: Connection, class_id: str) -> list[Reservation]:
     return store.select_where(connection, reservation.c.parent == class_id, is_seat(), order=order)
 
 
+def seats_of_strangers(connection: Connection, one: CourseClass) -> list[Reservation]:
+    """The seats of a class that nobody gave back and that people have who are not on the roster any more."""
+    roster = select(course_member.c.name).where(course_member.c.course == one.course)
+    mine = (reservation.c.parent == one.reservation, is_seat(), store.not_given_back())
+    return store.select_where(connection, *mine, reservation.c.owner.not_in(roster))
+
+
 def seats_of_all(connection: Connection, class_ids: Iterable[str]) -> list[Reservation]:
     """The seats of several classes, in the order in which they were given out; those that are over too."""
     ids = sorted(class_ids)

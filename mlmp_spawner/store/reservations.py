@@ -21,7 +21,7 @@ _CHUNK = 500  # SQLite's and psycopg's limits on bound parameters are far above 
 
 
 def _reservation(row: Row[Any], allocations: Sequence[Allocation]) -> Reservation:
-    return Reservation(**{name: getattr(row, name) for name in _COLUMNS}, allocations=tuple(allocations))
+    return Reservation(**dict(zip(_COLUMNS, row, strict=True)), allocations=tuple(allocations))
 
 
 def _allocation(row: Row[Any]) -> Allocation:

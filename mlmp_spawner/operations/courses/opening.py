@@ -231,8 +231,7 @@ def _turns(connection: Connection, one: CourseClass, row: Reservation, now: int)
 
 def _strangers(connection: Connection, one: CourseClass, now: int) -> list[Reservation]:
     """The seats of people who are not on the roster any more."""
-    members = {member.name for member in courses.members(connection, one.course)}
-    return [seat for seat in placing.open_seats(connection, one.reservation, now) if seat.owner not in members]
+    return [seat for seat in store.seats_of_strangers(connection, one) if seat.state(now) == "active"]
 
 
 def _default_in_use(connection: Connection, names: Sequence[str], window: Interval) -> set[str]:
