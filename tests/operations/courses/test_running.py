@@ -121,6 +121,7 @@ class TestServers:
         hub, now = Hub(site), row.start + MINUTE
         servers = ClassServers(lambda: site, hub)
         looks(servers, hub, now)
+        looks(servers, hub, now + SECOND)
         assert sorted(hub.asked) == ["s1", "s2", "s3", "teacher"]
         hub.asked.clear()
         running.servers(site, "ml", row.id, "restart", ["s1"], actor=TEACHER, now=now + MINUTE)
@@ -136,6 +137,7 @@ class TestServers:
         servers = ClassServers(lambda: site, hub)
         running.servers(site, "ml", row.id, "stop", ["s2"], actor=TEACHER, now=now)
         looks(servers, hub, now + 1)
+        looks(servers, hub, now + SECOND)
         assert sorted(hub.asked) == ["s1", "s3", "teacher"], "what was not up is not started"
         admission.admit(
             site, actor=Actor("s2"), server="", now=now + MINUTE,
@@ -149,6 +151,7 @@ class TestServers:
         running.servers(site, "ml", row.id, "start", actor=TEACHER, now=now + 4 * MINUTE)
         hub.asked.clear()
         looks(servers, hub, now + 4 * MINUTE + 1)
+        looks(servers, hub, now + 4 * MINUTE + SECOND)
         assert sorted(hub.asked) == ["s1", "s2", "s3", "teacher"]
 
     def test_what_was_wanted_is_done_by_a_service_that_was_started_again(self, site: Site, row: Reservation):
