@@ -101,7 +101,11 @@ class Desk:
         if not _is_seat(found):
             return None
         seen = self.client.look_in(found.id)
-        return {key: seen[key] for key in ("agreed_at", "teachers", "looking")} if seen["offered"] else None
+        if not seen["offered"]:
+            return None
+        looking = [{"name": one["name"], "since": units.from_iso(one["since"])} for one in seen["looking"]]
+        agreed_at = None if seen["agreed_at"] is None else units.from_iso(seen["agreed_at"])
+        return {"agreed_at": agreed_at, "teachers": seen["teachers"], "looking": looking}
 
     def _messages(self, found: Reservation) -> list[dict[str, Any]]:
         """What was not read yet, the oldest first: ``id`` and ``text``."""

@@ -107,17 +107,9 @@ def watch_visitors(server: Any) -> Visitors | None:
             if user is None:
                 return None
             token = self.hub_auth.get_token(handler) or ""
-            if await visitors.may_enter(handler, user.username, token):
-                return user
-            raise _refused(user.username)
+            return user if await visitors.may_enter(handler, user.username, token) else None
 
     provider = Provider(parent=server, log=server.log, hub_auth=former.hub_auth)
     server.identity_provider = provider
     server.web_app.settings["identity_provider"] = provider
     return visitors
-
-
-def _refused(name: str) -> Exception:
-    from tornado.web import HTTPError
-
-    return HTTPError(403, "%s may not be in this server", name)

@@ -107,6 +107,12 @@ def agreed(site: Site, course: str, class_id: str, *, actor: Actor, now: int) ->
         }
 
 
+def check_teaches(site: Site, course: str, *, actor: Actor) -> None:
+    """:raises NotFound, NotAllowed: the actor does not teach this course."""
+    with read(site.engine) as connection:
+        _check_teaches(connection, course, actor)
+
+
 class LookIns:
     """Lets in who may, and lets nobody in who may not any more."""
 
@@ -183,12 +189,16 @@ def _holds(connection: Connection, site: Site, seat: Reservation, given: Agreeme
     return not _offered(connection, site, seat, now)[0]
 
 
+def _check_teaches(connection: Connection, course: str, actor: Actor) -> None:
+    own(connection, course, actor, lock=False)
+    member = courses.member(connection, course, actor.name)
+    if member is None or member.role != "instructor":
+        raise NotAllowed("Only who teaches the course looks into servers.")
+
+
 def _let_in(site: Site, course: str, class_id: str, person: str, actor: Actor, now: int) -> Looking:
     with transaction(site.engine) as connection:
-        own(connection, course, actor)
-        member = courses.member(connection, course, actor.name)
-        if member is None or member.role != "instructor":
-            raise NotAllowed("Only who teaches the course looks into servers.")
+        _check_teaches(connection, course, actor)
         classes.found(connection, course, class_id)
         mine = [seat for seat in placing.open_seats(connection, class_id, now) if seat.owner == person]
         seat = mine[0] if mine else None

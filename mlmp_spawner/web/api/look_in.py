@@ -60,6 +60,7 @@ async def withdraw(context: Context, caller: Caller, seat: str, now: int) -> Non
 async def begin(context: Context, caller: Caller, course: str, class_id: str, person: str, now: int) -> str:
     """Lets the caller into somebody's server; its address. :raises MLMPError: see :meth:`LookIns.begin`."""
     if context.classes is None:
+        await context.run(looking_in.check_teaches, context.site, course, actor=caller.actor())
         raise NotNow(looking_in.NOT_HERE)
     one = await context.classes.look_ins.begin(course, class_id, person, actor=caller.actor(), now=now)
     context.feed.wake()
