@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from mlmp_spawner import units
+from tests.browser.lab_extension.inside import look_now, notice
 from tests.browser.people import Human
 from tests.live import Site, wait_for
 from tests.web.machine import free_ports
@@ -185,6 +186,28 @@ def _with(human: Human, page: Page) -> Human:
     other = object.__new__(Human)
     other.page, other.url, other.name = page, human.url, human.name
     return other
+
+
+def test_the_student_sees_it_in_jupyterlab_all_the_time_and_ends_it_by_one_click(
+    site: Site, class_path: str, ann: Human, ivy: Human
+) -> None:
+    lab, seat_id = base_of(ann.page), seat(site, class_path)["reservation"]
+    shown = ann.page.locator(".mlmp-looked-into")
+    expect(shown).to_be_hidden()
+    say(ann, seat_id, "Let them look in")
+    look_now(ann.page)
+    expect(shown).to_have_text("admin, ivy may look in")
+    tab = look_in(ivy, class_path)
+    tab.evaluate(CONNECT, [lab, "kernels", "kernels"])
+    look_now(ann.page)
+    expect(shown).to_have_text("ivy is let in")
+    expect(ann.page.locator(".Toastify__toast", has_text="ivy is let into this server since")).to_be_visible()
+    shown.click()
+    notice(ann.page, "Nobody can look into this server any more")
+    assert tab.evaluate(STATUS, f"{lab}api/contents") == 403
+    wait_for(lambda: not is_open(tab, "kernels"), AT_ONCE, "the end of her connection")
+    expect(shown).to_be_hidden()
+    assert shares(site) == [] and ann.run("print('on')") == "on"
 
 
 def test_who_teaches_no_more_is_out_and_a_killed_service_forgets_none_of_it(
