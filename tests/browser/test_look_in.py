@@ -4,6 +4,7 @@ with a host for each server, real JupyterLabs, two people's browsers."""
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ CONNECT = """async ([base, what, name]) => {
   window[name] = socket;
 }"""
 STATUS = "async (url) => (await fetch(url, {credentials: 'include', redirect: 'manual'})).status"
+TOKEN = "JSON.parse(document.getElementById('jupyter-config-data').textContent).token"
 AGREE = """
 import os, urllib.request, urllib.error
 url = os.environ["MLMP_URL"].rstrip("/") + "/services/mlmp/api/v1/reservations/"
@@ -147,6 +149,16 @@ def look_in(ivy: Human, class_path: str) -> Page:
     return tab
 
 
+def opens_nothing_else(site: Site, token: str) -> None:
+    """What a server gets of who looks in is good for that server, and to say who it is."""
+    headers = {"Authorization": f"token {token}"}
+    with httpx.Client(base_url=site.url, headers=headers, timeout=60) as client:
+        assert client.get("/hub/api/user").json()["name"] == "ivy"
+        assert client.get(f"{API}me").status_code == 403
+        assert client.get("/hub/api/users/ivy/tokens").status_code in (403, 404)
+        assert client.post("/hub/api/users/ivy/server", json={}).status_code in (403, 404)
+
+
 def test_who_teaches_is_in_only_as_long_as_the_student_agrees(
     site: Site, class_path: str, ann: Human, ivy: Human
 ) -> None:
@@ -163,15 +175,18 @@ def test_who_teaches_is_in_only_as_long_as_the_student_agrees(
     say(ann, seat_id, "Let them look in")
     tab = look_in(ivy, class_path)
     assert len(shares(site)) == 1
+    opens_nothing_else(site, tab.evaluate(TOKEN))
     ann.page.evaluate(CONNECT, [lab, "kernels", "own"])
     for what in ("kernels", "terminals"):
         tab.evaluate(CONNECT, [lab, what, what])
     assert Human.run(_with(ivy, tab), "print(6 * 7)") == "42"
 
+    said = time.monotonic()
     say(ann, seat_id, "Let nobody look in any more")
     assert tab.evaluate(STATUS, f"{lab}api/contents") == 403, "the next request is refused"
     for what in ("kernels", "terminals"):
         wait_for(lambda what=what: not is_open(tab, what), AT_ONCE, f"the end of {what}")
+    print(f"out of everything {time.monotonic() - said:.1f} s after the click on the page of the seat")
     assert shares(site) == []
     assert is_open(ann.page, "own") and ann.run("print('on')") == "on"
     tab.goto(f"{lab}lab")
