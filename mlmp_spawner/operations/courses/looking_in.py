@@ -204,7 +204,7 @@ def _let_in(site: Site, course: str, class_id: str, person: str, actor: Actor, n
         seat = mine[0] if mine else None
         if seat is None or not _holds(connection, site, seat, store.agreement(connection, seat.id), now):
             raise NotNow(f"{person[:60]} has not agreed that you look in.",
-                         hint="They do that in JupyterLab, or on the page of their seat.")  # fmt: skip
+                         hint="They do that on the page of their seat.")  # fmt: skip
         if seat.server_state() != "running":
             raise NotNow("The server does not run.")
         for one in store.looking(connection, seat.id):
