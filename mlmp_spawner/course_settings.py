@@ -20,6 +20,13 @@ class CourseSettings(Configurable):
         can be started before a class. Instructors then decide who is a user; whether such a user may log in is for
         the hub's login to say (``c.Authenticator.allow_existing_users``).""",
     ).tag(config=True)
+    look_in = Bool(
+        False,
+        help="""Whether who teaches may look into the server of a student in class who agreed, in courses that say
+        ``look_in``. It needs ``c.JupyterHub.subdomain_host``, so that what somebody wrote in their server can't act
+        in the name of who looks, and is for one machine. The service gets the scopes ``shares`` and
+        ``access:servers``.""",
+    ).tag(config=True)
     class_starts_at_once = Integer(
         10,
         min=1,

@@ -1,8 +1,9 @@
 """What the service asks of JupyterHub, over its REST API.
 
 Scopes that the service's token needs: ``list:users``, ``read:users:groups``, ``read:servers``, ``start:servers``,
-``delete:servers``, ``proxy``, ``admin:groups``, ``custom:mlmp:guests``; where rosters make users ``admin:users``; in a
-cluster that runs jobs ``custom:mlmp:surroundings``.
+``delete:servers``, ``proxy``, ``admin:groups``, ``custom:mlmp:guests``; where rosters make users ``admin:users``;
+where who teaches may look in ``shares`` and ``access:servers``; in a cluster that runs jobs
+``custom:mlmp:surroundings``.
 """
 
 from __future__ import annotations
@@ -183,6 +184,18 @@ class HubClient:
             return True
         return answer.status_code == 204
 
+    async def share_server(self, user: str, server: str, viewer: str) -> None:
+        """Lets somebody into another's server until :meth:`unshare_server`; again, it changes nothing.
+
+        :raises NotFound: there is no such server. :raises NotNow: the hub does not know who is to be let in.
+        """
+        await self._ask("POST", _share_path(user, server), json={"user": viewer})
+
+    async def unshare_server(self, user: str, server: str, viewer: str) -> None:
+        """Lets somebody into another's server no more; a share that is gone, or its server, is fine."""
+        with suppress(NotFound):
+            await self._ask("PATCH", _share_path(user, server), json={"user": viewer})
+
     async def surroundings(self, user: str) -> dict[str, Any]:
         """As whom, and with which files, a user's jobs run in a cluster; their home is there afterwards.
 
@@ -257,6 +270,10 @@ def _group_path(name: str) -> str:
 def _server_path(user: str, server: str) -> str:
     path = f"users/{quote(user, safe='')}"
     return f"{path}/servers/{quote(server, safe='')}" if server else f"{path}/server"
+
+
+def _share_path(user: str, server: str) -> str:
+    return f"shares/{quote(user, safe='')}/{quote(server, safe='')}"
 
 
 def _user(model: Mapping[str, Any]) -> HubUser:

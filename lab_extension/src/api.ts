@@ -19,10 +19,17 @@ export interface Message {
   text: string;
 }
 
+export interface LookIn {
+  agreed_at: number | null;
+  teachers: string[];
+  looking: { name: string; since: number }[];
+}
+
 export interface State {
   now: number;
   booking: Booking | null;
   messages?: Message[];
+  look_in?: LookIn | null;
 }
 
 export interface Draft {

@@ -2,7 +2,7 @@
 // answers.
 import { Poll } from "@lumino/polling";
 import { Signal } from "@lumino/signaling";
-import { Absent, ask, Booking, Message, Refused, State } from "./api";
+import { Absent, ask, Booking, LookIn, Message, Refused, State } from "./api";
 
 const EVERY = 15_000;
 const LONGEST_PAUSE = 30_000;
@@ -15,6 +15,8 @@ export class BookingModel {
   booking: Booking | null = null;
   /** What who teaches said, and was not read yet. */
   messages: Message[] = [];
+  /** Who may look into this server; null where that can't be agreed to. */
+  lookIn: LookIn | null = null;
   /** Why what is shown may be old; empty while all is well. */
   trouble = "";
   private ahead = 0;
@@ -48,6 +50,11 @@ export class BookingModel {
     return this.booking;
   }
 
+  /** Looks now. */
+  refresh(): Promise<void> {
+    return this.poll.refresh();
+  }
+
   private async look(): Promise<void> {
     try {
       this.take(await ask<State>("state"));
@@ -69,6 +76,7 @@ export class BookingModel {
     this.ahead = found.now - Date.now();
     this.booking = found.booking;
     this.messages = found.messages ?? this.messages;
+    if (found.look_in !== undefined) this.lookIn = found.look_in;
     this.trouble = "";
     this.changed.emit();
   }

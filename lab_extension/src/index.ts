@@ -10,6 +10,7 @@ import { Countdown, EXTEND } from "./countdown";
 import { addCourses } from "./courses";
 import { watchEnd } from "./ending";
 import { addJobs } from "./jobs";
+import { AGREE, agreePage, LookedInto } from "./lookin";
 import { showMessages } from "./messages";
 import { addRun } from "./run";
 import { addTensorBoard } from "./tensorboard";
@@ -65,6 +66,19 @@ const booking: JupyterFrontEndPlugin<void> = {
       rank: 50,
       priority: 1,
       item: new Countdown(model, app.commands),
+    });
+    app.commands.addCommand(AGREE, {
+      label: "Let Who Teaches Look In…",
+      isVisible: () => model.lookIn !== null && !model.lookIn.agreed_at,
+      execute: () => void window.open(agreePage(model), "_blank", "noopener"),
+    });
+    model.changed.connect(() => app.commands.notifyCommandChanged(AGREE));
+    palette?.addItem({ command: AGREE, category: CATEGORY });
+    bar?.registerStatusItem("mlmp-lab:looked-into", {
+      align: "right",
+      rank: 49,
+      priority: 1,
+      item: new LookedInto(model),
     });
     watchEnd(model, app, documents, (duration) => extend(model, duration));
     showMessages(model);

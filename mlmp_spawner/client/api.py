@@ -248,6 +248,14 @@ class Client:
         body = self._http.json("POST", "me/notices/read", body=said, repeatable=True)
         return self._parse(lambda found: int(found["unread"]), body)
 
+    def look_in(self, id: str) -> dict[str, Any]:
+        """Who may look into the server of one's seat: ``offered, why, agreed_at, teachers, looking``."""
+        return self._parse(dict, self._http.json("GET", f"{_path(id)}/look-in"))
+
+    def end_look_in(self, id: str) -> None:
+        """Lets nobody look into it any more."""
+        self._http.json("DELETE", f"{_path(id)}/look-in", repeatable=True)
+
     def preferences(self) -> dict[str, Any]:
         """What the caller is told, and how."""
         return self._parse(dict, self._http.json("GET", "me/preferences"))

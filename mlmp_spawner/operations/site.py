@@ -61,6 +61,8 @@ class Site:
     job_guarantees: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     roster_domains: tuple[str, ...] = ()
     """Of mail addresses: of theirs the part before the ``@`` is a user's name."""
+    look_in: bool = False
+    """Whether who teaches may look into the servers of students who agreed."""
 
     def choice_of_images(self, profile: Profile) -> tuple[Image, ...]:
         """The images to choose from, the usual one first; none where there is no choice."""
@@ -85,6 +87,7 @@ def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
         ssh=ssh_of(settings),
         job_guarantees=job_guarantees.checked(settings.job_guarantees),
         roster_domains=tuple(settings.roster_domains),
+        look_in=settings.look_in,
     )
 
 

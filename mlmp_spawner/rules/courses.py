@@ -182,13 +182,12 @@ ENTRY_FIELDS = tuple(CourseEntry.model_fields)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Somebody on a roster, who need not have logged in yet. ``agreed_at``: since when instructors may look in."""
+    """Somebody on a roster, who need not have logged in yet."""
 
     course: str
     name: str
     role: Role
     added_at: int
-    agreed_at: int | None = None
 
 
 def person(text: str) -> str:
@@ -204,10 +203,15 @@ def person(text: str) -> str:
     return name
 
 
-def misfits(entry: CourseEntry, catalog: Catalog, groups: Iterable[str]) -> Iterator[Mistake]:
-    """Everything in which a course does not fit the catalog. :param groups: of who makes it."""
-    if entry.look_in:
-        yield Mistake(("look_in",), "nobody can look into students' servers; leave it out")
+def misfits(
+    entry: CourseEntry, catalog: Catalog, groups: Iterable[str], *, look_in: bool = False
+) -> Iterator[Mistake]:
+    """Everything in which a course does not fit the site.
+
+    :param groups: of who makes it. :param look_in: whether the site lets students agree to be looked into.
+    """
+    if entry.look_in and not look_in:
+        yield Mistake(("look_in",), "this hub lets nobody look into students' servers (c.MLMP.look_in); leave it out")
     usable = {profile.name for profile in catalog.profiles_for(groups)}
     profile = catalog.profiles.get(entry.profile)
     if profile is None or profile.name not in usable:

@@ -129,6 +129,8 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
     _keep_guests_apart(c)
     _let_in(c)
     let_make_users(c)
+    if c.MLMP.get("look_in"):
+        raise ConfigurationError(["c.MLMP.look_in: it is for one machine whose servers have hosts of their own"])
     # What the hub's own pages lead to, of the pages of the service.
     c.JupyterHub.setdefault("template_vars", {}).setdefault("has_jobs", bool(c.MLMP.jobs))
     return cluster

@@ -8,7 +8,7 @@ import pwd
 import re
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ OF_THE_SERVICE = [
     "custom:mlmp:guests",
 ]  # fmt: skip
 TO_MAKE_USERS = "admin:users"
+TO_LOOK_IN = ["shares", "access:servers"]  # the hub lets nobody share what they could not open themselves
 # What a person's login at the service may carry; nobody gets more than they have.
 OF_ITS_PAGES = [*sorted(FOR_EVERYBODY), "custom:mlmp:courses", "custom:mlmp:admin", "admin-ui", "read:users!user"]
 
@@ -209,10 +210,27 @@ def _configure_login(c: Config, up: OneMachine) -> None:
 def let_make_users(c: Config) -> None:
     """Gives the service the right to make users of people on rosters, where the admin's configuration wants that."""
     if c.MLMP.get("roster_users"):
-        c.JupyterHub.load_roles = [
-            {**role, "scopes": [*role["scopes"], TO_MAKE_USERS]} if role["name"] == SERVICE else role
-            for role in c.JupyterHub.load_roles
-        ]
+        _give_service(c, [TO_MAKE_USERS])
+
+
+def _give_service(c: Config, scopes: Sequence[str]) -> None:
+    c.JupyterHub.load_roles = [
+        {**role, "scopes": [*role["scopes"], *scopes]} if role["name"] == SERVICE else role
+        for role in c.JupyterHub.load_roles
+    ]
+
+
+def let_look_in(c: Config) -> None:
+    """Lets the service share the servers of students who agree, where the admin's configuration wants that.
+
+    :raises ConfigurationError: servers have no hosts of their own.
+    """
+    if not c.MLMP.get("look_in"):
+        return
+    if not has_own_hosts(c):
+        raise ConfigurationError(["c.MLMP.look_in: set c.JupyterHub.subdomain_host too, on one machine; else what "
+                                  "somebody wrote in their server could act in the name of who looks in"])  # fmt: skip
+    _give_service(c, TO_LOOK_IN)
 
 
 def let_in(c: Config, up: OneMachine) -> None:
@@ -223,6 +241,7 @@ def let_in(c: Config, up: OneMachine) -> None:
     """
     let_make_users(c)
     part_hosts(c, up)
+    let_look_in(c)
     if c.JupyterHub.authenticator_class in (up.auth, LOGINS.get(up.auth)):
         c.Authenticator.setdefault("allow_all", not _names_who_may_log_in(c))
     elif c.Authenticator.get("admin_users") == {up.admin}:

@@ -51,7 +51,6 @@ course_member = Table(
     Column("name", String(255), primary_key=True),
     Column("role", String(10), CheckConstraint("role IN ('instructor', 'student', 'guest')"), nullable=False),
     Column("added_at", BigInteger, nullable=False),
-    Column("agreed_at", BigInteger),
     Index("mlmp_course_member_name", "name"),
 )
 
@@ -61,6 +60,27 @@ course_group = Table(
     # The groups of the hub that MLMP made, so that it never touches another's, and removes its own with the course.
     Column("name", String(255), primary_key=True),
     Column("made_at", BigInteger, nullable=False),
+)
+
+look_in_agreement = Table(
+    "mlmp_look_in_agreement",
+    metadata,
+    # By the hub's id: a name that is deleted and made again has not agreed to anything.
+    Column("seat", String(30), ForeignKey("mlmp_reservation.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner_id", Integer, nullable=False),
+    Column("agreed_at", BigInteger, nullable=False),
+)
+
+looking_in = Table(
+    "mlmp_looking_in",
+    metadata,
+    # Shares of the hub that there are, or may be: a row goes when the hub said that its share is gone. It has no
+    # foreign key, since a share may outlive the booking.
+    Column("seat", String(30), primary_key=True),
+    Column("viewer", String(255), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("server", String(255), nullable=False),
+    Column("since", BigInteger, nullable=False),
 )
 
 _UNSETTLED = text("settled_at IS NULL")

@@ -97,12 +97,6 @@ def remove_members(connection: Connection, name: str, people: Collection[str]) -
         connection.execute(delete(course_member).where(course_member.c.course == name, some))
 
 
-def set_agreed(connection: Connection, name: str, person: str, at: int | None) -> bool:
-    """Notes that somebody agreed to be looked into, None: does not any more; whether they are on the roster."""
-    same = (course_member.c.course == name, course_member.c.name == person)
-    return connection.execute(update(course_member).where(*same).values(agreed_at=at)).rowcount > 0
-
-
 def in_hub(connection: Connection, name: str) -> dict[str, int]:
     """Those of a roster that the hub knows: their ids by name."""
     joined = select(users.c.name, users.c.id).join(course_member, course_member.c.name == users.c.name)

@@ -163,3 +163,32 @@ class ClassesCancelled(BaseModel):
     """What was given back."""
 
     cancelled: list[str]
+
+
+class LookInBody(Request):
+    """Into whose server."""
+
+    person: Annotated[Line, Field(min_length=1, max_length=255)]
+
+
+class LookingIn(BaseModel):
+    """Where the server is."""
+
+    url: str
+
+
+class Looker(BaseModel):
+    """Somebody who is let into a server; guests see no name."""
+
+    name: str
+    since: Instant
+
+
+class LookInAnswer(BaseModel):
+    """Whether who teaches may look into the server of a seat."""
+
+    offered: bool
+    why: str = Field(description="why it is not offered")
+    agreed_at: Instant | None = Field(description="since when they may; null: they may not")
+    teachers: list[str] = Field(description="who may, where it is agreed to")
+    looking: list[Looker] = Field(description="who is let in")

@@ -172,7 +172,6 @@ class Member(BaseModel):
     role: Role
     added_at: Instant
     known: bool = Field(description="whether the hub knows them; until then they can have no server")
-    agreed: bool = Field(description="whether they agreed to be looked into")
 
 
 class Roster(BaseModel):

@@ -5,7 +5,8 @@ from __future__ import annotations
 CALLS = frozenset(
     {
         "GET me", "GET catalog", "GET availability", "GET me/notices", "POST me/notices/read",
-        "GET reservations", "GET reservations/{id}", "DELETE reservations/{id}", "POST reservations/{id}/extend",
+        "GET reservations", "GET reservations/{id}", "GET reservations/{id}/look-in", "PUT reservations/{id}/look-in",
+        "DELETE reservations/{id}/look-in", "DELETE reservations/{id}", "POST reservations/{id}/extend",
         "POST reservations/{id}/start", "POST reservations/{id}/stop", "GET courses", "GET courses/{name}",
         "GET me/courses", "GET courses/{name}/classes", "GET courses/{name}/classes/{id}",
         "GET jobs", "GET jobs/{id}", "DELETE jobs/{id}", "GET jobs/{id}/manifest", "GET jobs/{id}/logs",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from mlmp_spawner.operations import notices
+from mlmp_spawner.operations.courses import courses, looking_in
+from mlmp_spawner.operations.site import Actor
+from mlmp_spawner.rules import course_yaml
 from mlmp_spawner.units import MINUTE
 from tests.browser.played import AXE, serious, settled
+from tests.operations.conftest import admin
 from tests.web.harness import RunningApp
 from tests.web.played_class import a_class
 from tests.web.visitor import HOSTILE
@@ -74,3 +79,34 @@ def test_the_page_is_for_everybody(app: RunningApp, person: Callable[..., Page],
     assert serious(page) == []
     over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert over <= 0, f"it scrolls sideways at {width}"
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_looking_in_is_for_everybody(app: RunningApp, person: Callable[..., Page], theme: str, width: int) -> None:
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: tools/npm.sh ci")
+    long = "x" * 100
+    played = a_class(app, ("ann", "eve", "zoe", long), title=HOSTILE)
+    app.context.site = replace(app.site, look_in=True)
+    course = {"name": "ml", "title": HOSTILE, "profile": "gpu", "seats": 6, "look_in": True}
+    courses.apply(app.context.site, course_yaml.parse(course), actor=admin, now=app.now)
+    options = {"color_scheme": theme, "viewport": {"width": width, "height": 844}, "bypass_csp": True}
+    seats = played.seats()
+    looking_in.agree(app.context.site, seats[long].id, actor=Actor(long), now=app.now)
+    student = person("ann-token", path=f"bookings/{seats['ann'].id}", **options)
+    student.get_by_role("button", name="Let them look in").click()
+    expect(student.get_by_role("button", name="Let nobody look in any more")).to_be_visible()
+    teacher = person("teacher-token", path=played.where, **options)
+    teacher.locator("#tiles li", has_text="ann").get_by_role("button", name="Look in").click()
+    expect(teacher.get_by_role("link", name="Open the server of ann")).to_be_visible()
+    expect(student.locator("#look-in-box")).to_contain_text("ben is let in since")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for name, page in (("look-in-class", teacher), ("look-in-seat", student)):
+        settled(page)
+        page.screenshot(path=SHOTS / f"{name}-{theme}-{width}.png", full_page=True)
+        assert serious(page) == []
+        over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert over <= 0, f"{name} scrolls sideways at {width}"
+    student.get_by_role("button", name="Let nobody look in any more").click()
+    expect(student.get_by_role("button", name="Let them look in")).to_be_visible()
+    expect(teacher.get_by_role("link", name="Open the server of ann")).to_have_count(0)

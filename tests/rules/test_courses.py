@@ -152,9 +152,9 @@ def test_a_course_must_fit_the_catalog_and_who_makes_it() -> None:
     images = {name: Image(name=name, reference=name) for name in ("lab", "other")}
     catalog = Catalog(nodes={"big": big, "small": small}, images=images, profiles={"gpu": gpu, "secret": secret})
 
-    def wrong(groups: tuple[str, ...] = (), **changed: Any) -> list[str]:
+    def wrong(groups: tuple[str, ...] = (), site: bool = False, **changed: Any) -> list[str]:
         entry = CourseEntry.model_validate({"title": "T", "profile": "gpu", "seats": 5, **changed})
-        return [".".join(str(part) for part in one.path) for one in misfits(entry, catalog, groups)]
+        return [".".join(str(part) for part in one.path) for one in misfits(entry, catalog, groups, look_in=site)]
 
     assert wrong() == wrong(units=4, nodes=("big",), image="lab") == wrong(("staff",), profile="secret") == []
     assert wrong(profile="none") == wrong(profile="secret") == ["profile"]
@@ -167,3 +167,4 @@ def test_a_course_must_fit_the_catalog_and_who_makes_it() -> None:
     ]
     assert wrong(units=2, nodes=("small", "big")) == ["nodes.0"]
     assert wrong(look_in=True) == ["look_in"]
+    assert wrong(site=True, look_in=True) == []

@@ -44,3 +44,17 @@ def test_the_service_stays_beside_the_hub_and_at_the_machines_own_address(said: 
 def test_an_ssh_gateway_is_refused_for_it_would_find_no_server() -> None:
     with pytest.raises(ConfigurationError, match="leave out --ssh-port or subdomain_host"):
         configured("https://lab.example.org", ssh_port=2222)
+
+
+def test_who_teaches_looks_in_only_where_servers_have_hosts_of_their_own() -> None:
+    def scopes(c: Config) -> set[str]:
+        return set(c.JupyterHub.load_roles[0]["scopes"])
+
+    c = Config()
+    c.MLMP.look_in = True
+    configure_service(c, SERVICE, "token")
+    with pytest.raises(ConfigurationError, match="subdomain_host"):
+        let_in(c, OneMachine(data="/none", catalog="/none", service_port=9001, auth="dummy"))
+    c.JupyterHub.subdomain_host = "https://lab.example.org"
+    let_in(c, OneMachine(data="/none", catalog="/none", service_port=9001, auth="dummy"))
+    assert scopes(c) - scopes(configured("https://lab.example.org")) == {"shares", "access:servers"}

@@ -123,6 +123,8 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
         "mlmp_job_usage": 1,
         "mlmp_delivery": 0,
         "mlmp_limits": 1,
+        "mlmp_look_in_agreement": 0,
+        "mlmp_looking_in": 0,
         "mlmp_notice": 0,
         "mlmp_person": 0,
         "mlmp_scan": 1,

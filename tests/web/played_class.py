@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.operations.courses import courses, opening
+from mlmp_spawner.operations.courses.looking_in import LookIns
 from mlmp_spawner.operations.courses.servers import ClassServers
 from mlmp_spawner.rules import course_yaml
 from mlmp_spawner.rules.reservations import Reservation
@@ -81,7 +82,8 @@ def a_class(
     hub = Hub(app.site)
     hub.refusals["zoe"] = Unavailable("The image is gone.")
     played = PlayedClass(app, booked.json()["id"], ClassServers(lambda: app.site, hub), hub)
-    service: Any = SimpleNamespace(servers=played.servers, watch=SimpleNamespace(last={}))
+    look_ins = LookIns(lambda: app.context.site, hub)
+    service: Any = SimpleNamespace(servers=played.servers, watch=SimpleNamespace(last={}), look_ins=look_ins)
     app.context.classes = cast(Any, service)
     for minute in range(0, 12, 3):
         app.now = BEGINS - 10 * MINUTE + minute * MINUTE

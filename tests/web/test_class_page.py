@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -50,7 +52,7 @@ def test_who_is_in_who_is_stuck_and_who_never_came(played: PlayedClass, teacher:
     assert "The image is gone." in page
     assert "4 of 6 seats taken" in page and "2 empty on" in page
     assert "never" in page and "never logged in" in page
-    assert "Nobody can look into" in page
+    assert "this hub does not have it" in page
     assert tiles(teacher.get(f"{played.where}?show=stuck")) == {"zoe": "stuck"}
     assert tiles(teacher.get(f"{played.where}?q=E")) == {"zoe": "stuck", "ben": "ready", "eve": "ready"}
     assert tiles(teacher.get(f"{played.where}?show=%3Cscript%3E")) == tiles(page)
@@ -130,3 +132,31 @@ def _xsrf(teacher: Visitor) -> dict[str, str]:
     shown: httpx.Response = teacher.answer
     found = re.search(r'name="_xsrf" value="([^"]*)"', shown.text)
     return {"_xsrf": found[1]} if found else {}
+
+
+def test_a_student_agrees_on_the_page_of_the_seat_and_who_teaches_looks_in(
+    app: RunningApp, played: PlayedClass, teacher: Visitor
+):
+    course = {"name": "ml", "title": "ML", "profile": "gpu", "seats": 6, "look_in": True}
+    app.context.site = replace(app.site, look_in=True)
+    courses.apply(app.context.site, course_yaml.parse(course), actor=admin, now=app.now)
+    assert "Look in" not in re.findall(r">([^<]*)</button>", teacher.get(played.where))
+    seat = f"bookings/{played.seats()['ann'].id}"
+    ann = Visitor(app, "ann-token")
+    with closing(ann.http):
+        page = ann.get(seat)
+        assert "Nobody looks into this server" in page and "ben can open it" in page
+        path, sent = Forms(page).press(f"{PREFIX}{seat}/look-in")
+        shown = ann.post(path, sent)
+        assert "Let nobody look in any more" in shown, (ann.answer.status_code, re.sub(r"<[^>]*>|\s+", " ", shown))
+        page = teacher.get(played.where)
+        path, sent = Forms(page).press(f"{PREFIX}{played.where}/look-in")
+        page = teacher.post(path, sent)
+        assert "Open the server of ann" in page and "/user/ann/" in page
+        assert played.hub.shares == {("ann", played.seats()["ann"].server, "ben")}
+        page = ann.get(seat)
+        assert "ben is let in since" in page
+        path, sent = Forms(page).press(f"{PREFIX}{seat}/look-in")
+        assert "Nobody looks into this server" in ann.post(path, sent)
+        assert played.hub.shares == set(), "before it is answered"
+        assert "Open the server" not in teacher.get(played.where)

@@ -59,6 +59,7 @@ EXPECTED = {
     "POST courses/{name}/classes/{id}/extend": RUNNERS,
     "POST courses/{name}/classes/{id}/message": RUNNERS,
     "POST courses/{name}/classes/{id}/servers": RUNNERS,
+    "POST courses/{name}/classes/{id}/look-in": RUNNERS | {"admin": 403, "hub admin": 403},  # who teaches, only
     "GET courses/{name}/guests": RUNNERS,
     "POST courses/{name}/guests": RUNNERS,
     "DELETE courses/{name}/guests": RUNNERS,
@@ -74,6 +75,9 @@ EXPECTED = {
     "POST reservations/{id}/extend": OWNERS,
     "POST reservations/{id}/start": OWNERS,
     "POST reservations/{id}/stop": OWNERS,
+    "GET reservations/{id}/look-in": ITS_READERS,
+    "PUT reservations/{id}/look-in": THEMSELVES | {"admin": 403, "hub admin": 403, "other": 403, "instructor": 403},
+    "DELETE reservations/{id}/look-in": OWNERS | {"admin": 403, "hub admin": 403},
     "GET reservations/{id}/history": SEERS,
     "GET nodes": LET_IN,
     "GET nodes/{name}/outages": LET_IN,
@@ -145,6 +149,7 @@ NAMES = {
     "courses/{name}/classes/{id}/extend": "courses/ml/classes/{id}/extend",
     "courses/{name}/classes/{id}/message": "courses/ml/classes/{id}/message",
     "courses/{name}/classes/{id}/servers": "courses/ml/classes/{id}/servers",
+    "courses/{name}/classes/{id}/look-in": "courses/ml/classes/{id}/look-in",
     "courses/{name}/guests": "courses/ml/guests",
     "courses/{name}/guests/{guest}": f"courses/ml/guests/{GUEST}",
 }
@@ -156,6 +161,7 @@ BODIES = {
     "POST courses/{name}/classes/{id}/extend": {"duration": "15m"},
     "POST courses/{name}/classes/{id}/message": {"text": "Break"},
     "POST courses/{name}/classes/{id}/servers": {"what": "stop"},
+    "POST courses/{name}/classes/{id}/look-in": {"person": "ann"},
     "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
     "POST images/{name}/preload": {},
     "PUT limits/{name}": {"units_at_once": 3},

@@ -22,12 +22,14 @@ def _load_jupyter_server_extension(server: Any) -> None:
     from mlmp_spawner.lab.desk.courses import Courses
     from mlmp_spawner.lab.desk.handlers import routes
     from mlmp_spawner.lab.desk.service import Desk
+    from mlmp_spawner.lab.desk.visitors import watch_visitors
     from mlmp_spawner.lab.tensorboard_boards import TensorBoards
 
     root, base_url = Path(server.root_dir).expanduser().resolve(), server.web_app.settings["base_url"]
     desk = Desk(root)
     courses = Courses(lambda: desk.client.courses.mine())
     server.web_app.settings["mlmp_desk"], server.web_app.settings["mlmp_courses"] = desk, courses
+    server.web_app.settings["mlmp_visitors"] = watch_visitors(server)
     server.web_app.settings["mlmp_tensorboards"] = TensorBoards(root, Path.home(), parent=server)
     if "MLMP_RESERVATION_ID" in os.environ:
         courses.start()

@@ -17,6 +17,7 @@ from mlmp_spawner.errors import Invalid, MLMPError
 from mlmp_spawner.lab.desk import draft
 from mlmp_spawner.lab.desk.courses import Courses
 from mlmp_spawner.lab.desk.service import Desk
+from mlmp_spawner.lab.desk.visitors import Visitors
 
 Method = Callable[..., Awaitable[Any]]
 
@@ -125,6 +126,22 @@ class Message(Handler):
     async def post(self, id: str) -> Any:
         """It was read."""
         return await self.desk.run(self.desk.read_message, int(id))
+
+
+class LookIn(Handler):
+    """Who looks into this server."""
+
+    @web.authenticated
+    @authorized
+    @answers
+    async def delete(self) -> Any:
+        """Nobody may any more; who does is out before it is answered."""
+        visitors: Visitors | None = self.settings["mlmp_visitors"]
+        try:
+            return await self.desk.run(self.desk.end_look_in)
+        finally:
+            if visitors is not None:
+                await visitors.look()
 
 
 class Profiles(Handler):
@@ -259,6 +276,6 @@ def routes(base_url: str) -> list[tuple[str, type[Handler]]]:
     at, id = f"{base_url.rstrip('/')}/mlmp/api/", "([a-z0-9]{8,30})"
     return [
         (f"{at}state", State), (f"{at}extend", Extend), (f"{at}profiles", Profiles), (f"{at}drafts", Drafts),
-        (f"{at}courses", CourseFiles), (f"{at}messages/([0-9]{{1,18}})", Message),
+        (f"{at}courses", CourseFiles), (f"{at}look-in", LookIn), (f"{at}messages/([0-9]{{1,18}})", Message),
         (f"{at}jobs", Jobs), (f"{at}jobs/{id}", Job), (f"{at}jobs/{id}/log", Log), (f"{at}jobs/{id}/metrics", Metrics),
     ]  # fmt: skip

@@ -75,8 +75,8 @@ class Desk:
         that it is a seat of; times in ms UTC."""
         found = self._booking(now)
         if found is None:
-            return {"booking": None, "messages": []}
-        return {"booking": _booking(found), "messages": self._messages(found)}
+            return {"booking": None, "messages": [], "look_in": None}
+        return {"booking": _booking(found), "messages": self._messages(found), "look_in": self._look_in(found)}
 
     def extend(self, duration: str, now: int) -> dict[str, Any]:
         """Moves the end of the booking back.
@@ -88,9 +88,28 @@ class Desk:
             raise NotNow("This server runs in no booking, so there is nothing to extend.")
         return {"booking": _booking(self._changing.extend(found.id, duration))}
 
+    def end_look_in(self) -> dict[str, Any]:
+        """Nobody may look into this server any more. :raises NotNow: it is no seat."""
+        id = self._environ.get("MLMP_RESERVATION_ID")
+        if not id:
+            raise NotNow("This server is no seat in a class.")
+        self._changing.end_look_in(id)
+        return {}
+
+    def _look_in(self, found: Reservation) -> dict[str, Any] | None:
+        """Who may look into this server, and who does; None where nobody may, and it can't be agreed to."""
+        if not _is_seat(found):
+            return None
+        seen = self.client.look_in(found.id)
+        if not seen["offered"]:
+            return None
+        looking = [{"name": one["name"], "since": units.from_iso(one["since"])} for one in seen["looking"]]
+        agreed_at = None if seen["agreed_at"] is None else units.from_iso(seen["agreed_at"])
+        return {"agreed_at": agreed_at, "teachers": seen["teachers"], "looking": looking}
+
     def _messages(self, found: Reservation) -> list[dict[str, Any]]:
         """What was not read yet, the oldest first: ``id`` and ``text``."""
-        if found.raw.get("kind") != "session" or not found.raw.get("parent"):
+        if not _is_seat(found):
             return []
         unread = self.client.notices(unread="true", limit=MOST_MESSAGES)["items"]
         said = [one for one in unread if one["kind"] == "message" and one["reservation"] == found.id]
@@ -157,6 +176,10 @@ class Desk:
     def metrics(self, id: str) -> dict[str, Any]:
         """What a job measured: of each name ``steps`` and ``values``."""
         return dict(self.client.jobs.metrics(id)["series"])
+
+
+def _is_seat(found: Reservation) -> bool:
+    return found.raw.get("kind") == "session" and bool(found.raw.get("parent"))
 
 
 def _booking(found: Reservation) -> dict[str, Any]:

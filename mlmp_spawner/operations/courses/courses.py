@@ -230,7 +230,7 @@ def _check_fit(site: Site, wanted: CourseFile, before: Course | None, actor: Act
     groups = actor.groups
     if actor.admin or (before is not None and before.profile == wanted.profile):  # what was allowed once stays
         groups = frozenset(group for profile in catalog.profiles.values() for group in profile.groups)
-    if found := list(misfits(wanted, catalog, groups)):
+    if found := list(misfits(wanted, catalog, groups, look_in=site.look_in)):
         raise written.refusal("course", found)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
+from mlmp_spawner.operations.courses import looking_in, servers
 from mlmp_spawner.operations.courses.forgetting import ClassForgetting
-from mlmp_spawner.operations.courses.servers import ClassServers, Hub
+from mlmp_spawner.operations.courses.looking_in import LookIns
+from mlmp_spawner.operations.courses.servers import ClassServers
 from mlmp_spawner.operations.courses.watching import ClassWatch
 from mlmp_spawner.operations.image_states import Preloading
 from mlmp_spawner.operations.site import Site
@@ -15,9 +17,13 @@ from mlmp_spawner.settings import MLMP
 from mlmp_spawner.units import DAY
 
 
+class Hub(servers.Hub, looking_in.Hub, Protocol):
+    """All that is asked of the hub for classes."""
+
+
 class ClassService:
     """Starts the servers of classes, settles classes, sees what would keep one from beginning in time, and forgets who
-    sat in those that are long over.
+    sat in those that are long over. Lets who teaches look into servers while they may.
 
     :param activity: gives the last look at machine or cluster. :param images: what has images on their nodes.
     """
@@ -32,6 +38,7 @@ class ClassService:
         images: Preloading | None,
     ) -> None:
         self.servers = ClassServers(site, hub, at_once=settings.class_starts_at_once)
+        self.look_ins = LookIns(site, hub)
         self.forgetting = ClassForgetting(site, settings.class_names_kept * DAY)
         data = settings.data if settings.backend != "kubernetes" else ""
         look = (lambda: images.last) if images else (lambda: None)
@@ -39,4 +46,4 @@ class ClassService:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What runs as long as the service does."""
-        return [self.servers.run(), self.watch.run(), self.forgetting.run()]
+        return [self.servers.run(), self.look_ins.run(), self.watch.run(), self.forgetting.run()]

@@ -119,10 +119,8 @@ async def get_roster(call: Call) -> Answer:
         rows = csv_text(("name", "role"), [(one.name, one.role) for one in members])
         return Answer(None, text=rows, media_type=f"{MEDIA_TYPE}; charset=utf-8; header=present")
     items = [
-        types.Member(name=one.name, role=one.role, added_at=one.added_at, known=one.name in known,
-                     agreed=one.agreed_at is not None)
-        for one in members
-    ]  # fmt: skip
+        types.Member(name=one.name, role=one.role, added_at=one.added_at, known=one.name in known) for one in members
+    ]
     return Answer(types.Roster(items=items))
 
 

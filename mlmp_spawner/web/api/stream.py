@@ -33,7 +33,8 @@ QUIET = {
     "announced", "warned", "offered", "idle_warned", "maintenance", "starting", "started", "stopping", "stopped",
     "continued", "limits", "intruder", "intruder_stopped", "ssh_key_added", "ssh_key_removed", "job_submitted",
     "job_cancelled", "job_running", "job_stopping", "course_made", "course_changed", "course_removed", "roster",
-    "class_servers", "class_message", "guest_codes", "guest_invited", "guest_ended", "guest_left", "guest_erased",
+    "class_servers", "class_message", "look_in_agreed", "look_in_withdrawn", "looked_in",
+    "guest_codes", "guest_invited", "guest_ended", "guest_left", "guest_erased",
 }  # fmt: skip
 """Actions that change nothing of what is free."""
 

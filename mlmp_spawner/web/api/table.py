@@ -25,6 +25,7 @@ from mlmp_spawner.web.api import (
     job_pods,
     jobs,
     limits,
+    look_in,
     notices,
     outages,
     own,
@@ -41,7 +42,7 @@ TABLE: tuple[Route, ...] = (
     *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *cluster.TABLE, *images.TABLE,
     *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE,
     *ssh.TABLE, *jobs.TABLE, *job_logs.TABLE, *job_code.TABLE, *job_pods.TABLE, *scans.TABLE, *own.TABLE,
-    *courses.TABLE, *classes.TABLE, *class_room.TABLE, *guests.TABLE,
+    *courses.TABLE, *classes.TABLE, *class_room.TABLE, *look_in.TABLE, *guests.TABLE,
 )  # fmt: skip
 
 

@@ -9,11 +9,14 @@ from typing import Any
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError, NotFound
 from mlmp_spawner.operations import changes, history, listing, series_changes, usage
+from mlmp_spawner.operations.courses import looking_in
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import HOUR, from_iso
 from mlmp_spawner.web import views
 from mlmp_spawner.web.api.common import tell
+from mlmp_spawner.web.api.look_in import agree, withdraw, without_names
 from mlmp_spawner.web.auth import Right
+from mlmp_spawner.web.class_models import LookInAnswer
 from mlmp_spawner.web.pages.base import Page
 from mlmp_spawner.web.times import to_input
 
@@ -99,6 +102,7 @@ class One(Page):
             as_input=partial(to_input, zone=self.zone),
             problem_of=found,
             series=await self._series(found),
+            look_in=await self._look_in(found),
             busy=await self._busy(found),
             here="bookings" if found.owner == self.me.name else "admin",
             problem=problem.problem() if problem else None,
@@ -109,6 +113,13 @@ class One(Page):
         """How much of the last hour its units did something, 0 to 1; None where nobody has seen a server of it."""
         shares = await self.context.run(usage.share_of_last, self.site, [found.id], now=self.now, span=HOUR)
         return shares.get(found.id) if found.server_state() != "none" else None
+
+    async def _look_in(self, found: Reservation) -> LookInAnswer | None:
+        """Whether who teaches may look in; None where it is not offered, or somebody else's to say."""
+        if not found.is_seat or found.owner != self.me.name:
+            return None
+        seen = await self.context.run(looking_in.of_seat, self.site, found.id, actor=self.me.actor(), now=self.now)
+        return None if seen.why else without_names(seen, self.me)
 
     async def _series(self, found: Reservation) -> dict[str, Any] | None:
         """The series that it is of: how often, and how many of it are still to come."""
@@ -140,7 +151,7 @@ class Action(One):
             if action == "start":
                 await self.start(found)
                 return
-            did = await getattr(self, f"_{action}")(found)
+            did = await (self._say_look_in(found) if action == "look-in" else getattr(self, f"_{action}")(found))
         except MLMPError as error:
             await self.refuse(error)
             return
@@ -170,6 +181,13 @@ class Action(One):
             changed, self.dates = done.reservation, len(done.touched)
         await tell(self.context, changed)
         return "released" if begun and which == "this" else "cancelled"
+
+    async def _say_look_in(self, found: Reservation) -> str:
+        if self.field("agree") != "1":
+            await withdraw(self.context, self.me, found.id, self.now)
+            return "withdrawn"
+        await agree(self.context, self.me, found.id, self.now)
+        return "agreed"
 
     async def _stop(self, found: Reservation) -> str:
         await self.context.hub.stop_server(found.owner, found.server)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from mlmp_spawner.errors import Invalid, MLMPError, NotFound
-from mlmp_spawner.operations.courses import running
+from mlmp_spawner.operations.courses import looking_in, running
 from mlmp_spawner.operations.courses.running import Room
 from mlmp_spawner.rules import class_tiles
 from mlmp_spawner.rules.class_servers import What
@@ -16,6 +16,7 @@ from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import MINUTE, SECOND
 from mlmp_spawner.web.api.class_room import status_of, tell
 from mlmp_spawner.web.api.courses import checked_name
+from mlmp_spawner.web.api.look_in import begin
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.pages.base import Page
 
@@ -32,6 +33,7 @@ DID = {
     "start": "Servers are being started, one after another.",
     "stop": "Servers are being stopped.",
     "restart": "Servers are being stopped, and started again.",
+    "look-in": "You are let in: open the server at its seat. Who it is sees that.",
     "none": "There was nothing to start: all run, or are about to.",
 }
 
@@ -43,6 +45,8 @@ class Tile:
     seat: Reservation
     status: Status
     why: str
+    look_in: str = ""
+    """``may`` where who looks at the page may look into its server, ``in`` where they are let in."""
 
 
 class OneClass(Page):
@@ -64,7 +68,10 @@ class OneClass(Page):
         """The class. :param problem: why something was refused."""
         name, now = checked_name(self.path_args[0]), self.now
         room = await self.context.run(running.look, self.site, name, self.path_args[1], actor=self.me.actor(), now=now)
-        tiles = self._tiles(room)
+        agreed = await self.context.run(
+            looking_in.agreed, self.site, name, room.row.id, actor=self.me.actor(), now=now
+        )  # fmt: skip
+        tiles = self._tiles(room, agreed)
         only, search = self._wanted()
         live = await self.live()
         changes = [at for at in (room.row.start, room.one.begins, room.row.end) if at > now]
@@ -77,15 +84,22 @@ class OneClass(Page):
             only=only, search=search, free=room.free, without=room.without, longer=LONGER,
             problems=self._problems(room), done=DID.get(self.query().get("did", "")),
             problem=problem.problem() if problem else None, longest_message=running.LONGEST_MESSAGE,
+            may_look_in=self.site.look_in and room.course.look_in, allowed_here=self.site.look_in,
+            server_url=self.context.server_url,
             said=self.field("text") if problem and "text" in self.request.body_arguments else "",
             **{**live, "next": min([*changes, *filter(None, [live["next"]])], default=None)},
         )  # fmt: skip
 
-    def _tiles(self, room: Room) -> list[Tile]:
-        """Those who are stuck first, then by name."""
+    def _tiles(self, room: Room, agreed: Mapping[str, bool]) -> list[Tile]:
+        """Those who are stuck first, then by name. :param agreed: see :func:`looking_in.agreed`."""
         servers = self.context.classes.servers if self.context.classes else None
         active = [seat for seat in room.seats if seat.state(self.now) == "active"]
-        found = [Tile(seat, *status_of(seat, self.now, servers, room.wishes.get(seat.id))) for seat in active]
+        words = {True: "in", False: "may", None: ""}
+        found = [
+            Tile(seat, *status_of(seat, self.now, servers, room.wishes.get(seat.id)),
+                 look_in=words[agreed.get(seat.id)] if seat.server_state() == "running" else "")
+            for seat in active
+        ]  # fmt: skip
         return sorted(found, key=lambda tile: (tile.status != "stuck", tile.seat.owner))
 
     def _problems(self, room: Room) -> list[str]:
@@ -131,6 +145,9 @@ class ClassAction(OneClass):
             await context.run(running.say, site, course, class_id, self.field("text"), **by)
             context.feed.wake()
             return "said"
+        if action == "look-in":
+            await begin(context, self.me, course, class_id, self.field("person"), self.now)
+            return "look-in"
         what, person = self.field("what"), self.field("person")
         if what not in get_args(What):
             raise Invalid.field("what", f"valid: {', '.join(get_args(What))}")

@@ -24,7 +24,8 @@ from mlmp_spawner.web.routes import check_text
 FILES = ("git", "branch", "directory")
 TEXTS = ("title", "profile", "image", "setup", "grace", "data", *FILES)
 NUMBERS = ("units", "seats", "guests", "guest_jobs", "self_study")
-FORM = (*TEXTS, *NUMBERS, "nodes", "files", "hand_in")
+SWITCHES = ("hand_in", "look_in")
+FORM = (*TEXTS, *NUMBERS, "nodes", "files", *SWITCHES)
 """The keys of a course that the form has; what else a file says stays as it is."""
 MOST_SHOWN = 500
 """People of a roster on the page, and lines of a list."""
@@ -67,12 +68,13 @@ class CoursePage(Page):
         profiles = catalog.profiles_for(groups)
         nodes = [node.name for node in catalog.nodes.values() if any(fits(profile, node) for profile in profiles)]
         images = {name for profile in profiles for name in profile.images} if self.site.images else set()
-        return {"profiles": profiles, "nodes": nodes, "images": sorted(images)}
+        return {"profiles": profiles, "nodes": nodes, "images": sorted(images), "may_look_in": self.site.look_in}
 
     def fields(self) -> dict[str, Any]:
         """The form as it was sent."""
         texts = {name: self.field(name) for name in (*TEXTS, *NUMBERS)}
-        return texts | {"nodes": self.get_body_arguments("nodes"), "hand_in": self.field("hand_in") == "1"}
+        switches = {name: self.field(name) == "1" for name in SWITCHES}
+        return texts | switches | {"nodes": self.get_body_arguments("nodes")}
 
     def said(self) -> dict[str, Any]:
         """The same as a course's file has it: what is empty is not said."""

@@ -27,6 +27,7 @@ class PlayedHub:
         self.slow = False
         self.visits: dict[tuple[str, str], int] = {}
         self.away = False
+        self.shares: set[tuple[str, str, str]] = set()
 
     async def start_server(self, user: str, server: str, options: Mapping[str, Any]) -> bool:
         self.asked.append(user)
@@ -40,6 +41,12 @@ class PlayedHub:
     def comes_up(self, seat: Reservation) -> None:
         admission.started(self.site, seat.id, now=self.now)
         self.visits[seat.owner, seat.server] = self.now + 20 * SECOND
+
+    async def share_server(self, user: str, server: str, viewer: str) -> None:
+        self.shares.add((user, server, viewer))
+
+    async def unshare_server(self, user: str, server: str, viewer: str) -> None:
+        self.shares.discard((user, server, viewer))
 
     async def last_activity(self) -> dict[tuple[str, str], int]:
         if self.away:

@@ -228,13 +228,11 @@ def test_names_are_added_removed_and_given_another_role(site: Site) -> None:
         roster.change(site, "ml", Wish(add=("ann",)), actor=ann, now=NOW)
 
 
-def test_since_when_somebody_is_in_it_and_agreed_stays_through_changes(site: Site) -> None:
+def test_since_when_somebody_is_in_it_stays_through_changes(site: Site) -> None:
     apply(site, students=["ben"])
-    with transaction(site.engine) as connection:
-        assert store.set_agreed(connection, "ml", "ben", NOW + 5)
     apply(site, at=NOW + HOUR, instructors=["ann", "ben"])
     _, members, known = roster.look(site, "ml", actor=ann)
-    assert Member("ml", "ben", "instructor", NOW, NOW + 5) in members and known == {"ann", "ben"}
+    assert Member("ml", "ben", "instructor", NOW) in members and known == {"ann", "ben"}
 
 
 def test_the_history_keeps_who_runs_a_course_and_no_student_by_name(site: Site) -> None:

@@ -24,6 +24,7 @@ ACTIONS = (
     "image_asked", "image_called_off", "job_submitted", "job_started", "job_running", "job_stopping", "job_requeued",
     "job_cancelled", "job_ended", "job_failed", "course_made", "course_changed", "course_removed", "roster",
     "class_servers", "class_message", "class_extended",
+    "look_in_agreed", "look_in_withdrawn", "looked_in",
     "guest_codes", "guest_invited", "guest_ended", "guest_left", "guest_erased",
 )  # fmt: skip
 """What the history knows of."""
