@@ -132,12 +132,12 @@ def test_nobody_without_the_secret_joins_or_sees_and_no_command_line_has_it(site
 
 
 def test_what_is_short_is_said_and_nothing_is_left_waiting(driver: Driver, eve: Submitter) -> None:
-    with pytest.raises(Refused, match="no machines here have as many|more"):
+    with pytest.raises(Refused, match=r"workers: 50 .* valid is 1 to 4"):
         driver.run("spark_session(executors=50, profile='gpu', wait=5)")
     assert open_jobs(eve) == []
     holder = eve.submit(command=["sleep", "1000"], workers=4)
     eve.until(holder, "running")
-    with pytest.raises(Refused, match="0 of 1 executors have come in 3 s. Job .* is queued"):
+    with pytest.raises(Refused, match=r"0 of 1 executors have come in 3 s. Job .* is queued"):
         driver.run("spark_session(executors=1, profile='gpu', wait=3)")
     eve.cancel(holder)
     eve.ended(holder)
