@@ -11,7 +11,7 @@ resolve() { # NAME, then uv's arguments
         --no-emit-find-links --output-file "requirements/$name.lock" "$@" setup.cfg
 }
 
-resolve hub --extra hub "$@"
+resolve hub --extra hub --constraints requirements/limits.txt "$@"
 # The same versions everywhere: what the others add is chosen to fit the hub.
 resolve kube --extra hub --extra kube --extra oauth --extra ldap --extra ssh --constraints requirements/hub.lock "$@"
 resolve lab --extra lab --constraints requirements/hub.lock "$@"

@@ -21,6 +21,7 @@ export class BookingModel {
       name: "mlmp:booking",
       factory: () => this.look(),
       frequency: { interval: EVERY, max: LONGEST_PAUSE, backoff: true },
+      standby: "never", // what is open in a tab that nobody looks at is saved in time, too
     });
     document.addEventListener("visibilitychange", () => document.hidden || void this.poll.refresh());
     addEventListener("online", () => void this.poll.refresh());

@@ -35,8 +35,10 @@ export async function saveAll(app: JupyterFrontEnd, documents: IDocumentManager)
 
 /** What was saved, in words. */
 export function told({ saved, failed }: Saved): string {
-  if (failed.length) return `Not saved: ${failed.join(", ")}. Save by hand, or download.`;
-  return saved.length ? `Saved: ${saved.join(", ")}.` : "There is nothing that is not saved.";
+  const parts = [];
+  if (failed.length) parts.push(`Not saved: ${failed.join(", ")}. Save by hand, or download.`);
+  if (saved.length) parts.push(`Saved: ${saved.join(", ")}.`);
+  return parts.join(" ") || "There is nothing that is not saved.";
 }
 
 /** Warns twice before the stop, and saves at the last warning; once more after the booking was extended. */
@@ -68,14 +70,15 @@ export function watchEnd(
       if (told_of.last === booking.stops_at) return;
       told_of.first = told_of.last = booking.stops_at;
       if (note) note = (Notification.dismiss(note), "");
+      if (Dialog.tracker.size) note = warn(ms); // ours comes only when that one is closed
       void last_warning();
     } else if (told_of.first !== booking.stops_at) {
       told_of.first = booking.stops_at;
-      note = first_warning(ms);
+      note = warn(ms);
     }
   };
 
-  const first_warning = (ms: number): string => {
+  const warn = (ms: number): string => {
     const { booking, now } = model;
     const [step] = steps(booking!.stops_at - booking!.start);
     return Notification.warning(`This server stops at ${clock(booking!.stops_at, now)}, in ${left(ms)}.`, {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, func, insert, 
 
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations import notices
+from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store.tables import history
 from mlmp_spawner.store.transaction import read
@@ -54,6 +56,19 @@ def record(
     )
     if reservation is not None:
         notices.write(connection, action, actor=actor, at=at, reservation=reservation, details=details)
+
+
+def record_of_jobs(
+    connection: Connection, action: str, jobs: Sequence[Job], *, actor: str, at: int, details: Callable[[Job], Any]
+) -> None:
+    """Writes the same line for each of many jobs. :param details: what it says of a job besides its id."""
+    rows = [
+        {"at": at, "actor": actor, "action": action, "reservation": None, "owner": one.owner,
+         "details": {"job": one.id, **details(one)}}
+        for one in jobs
+    ]  # fmt: skip
+    if rows:
+        connection.execute(insert(history), rows)
 
 
 def of(engine: Engine, reservation_id: str) -> list[Entry]:

@@ -58,13 +58,17 @@ class Repeatable:
 
     def remember(self, connection: Connection, made: Reservation | Job | Scan, now: int) -> None:
         """Keeps what it made, in the transaction that made it."""
+        self.remember_id(connection, made.id, now)
+
+    def remember_id(self, connection: Connection, made: str, now: int) -> None:
+        """The same, where what it made has no id of its own: ``made`` is all that its answer needs."""
         if self.key is None:
             return
         c, name = idempotency.c, self.actor.name
         old = (c.at <= now - REMEMBERED) | (c.key == self.key)
         connection.execute(delete(idempotency).where(c.owner == name, old))
         row = {"owner": name, "key": self.key, "at": now, "fingerprint": self._fingerprint()}
-        connection.execute(insert(idempotency).values(row | {"reservation": made.id}))
+        connection.execute(insert(idempotency).values(row | {"reservation": made}))
 
     def _fingerprint(self) -> str:
         fields = asdict(self.request)

@@ -80,10 +80,21 @@ def write_of_job(
     connection: Connection, action: str, job: Job, *, actor: str, at: int, details: Mapping[str, Any]
 ) -> None:
     """Notes for its owner what became of a job, if they should know."""
-    told = told_of_job(action, job, actor=actor, details=details)
-    if told is not None and job.owner_id is not None:
-        kind, facts = told
-        connection.execute(insert(notice).values(user_id=job.owner_id, kind=kind, at=at, details=facts))
+    write_of_jobs(connection, action, [job], actor=actor, at=at, details=details)
+
+
+def write_of_jobs(
+    connection: Connection, action: str, jobs: Iterable[Job], *, actor: str, at: int, details: Mapping[str, Any]
+) -> None:
+    """Notes the same of each of many jobs."""
+    rows = []
+    for job in jobs:
+        told = told_of_job(action, job, actor=actor, details=details)
+        if told is not None and job.owner_id is not None:
+            kind, facts = told
+            rows.append({"user_id": job.owner_id, "kind": kind, "at": at, "details": facts})
+    if rows:
+        connection.execute(insert(notice), rows)
 
 
 def told_of_job(

@@ -15,21 +15,23 @@ from mlmp_spawner.rules.scan_parameters import Row
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """``rows``: of each job the values; ``at_once``: how many may run at a time, None for all that find room."""
+    """``rows``: of each job the values, empty in lists of scans; ``names``: the parameters, as they were given.
+
+    ``at_once``: how many may run at a time, None for all that find room; ``out``: the template of the directories
+    that its rows write to, None where it has none.
+    """
 
     id: str
     owner: str
     name: str
-    rows: tuple[Row, ...]
+    names: tuple[str, ...]
+    size: int
+    rows: tuple[Row, ...] = ()
     owner_id: int | None = None
     at_once: int | None = None
     created_at: int = 0
     cancelled_at: int | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The parameters, in the order in which they were given."""
-        return tuple(self.rows[0]) if self.rows else ()
+    out: str | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -75,22 +77,14 @@ def throttle(waiting: Sequence[Job], live: Iterable[Job], known: Iterable[Thrott
     return Turn(now, later, tuple(called_off))
 
 
-def last_of_rows(scan: Scan, jobs: Iterable[Job]) -> list[Job | None]:
-    """Of each row the job that was submitted for it last; None where it is not kept any more."""
-    found: list[Job | None] = [None] * len(scan.rows)
+def last_of_rows(jobs: Iterable[Job], start: int, stop: int) -> tuple[Job | None, ...]:
+    """Of each row from ``start`` to before ``stop`` the job that was submitted for it last; None where it is not kept
+    any more."""
+    found: list[Job | None] = [None] * max(0, stop - start)
     for job in sorted(jobs, key=lambda one: (one.created_at, one.ended_at is None, one.id)):
-        if 0 <= job.place < len(found):
-            found[job.place] = job
-    return found
-
-
-def counts(last: Iterable[Job | None]) -> dict[str, int]:
-    """How many rows are in each state; those that are over by their outcome, ``gone`` those that are not kept."""
-    found: dict[str, int] = {}
-    for job in last:
-        state = "gone" if job is None else job.outcome or job.state()
-        found[state] = found.get(state, 0) + 1
-    return found
+        if start <= job.place < stop:
+            found[job.place - start] = job
+    return tuple(found)
 
 
 def _key(job: Job) -> tuple[str, int | None]:

@@ -102,6 +102,14 @@ def update_job(connection: Connection, old: Job, **changes: Any) -> None:
         raise Changed("The job was changed meanwhile.", hint="Look at it as it is now and try again.")
 
 
+def end_waiting(connection: Connection, waiting: Sequence[Job], **facts: Any) -> None:
+    """Changes many jobs that wait in the same way; who calls this has their rows locked."""
+    ids = [one.id for one in waiting]
+    for at in range(0, len(ids), _CHUNK):
+        mine = job.c.id.in_(ids[at : at + _CHUNK])
+        connection.execute(update(job).where(mine).values(**facts, version=job.c.version + 1))
+
+
 def insert_attempt(connection: Connection, new: Attempt, places: Sequence[dict[str, Any]]) -> None:
     """Writes an attempt; the database refuses a second one while another lives."""
     values = {name: getattr(new, name) for name in _ATTEMPT}

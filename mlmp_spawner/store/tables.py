@@ -372,7 +372,9 @@ scan = Table(
     Column("owner", String(255), nullable=False),
     Column("owner_id", Integer),  # users.id ON DELETE SET NULL, by the migration
     Column("name", String(255), nullable=False),
-    Column("rows", JSON, nullable=False),
+    Column("rows", JSON, nullable=False),  # {"names": […], "values": [[…], …]}
+    Column("size", Integer, nullable=False, server_default=text("0")),
+    Column("out", Text),
     Column("at_once", Integer, CheckConstraint("at_once > 0")),
     Column("created_at", BigInteger, nullable=False),
     Column("cancelled_at", BigInteger),

@@ -86,6 +86,7 @@ class Scan(BaseModel):
     owner: str
     parameters: list[str]
     size: int = Field(description="how many rows it has")
+    out: str | None = Field(description="template of the directory of each row's outputs; null: those of the manifest")
     at_once: int | None
     created_at: Instant
     cancelled_at: Instant | None

@@ -85,7 +85,8 @@ def jobs_of_an_admin(app: RunningApp, folder: Path) -> str:
     rows.measured(again, [(NOW + n, n, {HOSTILE: n, "loss": 1 / (n + 1)}) for n in range(30)])
     rows.used(again, [(NOW + n * 10_000, None, {"gpu": 90.0, "memory": 2.0**30}) for n in range(9)])
     with transaction(app.site.engine) as connection:
-        mine = Scan(SCAN, "root", "rates", ({"lr": 0.1, "opt": "a"}, {"lr": 0.01, "opt": "b"}), job.owner_id, 1, NOW)
+        values = ({"lr": 0.1, "opt": "a"}, {"lr": 0.01, "opt": "b"})
+        mine = Scan(SCAN, "root", "rates", ("lr", "opt"), 2, values, job.owner_id, 1, NOW)
         scans.insert_scan(connection, mine)
     for place in range(2):
         one = rows.add("root", name=f"rates-{place}", batch=SCAN, place=place)

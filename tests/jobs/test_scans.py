@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
-from tests.jobs.people import Submitter
-from tests.live import Site, wait_for
+from mlmp_spawner.client.api import Client
+from mlmp_spawner.client.config import Access
+from tests.browser.conftest import browser, complaints, new_page  # noqa: F401 -- fixtures
+from tests.browser.people import Human
+from tests.jobs import trainings
+from tests.jobs.trainings import BEST, FAIL, ROWS
+from tests.live import Site
 
-SCANS = "/services/mlmp/api/v1/scans"
-TRAIN = """\
-import json, os, pathlib, sys
-lr, bs = float(sys.argv[2]), int(sys.argv[4])
-again = pathlib.Path.home() / f"failed-{lr}-{bs}"
-if lr == 0.1 and bs in (1, 2) and not again.exists():
-    again.touch()
-    sys.exit("diverged")
-with open("metrics.jsonl", "a") as file:
-    for step in range(3):
-        file.write(json.dumps({"step": step, "loss": abs(lr - 0.01) * 10 + bs / 10 + 2 - step}) + "\\n")
-"""
+AT_ONCE = 3
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("scans"))
+    made = Site(tmp_path_factory.mktemp("scans"), lab=True)
     try:
         yield made.start()
     finally:
@@ -33,26 +29,26 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.mark.faults
-def test_a_scan_of_trainings_two_of_which_fail_is_retried_and_the_best_is_found(site: Site) -> None:
-    eve = Submitter(site.person("eve"))
-    manifest = {"profile": "gpu", "hours": 0.1, "script": "train.py", "metrics": [{"json_lines": "metrics.jsonl"}]}
-    parameters = {"lr": [0.1, 0.01, 0.001], "bs": [1, 2, 4, 8]}
-    asked = {"manifest": manifest, "parameters": parameters, "out": "runs/lr={lr}/bs={bs}", "at_once": 3}
-    answer = eve.api.post(SCANS, json={**asked, "code": eve.code(train_py=TRAIN)})
-    assert answer.status_code == 201, answer.text
-    where = f"{SCANS}/{answer.json()['id']}"
-    most = 0
-
-    def over(wanted: dict[str, int]) -> bool:
-        nonlocal most
-        counts = eve.api.get(where).json()["counts"]
-        most = max(most, sum(counts.get(state, 0) for state in ("starting", "running", "stopping")))
-        return counts == wanted
-
-    wait_for(lambda: over({"succeeded": 10, "failed": 2}), 300, "the scan")
-    assert 1 <= most <= 3
-    assert eve.api.post(f"{where}/retry").json()["retried"] == 2
-    wait_for(lambda: over({"succeeded": 12}), 120, "those that were retried")
-    rows = eve.api.get(where).json()["rows"]
-    assert min(rows, key=lambda row: row["metrics"]["loss"])["parameters"] == {"lr": 0.01, "bs": 1}
-    assert (site.data / "homes" / "eve" / "runs" / "lr=0.01" / "bs=1").is_dir()
+def test_a_scan_of_24_trainings_is_retried_browsed_and_its_best_is_found(
+    site: Site,
+    tmp_path: Path,
+    new_page: Callable[..., Page],  # noqa: F811
+) -> None:
+    eve = site.person("eve")
+    with Client(Access(site.url, eve.token)) as client:
+        scan = trainings.submitted(client, tmp_path / "code", at_once=AT_ONCE)
+        most = trainings.run(scan, {"succeeded": ROWS - 2, "failed": 2})
+        assert 1 < most <= AT_ONCE
+        failed = [row.parameters for row in scan.rows if row.state == "failed"]
+        assert failed == FAIL
+        assert scan.best("loss", lowest=True).parameters != BEST
+        assert scan.retry() == 2
+        trainings.run(scan, {"succeeded": ROWS})
+        assert scan.best("loss", lowest=True).parameters == BEST
+    person = Human(new_page(), site.url, "eve")
+    trainings.the_table_tells_the_best(person.go(f"scans/{scan.id}?metric=loss&low=1"))
+    person.go("book")
+    person.say(profile="cpu")
+    person.book()
+    person.start()
+    trainings.pscan_shows_all(person.page, site.url, "eve")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,8 +49,9 @@ def of_file(path: str, root: Path, *, profile: str, hours: float | None = None) 
 
 def of_manifest(text: str, folder: str, root: Path) -> Draft:
     """From what somebody wrote. :raises Invalid: it is no YAML, or no mapping."""
-    _check_length(text, "manifest")
+    _check_text(text, "manifest")
     try:
+        _refuse_aliases(text)
         found = yaml.safe_load(text)
         json.dumps(found, allow_nan=False)
     except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
@@ -59,10 +61,17 @@ def of_manifest(text: str, folder: str, root: Path) -> Draft:
         raise Invalid.field("manifest", f"it is no YAML{where}: {reason}") from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise Invalid.field("manifest", "write it as lines of `name: value`")
-    code = _inside(folder, root)
+    code = _inside(folder, root, follow=True)
     if not code.is_dir():
         raise NotFound(f"There is no folder {folder!r}.")
     return Draft(found, code)
+
+
+def _refuse_aliases(text: str) -> None:
+    """A few lines of them could stand for more than fits into memory."""
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise Invalid.field("manifest", f"it has *{event.anchor}; write out what that stands for")
 
 
 def of_command(text: str, root: Path) -> Draft:
@@ -70,7 +79,7 @@ def of_command(text: str, root: Path) -> Draft:
 
     :raises Invalid: it is another command, or has options that there are not.
     """
-    _check_length(text, "command")
+    _check_text(text, "command")
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -87,7 +96,7 @@ def of_command(text: str, root: Path) -> Draft:
     if given["as_command"] or given["script"].startswith("-"):
         raise Invalid.field("command", "here it is a script or a notebook that runs; use a terminal for all else")
     file = _inside(given["script"], root)
-    code = file.parent if given["code"] is None else _inside(str(given["code"]), root)
+    code = file.parent if given["code"] is None else _inside(str(given["code"]), root, follow=True)
     runs, folder = _program(file, given["arguments"], code)
     said = job_run.manifest_of(given)
     if given["secrets"]:
@@ -157,12 +166,14 @@ def _json(value: Any) -> str:
     return json.dumps(value)
 
 
-def _inside(path: str, root: Path) -> Path:
-    """:raises Invalid: it is not in the folder that JupyterLab shows."""
-    if "\0" in path or len(path) > 4000:
-        raise Invalid.field("path", "this is no name of a file")
+def _inside(path: str, root: Path, *, follow: bool = False) -> Path:
+    """:param follow: whether it is what a link leads to that counts.
+
+    :raises Invalid: it is not in the folder that JupyterLab shows.
+    """
+    _check_text(path, "path", 4000)
     found = root / path.removeprefix("~/")
-    plain = found.parent.resolve() / found.name if found.name not in ("", "..") else found.resolve()
+    plain = found.resolve() if follow or found.name in ("", "..") else found.parent.resolve() / found.name
     if plain != root and root not in plain.parents:
         raise Invalid.field("path", f"{path[:80]!r} is not in {root}")
     return plain
@@ -172,6 +183,8 @@ def _below(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _check_length(text: str, field: str) -> None:
-    if len(text) > LARGEST:
-        raise Invalid.field(field, f"it is longer than {LARGEST} characters")
+def _check_text(text: str, field: str, most: int = LARGEST) -> None:
+    if len(text) > most:
+        raise Invalid.field(field, f"it is longer than {most} characters")
+    if re.search("[\0\ud800-\udfff]", text):
+        raise Invalid.field(field, "it has characters that no text has")

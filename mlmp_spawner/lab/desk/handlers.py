@@ -19,6 +19,9 @@ from mlmp_spawner.lab.desk.service import Desk
 
 Method = Callable[..., Awaitable[Any]]
 
+LARGEST = 1 << 20
+"""Bytes of a body; each member has a limit of its own."""
+
 
 def _answers(method: Method) -> Method:
     """What it returns becomes JSON, refusals become problem documents."""
@@ -42,6 +45,8 @@ class Handler(APIHandler):
     """What all have in common."""
 
     auth_resource = "mlmp"
+    # An open tab asks again and again: that is no sign that somebody works here.
+    _track_activity = False
 
     @property
     def desk(self) -> Desk:
@@ -50,7 +55,9 @@ class Handler(APIHandler):
         return found
 
     def said(self) -> dict[str, Any]:
-        """The body. :raises Invalid: it is no JSON object."""
+        """The body. :raises Invalid: it is no JSON object, or too long for one of ours."""
+        if len(self.request.body) > LARGEST:
+            raise Invalid(f"The body is longer than {LARGEST} bytes.")
         try:
             body = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError):

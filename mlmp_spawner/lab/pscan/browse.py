@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mlmp_spawner.lab.pscan import index
 from mlmp_spawner.lab.pscan.index import Listing
 from mlmp_spawner.lab.pscan.pattern import compile_pattern
 from mlmp_spawner.lab.pscan.propose import propose
-from mlmp_spawner.lab.pscan.table import Layout, Table, View, layout_of, table_of, view
+from mlmp_spawner.lab.pscan.table import Table, View, layout_of, table_of, view
 
 KEPT = 3
 """Roots that are kept, and patterns of each."""
+THREADS = 6
+WALKS = 2
+"""Folders that are walked at a time: other threads are left for files."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,49 +57,76 @@ class _Known:
         self.listing = listing
         self.proposal: str | None = None
         self.tables: OrderedDict[str, Table] = OrderedDict()
+        self.lock = asyncio.Lock()
 
 
 class Browser:
-    """Looks, one at a time; from any thread. ``home``: where relative roots begin."""
+    """Looks at folders, in threads of its own: a file system that hangs keeps nothing else of the server waiting.
+
+    A folder is walked once for all who ask meanwhile. ``home``: where relative roots begin.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._known: OrderedDict[Path, _Known] = OrderedDict()
-        self._lock = threading.Lock()
+        self._walks: dict[Path, asyncio.Task[_Known]] = {}
+        self._may_walk = asyncio.Semaphore(WALKS)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pscan")
 
-    def look(self, asked: Asked) -> Seen:
+    async def run(self, call: Callable[[], T]) -> T:
+        """Calls it in one of those threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def look(self, asked: Asked) -> Seen:
         """What was asked for.
 
         :raises Invalid: no pattern, or more cells than can be shown.
         :raises NotFound: there is no such root.
         """
-        root = index.root_of(asked.root, self.home)
+        root = await self.run(partial(index.root_of, asked.root, self.home))
         if asked.pattern:
             compile_pattern(asked.pattern)  # what is none is refused before anything is looked for
-        with self._lock:
-            known = self._look(root, fresh=asked.fresh)
+        known = await self._look(root, fresh=asked.fresh)
+        async with known.lock:
             if not asked.pattern and known.proposal is None:
-                known.proposal = propose(known.listing.files)
+                known.proposal = await self.run(partial(propose, known.listing.files))
             pattern = asked.pattern or known.proposal or ""
-            table = _table(known, pattern)
-        layout: Layout = layout_of(table, asked.rows, asked.columns, asked.at or {})
-        return Seen(root, pattern, known.listing, table, view(table, layout))
+            table = await self._table(known, pattern)
+        return await self.run(partial(_seen, asked, root, pattern, known.listing, table))
 
-    def _look(self, root: Path, *, fresh: bool) -> _Known:
+    async def _look(self, root: Path, *, fresh: bool) -> _Known:
         known = self._known.get(root)
         if known is None or fresh:
-            known = self._known[root] = _Known(index.walk(root))
+            if root not in self._walks:
+                self._walks[root] = asyncio.create_task(self._walk(root))
+            return await asyncio.shield(self._walks[root])
         self._known.move_to_end(root)
-        while len(self._known) > KEPT:
-            self._known.popitem(last=False)
         return known
 
+    async def _walk(self, root: Path) -> _Known:
+        try:
+            async with self._may_walk:
+                known = self._known[root] = _Known(await self.run(partial(index.walk, root)))
+        finally:
+            del self._walks[root]
+        _keep(self._known, root)
+        return known
 
-def _table(known: _Known, pattern: str) -> Table:
-    table = known.tables.get(pattern)
-    if table is None:
-        table = known.tables[pattern] = table_of(known.listing.files, compile_pattern(pattern))
-    known.tables.move_to_end(pattern)
-    while len(known.tables) > KEPT:
-        known.tables.popitem(last=False)
-    return table
+    async def _table(self, known: _Known, pattern: str) -> Table:
+        table = known.tables.get(pattern)
+        if table is None:
+            table = await self.run(partial(table_of, known.listing.files, compile_pattern(pattern)))
+            known.tables[pattern] = table
+        _keep(known.tables, pattern)
+        return table
+
+
+def _keep(kept: OrderedDict[Any, Any], last: object) -> None:
+    kept.move_to_end(last)
+    while len(kept) > KEPT:
+        kept.popitem(last=False)
+
+
+def _seen(asked: Asked, root: Path, pattern: str, listing: Listing, table: Table) -> Seen:
+    layout = layout_of(table, asked.rows, asked.columns, asked.at or {})
+    return Seen(root, pattern, listing, table, view(table, layout))

@@ -11,9 +11,10 @@ from mlmp_spawner.lab.pscan.browse import Seen
 from mlmp_spawner.lab.pscan.pattern import Values
 
 LARGEST = 64 << 20
-"""Bytes of files that are put into one export."""
+"""Characters of what is shown of files in one export; half as many bytes of a picture."""
 LARGEST_FILE = 16 << 20
 
+_LEFT_OUT = "<p>left out: there was no place any more</p>"
 _RULES = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 body { font: 14px system-ui, sans-serif; margin: 1.5rem; color-scheme: light dark; }
@@ -52,9 +53,12 @@ def exported(seen: Seen) -> str:
 def _cell(seen: Seen, cell: tuple[str, int] | None, left: int) -> str:
     if cell is None:
         return "—"
+    if left <= 0:
+        return _LEFT_OUT
     try:
-        # What is embedded takes a third more than the file has, escaped text more.
-        return cells.embedded(seen.root, cell[0], max(0, min(LARGEST_FILE, left // 2)))
+        # What is embedded takes a third more than the file has.
+        piece = cells.embedded(seen.root, cell[0], min(LARGEST_FILE, left // 2))
+        return piece if len(piece) <= left else _LEFT_OUT  # a text may have to be escaped
     except NotFound:
         return "<p>gone</p>"
 

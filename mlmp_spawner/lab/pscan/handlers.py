@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
@@ -79,8 +78,8 @@ class Handler(JupyterHandler):
         return Asked(root, pattern, names("rows"), names("columns"), at, self.get_query_argument("fresh", "") == "1")
 
     async def seen(self) -> Seen:
-        """What there is to see, found beside the server's own work."""
-        return await asyncio.to_thread(self.browser.look, self.asked())
+        """What there is to see."""
+        return await self.browser.look(self.asked())
 
     def file(self) -> tuple[str, str]:
         """The root and the path of the file that is asked for, as they were written."""
@@ -126,7 +125,7 @@ class Cell(Handler):
     async def get(self) -> None:
         """The piece."""
         root, path = self.file()
-        piece = await asyncio.to_thread(lambda: cells.shown(index.root_of(root, self.browser.home), path))
+        piece = await self.browser.run(lambda: cells.shown(index.root_of(root, self.browser.home), path))
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(piece)
 
@@ -140,7 +139,7 @@ class Export(Handler):
     async def get(self) -> None:
         """The file, to be saved."""
         seen = await self.seen()
-        text = await asyncio.to_thread(exported, seen)
+        text = await self.browser.run(partial(exported, seen))
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Disposition", 'attachment; filename="pscan.html"')
         self.finish(text)
@@ -156,7 +155,7 @@ class File(Handler):
         """The file, under the rules of its kind."""
         root, path = self.file()
         self._describe(path)
-        with await asyncio.to_thread(_opened, self.browser.home, root, path) as file:
+        with await self.browser.run(partial(_opened, self.browser.home, root, path)) as file:
             about = os.fstat(file.fileno())
             self.set_header("Cache-Control", "private, no-cache")
             self.set_header("Etag", f'"{about.st_ino:x}-{about.st_mtime_ns:x}-{about.st_size:x}"')
@@ -165,7 +164,7 @@ class File(Handler):
                 return
             self.set_header("Content-Length", str(about.st_size))
             left = about.st_size
-            while left > 0 and (data := await asyncio.to_thread(partial(file.read, min(CHUNK, left)))):
+            while left > 0 and (data := await self.browser.run(partial(file.read, min(CHUNK, left)))):
                 left -= len(data)
                 self.write(data)
                 await self.flush()

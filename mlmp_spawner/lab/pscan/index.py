@@ -20,8 +20,8 @@ DEEPEST = 40
 class Listing:
     """What is below a root.
 
-    ``files``: paths relative to it, with ``/``. ``links``: symbolic links that were left out. ``unreadable``: folders
-    that were closed. ``cut``: there is more than was looked at. Names that begin with a dot are left out.
+    ``files``: paths relative to it, with ``/``. ``links``: symbolic links that were left out. ``unreadable``: what was
+    closed. ``cut``: there is more than was looked at. Names that begin with a dot are left out.
     """
 
     files: list[str] = field(default_factory=list)
@@ -54,9 +54,12 @@ def walk(root: Path, most: int = MOST_FILES) -> Listing:
     while waiting:
         folder, depth = waiting.pop()
         for entry in _entries(root, folder, found):
-            if entry.is_symlink():
+            kind = _kind(entry)
+            if kind == "link":
                 found.links += 1
-            elif entry.is_dir(follow_symlinks=False):
+            elif kind == "closed":
+                found.unreadable += 1
+            elif kind == "folder":
                 if depth < DEEPEST:
                     waiting.append((f"{folder}{entry.name}/", depth + 1))
                 else:
@@ -64,7 +67,7 @@ def walk(root: Path, most: int = MOST_FILES) -> Listing:
             elif len(found.files) >= most:
                 found.cut = True
                 return found
-            elif entry.is_file(follow_symlinks=False):
+            elif kind == "file":
                 found.files.append(folder + entry.name)
     return found
 
@@ -77,6 +80,18 @@ def _entries(root: Path, folder: str, found: Listing) -> Iterator[os.DirEntry[st
                     yield entry
     except OSError:
         found.unreadable += 1
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """``link``, ``folder``, ``file``, ``closed`` or ``other``. Some file systems tell it only if they are asked."""
+    try:
+        if entry.is_symlink():
+            return "link"
+        if entry.is_dir(follow_symlinks=False):
+            return "folder"
+        return "file" if entry.is_file(follow_symlinks=False) else "other"
+    except OSError:
+        return "closed"
 
 
 def open_file(root: Path, path: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -36,6 +37,22 @@ def cancel(site: Site, job_id: str, *, actor: Actor, now: int, if_match: int | N
         except Busy:
             continue
     raise Unavailable("The database is too busy just now.", hint="Nothing was changed; try again in a moment.")
+
+
+def cancel_all(connection: Connection, locked: Sequence[Job], *, actor: Actor, now: int, message: str) -> None:
+    """The same for many at once, whose rows are locked and that are not over.
+
+    :param message: why, for their owner.
+    """
+    asked = [one for one in locked if one.cancel_asked_at is None]
+    waiting = [one for one in asked if one.live is None]
+    facts: dict[str, Any] = {"outcome": "cancelled", "reason": "cancelled", "message": message}
+    store.end_waiting(connection, waiting, cancel_asked_at=now, cancelled_by=actor.name, ended_at=now, **facts)
+    history.record_of_jobs(connection, "job_ended", waiting, actor=actor.name, at=now, details=lambda one: facts)
+    notices.write_of_jobs(connection, "job_ended", waiting, actor=actor.name, at=now, details=facts)
+    for one in asked:
+        if one.live is not None:
+            _cancel(connection, one, actor, now, None, message)
 
 
 def _cancel(connection: Connection, old: Job, actor: Actor, now: int, if_match: int | None, message: str) -> Job:

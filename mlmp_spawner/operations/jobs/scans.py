@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -13,8 +14,7 @@ from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.operations import history
 from mlmp_spawner.operations.idempotency import Repeatable
 from mlmp_spawner.operations.jobs import quotas, snapshots
-from mlmp_spawner.operations.jobs.cancel import ATTEMPTS
-from mlmp_spawner.operations.jobs.cancel import cancel as cancel_job
+from mlmp_spawner.operations.jobs.cancel import ATTEMPTS, cancel_all
 from mlmp_spawner.operations.jobs.submit import Submission, draft
 from mlmp_spawner.operations.site import Actor, Site, new_id
 from mlmp_spawner.rules import job_manifest, scan_parameters
@@ -28,8 +28,13 @@ from mlmp_spawner.store import scans as store
 from mlmp_spawner.store.tables import job as job_table
 from mlmp_spawner.store.tables import scan as table
 from mlmp_spawner.store.transaction import Busy, lock_owner, read, transaction
+from mlmp_spawner.units import format_size
 
 MOST_LISTED = 100
+LARGEST = 64 << 20
+"""Bytes that the manifests and secrets of all of its jobs may have together."""
+T = TypeVar("T")
+
 _SHELL = ("sh", "-c")
 
 
@@ -53,10 +58,18 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A scan, and of each row the job that was submitted for it last."""
+    """A scan, with the number of rows in each state, and of the rows from ``start`` on the job that was submitted for
+    each last; None where it is not kept."""
 
     scan: Scan
-    last: tuple[Job | None, ...]
+    counts: Mapping[str, int]
+    last: tuple[Job | None, ...] = ()
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    scan: str
 
 
 def planned(wish: Wish) -> tuple[list[Row], list[Manifest]]:
@@ -68,7 +81,9 @@ def planned(wish: Wish) -> tuple[list[Row], list[Manifest]]:
     rows = scan_parameters.rows(wish.kind, wish.parameters, samples=wish.samples, seed=wish.seed)
     outs = [base.outputs] * len(rows) if wish.out is None else scan_parameters.outputs(wish.out, rows)
     normal = base.normal()
-    return rows, [_of_row(normal, row, number, out) for number, (row, out) in enumerate(zip(rows, outs, strict=True))]
+    made = [_of_row(normal, row, number, out) for number, (row, out) in enumerate(zip(rows, outs, strict=True))]
+    _check_size(made, wish.secrets)
+    return rows, made
 
 
 def submit(
@@ -81,95 +96,99 @@ def submit(
     """
     rows, manifests = planned(wish)
     repeatable = Repeatable(actor, wish, idempotency_key)
-    for _ in range(ATTEMPTS):
-        try:
-            with read(site.engine) as connection:
-                if (known := repeatable.id_of_known(connection, now)) is not None:
-                    return _standing(connection, known)
-                first, groups = draft(connection, site, Submission(manifests[0], wish.code, wish.secrets), actor, now)
-            made = Scan(new_id(), first.owner, wish.name or job_manifest.parse(wish.manifest).name, tuple(rows),
-                        first.owner_id, wish.at_once, now)  # fmt: skip
-            jobs = [_job(first, made, manifest, place) for place, manifest in enumerate(manifests)]
-            with transaction(site.engine) as connection:
-                lock_owner(connection, first.owner)
-                if (known := repeatable.id_of_known(connection, now)) is not None:
-                    return _standing(connection, known)
-                store.insert_scan(connection, made)
-                _put(connection, site, files, jobs, groups, wish.secrets, actor, now)
-                repeatable.remember(connection, made, now)
-                return Standing(made, tuple(jobs))
-        except Busy:
-            continue
-    raise _busy()
+
+    def put() -> Standing:
+        with read(site.engine) as connection:
+            if (known := repeatable.id_of_known(connection, now)) is not None:
+                return _standing(connection, known)
+            first, groups = draft(connection, site, Submission(manifests[0], wish.code, wish.secrets), actor, now)
+        name = wish.name or job_manifest.parse(wish.manifest).name
+        made = Scan(new_id(), first.owner, name, tuple(rows[0]), len(rows), tuple(rows), first.owner_id,
+                    wish.at_once, now, out=wish.out)  # fmt: skip
+        jobs = [_job(first, made, manifest, place) for place, manifest in enumerate(manifests)]
+        with transaction(site.engine) as connection:
+            lock_owner(connection, first.owner)
+            if (known := repeatable.id_of_known(connection, now)) is not None:
+                return _standing(connection, known)
+            store.insert_scan(connection, made)
+            _put(connection, site, files, jobs, groups, wish.secrets, actor, now)
+            repeatable.remember(connection, made, now)
+            return Standing(made, {"queued": len(jobs)}, tuple(jobs))
+
+    return _patiently(put)
 
 
-def retry(site: Site, scan_id: str, *, files: JobFiles, actor: Actor, now: int) -> tuple[Standing, int]:
+def retry(
+    site: Site, scan_id: str, *, files: JobFiles, actor: Actor, now: int, idempotency_key: str | None = None
+) -> tuple[Standing, int]:
     """Puts each row whose last job failed into the queue once more; how many these are. Without such nothing changes.
 
+    :param idempotency_key: as of :func:`submit`.
     :raises NotFound, NotAllowed: see :func:`get`. :raises Conflict: it was cancelled, or its code is not kept.
     :raises Invalid, OverLimit: it could be submitted once, but not any more.
     """
-    for _ in range(ATTEMPTS):
-        try:
-            with transaction(site.engine) as connection:
-                scan = _own(store.find(connection, scan_id, lock=True), scan_id, actor)
-                if scan.cancelled_at is not None:
-                    raise Conflict("The scan was cancelled.", hint="Submit it as a new one.")
-                if scan.owner_id is None:
-                    raise NotFound(f"The account of {scan.owner!r}, whose scan it was, is gone.")
-                lock_owner(connection, scan.owner)
-                last = last_of_rows(scan, store.jobs_of(connection, scan))
-                failed = [job for job in last if job is not None and job.outcome == "failed"]
-                if failed:
-                    _again(connection, site, files, scan, failed, actor, now)
-                return _standing(connection, scan_id), len(failed)
-        except Busy:
-            continue
-    raise _busy()
+    repeatable = Repeatable(actor, _Retry(scan_id), idempotency_key)
+
+    def put() -> tuple[Standing, int]:
+        with transaction(site.engine) as connection:
+            scan = _own(store.find(connection, scan_id, lock=True), scan_id, actor)
+            if (known := repeatable.id_of_known(connection, now)) is not None:
+                return _standing(connection, scan_id, limit=0), int(known.rpartition(".")[2])
+            if scan.cancelled_at is not None:
+                raise Conflict("The scan was cancelled.", hint="Submit it as a new one.")
+            if scan.owner_id is None:
+                raise NotFound(f"The account of {scan.owner!r}, whose scan it was, is gone.")
+            lock_owner(connection, scan.owner)
+            if failed := store.failed(connection, scan):
+                _again(connection, site, files, scan, failed, actor, now)
+            repeatable.remember_id(connection, f"{scan_id}.{len(failed)}", now)
+            return _standing(connection, scan_id, limit=0), len(failed)
+
+    return _patiently(put)
 
 
 def cancel(site: Site, scan_id: str, *, actor: Actor, now: int) -> Standing:
-    """Ends all of its jobs: what waits at once, what runs by its grace. Again, it changes nothing.
-
-    Who is killed halfway leaves the rest to the queue, which starts none of a scan that was cancelled and ends them.
+    """Ends all of its jobs, in one transaction: what waits at once, what runs by its grace. Again, it changes nothing.
 
     :raises NotFound, NotAllowed: see :func:`get`.
     """
-    for _ in range(ATTEMPTS):
-        try:
-            with transaction(site.engine) as connection:
-                scan = _own(store.find(connection, scan_id, lock=True), scan_id, actor)
-                store.cancel(connection, scan_id, now)
-            break
-        except Busy:
-            continue
-    else:
-        raise _busy()
-    with read(site.engine) as connection:
-        still = store.jobs_of(connection, scan, job_table.c.ended_at.is_(None))
-    for job in sorted(still, key=lambda one: one.live is None):
-        try:
-            cancel_job(site, job.id, actor=actor, now=now, message="Its scan was cancelled.")
-        except (Conflict, NotFound):
-            continue  # it ended meanwhile
-    return get(site, scan_id, actor=actor)
+
+    def end() -> Standing:
+        with transaction(site.engine) as connection:
+            scan = _own(store.find(connection, scan_id, lock=True), scan_id, actor)
+            store.cancel(connection, scan_id, now)
+            still = store.lock_open(connection, scan)
+            cancel_all(connection, still, actor=actor, now=now, message="Its scan was cancelled.")
+            return _standing(connection, scan_id, limit=0)
+
+    return _patiently(end)
 
 
-def get(site: Site, scan_id: str, *, actor: Actor) -> Standing:
-    """A scan of the actor's; an admin's are all.
+def get(site: Site, scan_id: str, *, actor: Actor, start: int = 0, limit: int = scan_parameters.MOST_ROWS) -> Standing:
+    """A scan of the actor's; an admin's are all. :param start, limit: of which rows the jobs are read.
 
     :raises NotFound, NotAllowed: there is none, or it is somebody else's.
     """
     with read(site.engine) as connection:
-        _own(store.find(connection, scan_id), scan_id, actor)
-        return _standing(connection, scan_id)
+        return _with_jobs(connection, _own(store.find(connection, scan_id), scan_id, actor), start, limit)
 
 
 def mine(site: Site, owner: str, *, limit: int = MOST_LISTED) -> list[Standing]:
-    """The scans of the living user of that name, the newest first."""
+    """The scans of the living user of that name, the newest first, without rows."""
     with read(site.engine) as connection:
-        found = store.select_where(connection, table.c.owner == owner, table.c.owner_id.is_not(None), limit=limit)
-        return [_with_jobs(connection, one) for one in found]
+        found = store.brief(connection, table.c.owner == owner, table.c.owner_id.is_not(None), limit=limit)
+        counts = store.counts(connection, found)
+        return [Standing(one, counts[one.id]) for one in found]
+
+
+def _check_size(manifests: Sequence[Manifest], secrets: Mapping[str, str]) -> None:
+    """:raises Invalid: so much would be written that others would wait for it."""
+    each = sum(len(name) + len(value) for name, value in secrets.items())
+    size = sum(len(json.dumps(one.normal())) for one in manifests) + each * len(manifests)
+    if size > LARGEST:
+        raise Invalid.field("parameters", f"{len(manifests):,} rows with this manifest and these secrets have "
+                            f"{format_size(size)} together; at most {format_size(LARGEST)}. Take fewer rows, or put "
+                            "what is long into a file of the code")  # fmt: skip
 
 
 def _of_row(normal: dict[str, Any], row: Row, number: int, out: str) -> Manifest:
@@ -198,9 +217,10 @@ def _put(
     if first.code is not None:
         snapshots.use(connection, files, first.owner, first.code, now=now)
     job_store.insert_jobs(connection, jobs, dict(secrets))
-    for one in jobs:
-        history.record(connection, "job_submitted", actor=actor.name, at=now, owner=one.owner, job=one.id,
-                       profile=one.profile, units=one.units, title=one.name)  # fmt: skip
+    history.record_of_jobs(
+        connection, "job_submitted", jobs, actor=actor.name, at=now,
+        details=lambda one: {"profile": one.profile, "units": one.units, "title": one.name},
+    )  # fmt: skip
 
 
 def _again(
@@ -227,16 +247,27 @@ def _own(found: Scan | None, scan_id: str, actor: Actor) -> Scan:
     return found
 
 
-def _standing(connection: Connection, scan_id: str) -> Standing:
+def _standing(connection: Connection, scan_id: str, *, limit: int = scan_parameters.MOST_ROWS) -> Standing:
     found = store.find(connection, scan_id)
     if found is None:
         raise NotFound(f"There is no scan {scan_id[:40]!r} any more.")
-    return _with_jobs(connection, found)
+    return _with_jobs(connection, found, 0, limit)
 
 
-def _with_jobs(connection: Connection, scan: Scan) -> Standing:
-    return Standing(scan, tuple(last_of_rows(scan, store.jobs_of(connection, scan))))
+def _with_jobs(connection: Connection, scan: Scan, start: int, limit: int) -> Standing:
+    stop = min(start + limit, scan.size)
+    jobs = store.jobs_of(connection, scan, job_table.c.place.between(start, stop - 1)) if start < stop else []
+    return Standing(scan, store.counts(connection, [scan])[scan.id], last_of_rows(jobs, start, stop), start)
 
 
-def _busy() -> Unavailable:
-    return Unavailable("The database is too busy just now.", hint="Nothing was submitted; try again in a moment.")
+def _patiently(work: Callable[[], T]) -> T:
+    """Does it once other transactions leave it the room.
+
+    :raises Unavailable: they do not.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            return work()
+        except Busy:
+            continue
+    raise Unavailable("The database is too busy just now.", hint="Nothing was changed; try again in a moment.")

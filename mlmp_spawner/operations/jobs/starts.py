@@ -81,8 +81,8 @@ class AtOnce:
 
 
 async def let_go(steps: Steps, site: Site, decided: deciding.Decided, now: int) -> None:
-    """Ends the jobs that nobody waits for any more, those that wait for a booking that is over, and those of a scan
-    that was cancelled by somebody who was killed halfway."""
+    """Ends the jobs that nobody waits for any more, those that wait for a booking that is over, and those that came to
+    a scan after it was cancelled."""
     await steps.each(decided.nobodys, lambda job: asyncio.to_thread(give_up, site, job, now))
     await steps.each(decided.called_off, lambda job: asyncio.to_thread(call_off, site, job, now))
     await steps.each(decided.too_late, lambda job: asyncio.to_thread(ending.too_late, site, job, now=now))

@@ -12,7 +12,6 @@ from mlmp_spawner.operations.jobs import scans
 from mlmp_spawner.operations.jobs import submit as submitting
 from mlmp_spawner.operations.jobs.scans import Standing, Wish
 from mlmp_spawner.rules.jobs import Job
-from mlmp_spawner.rules.scans import counts
 from mlmp_spawner.web import models
 from mlmp_spawner.web import scan_models as types
 from mlmp_spawner.web.api.common import idempotency_key
@@ -50,17 +49,16 @@ async def submit_scan(call: Call) -> Answer:
     )
     tell(context)
     where = {"Location": f"{context.api_prefix}scans/{made.scan.id}"}
-    return Answer(answer(made, start=0), status=201, headers=where)
+    return Answer(answer(made, rows=types.MOST_OF_ROWS), status=201, headers=where)
 
 
 async def get_scan(call: Call) -> Answer:
     """One scan with its rows, and what these measured last."""
     context, caller = call.handler.context, call.handler.me
-    found = await context.run(scans.get, context.site, scan_id(call), actor=caller.actor())
-    start, limit = call.query.start, call.query.limit
-    last = found.last[start : start + limit]
-    measured = await values_of(context, caller.name, found, last)
-    return Answer(answer(found, measured, start=start, limit=limit))
+    part = {"start": call.query.start, "limit": call.query.limit}
+    found = await context.run(scans.get, context.site, scan_id(call), actor=caller.actor(), **part)
+    measured = await values_of(context, caller.name, found)
+    return Answer(answer(found, measured, rows=call.query.limit))
 
 
 async def retry_scan(call: Call) -> Answer:
@@ -68,7 +66,7 @@ async def retry_scan(call: Call) -> Answer:
     context = call.handler.context
     found, count = await context.run(
         scans.retry, context.site, scan_id(call), files=jobs_of(context).files, actor=call.handler.me.actor(),
-        now=call.handler.now,
+        now=call.handler.now, idempotency_key=idempotency_key(call),
     )  # fmt: skip
     tell(context)
     return Answer(types.Retried(retried=count, scan=answer(found)))
@@ -91,14 +89,14 @@ def scan_id(call: Call) -> str:
     return call.path["id"]
 
 
-async def values_of(context: Context, name: str, of: Standing, last: Sequence[Job | None]) -> Values:
-    """What these rows measured last: nothing where the scan is somebody else's, also for an admin.
+async def values_of(context: Context, name: str, of: Standing) -> Values:
+    """What its rows measured last: nothing where the scan is somebody else's, also for an admin.
 
     :raises TooManyRequests: so much is read for the same person already.
     """
     if context.kept_jobs is None or of.scan.owner != name or of.scan.owner_id is None:
         return {}
-    tried = [job for job in last if job is not None and job.attempts]
+    tried = [job for job in of.last if job is not None and job.attempts]
     return await numbers(context, context.kept_jobs, name, _values, context.kept_jobs.files, tried)
 
 
@@ -106,21 +104,21 @@ def _values(files: JobFiles, jobs: Sequence[Job]) -> Values:
     return {job.id: metrics.last_values(files, job.attempts[-1].id, job.manifest) for job in jobs}
 
 
-def answer(of: Standing, measured: Values | None = None, *, start: int | None = None, limit: int = 200) -> types.Scan:
-    """A scan as the API tells it. :param start: from which row on; None: without rows."""
+def answer(of: Standing, measured: Values | None = None, *, rows: int = 0) -> types.Scan:
+    """A scan as the API tells it. :param rows: how many of those that were read it has."""
     scan = of.scan
-    here = range(0) if start is None else range(start, min(start + limit, len(scan.rows)))
-    following = start is not None and start + limit < len(scan.rows)
+    stop = min(of.start + rows, of.start + len(of.last))
     return types.Scan(
-        id=scan.id, name=scan.name, owner=scan.owner, parameters=list(scan.names), size=len(scan.rows),
-        at_once=scan.at_once, created_at=scan.created_at, cancelled_at=scan.cancelled_at, counts=counts(of.last),
-        rows=[_row(of, number, measured or {}) for number in here],
-        next_start=(start or 0) + limit if following else None,
+        id=scan.id, name=scan.name, owner=scan.owner, parameters=list(scan.names), size=scan.size, out=scan.out,
+        at_once=scan.at_once, created_at=scan.created_at, cancelled_at=scan.cancelled_at, counts=dict(of.counts),
+        rows=[row(of, number, measured or {}) for number in range(of.start, stop)],
+        next_start=stop if rows and stop < scan.size else None,
     )  # fmt: skip
 
 
-def _row(of: Standing, number: int, measured: Values) -> types.Row:
-    job = of.last[number]
+def row(of: Standing, number: int, measured: Values) -> types.Row:
+    """A row as the API tells it."""
+    job = of.last[number - of.start]
     return types.Row(
         row=number,
         parameters=of.scan.rows[number],
@@ -150,7 +148,7 @@ TABLE: tuple[Route, ...] = (
     ),
     Route(
         "POST", "scans/{id}/retry", "retryScan", "submit once more each row that failed", "book", retry_scan,
-        answer=types.Retried, statuses={409: f"it was cancelled, its code is not kept, or {OFF[409]}"},
+        answer=types.Retried, headers=_ONCE, statuses={409: f"it was cancelled, its code is not kept, or {OFF[409]}"},
     ),
     Route(
         "DELETE", "scans/{id}", "cancelScan", "cancel all of its jobs", "book", cancel_scan, answer=types.Scan,

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.operations.jobs import scans
 from mlmp_spawner.operations.jobs.scans import Standing
-from mlmp_spawner.rules.scans import counts
 from mlmp_spawner.units import SECOND
 from mlmp_spawner.web import scan_views
 from mlmp_spawner.web.api.jobs import jobs_of, tell
@@ -30,7 +29,7 @@ class Scans(JobPage):
         """Shows it."""
         found = await self.context.run(scans.mine, self.site, self.me.name)
         live = await self.live()
-        self.render_page("scans.html", found=[(one.scan, counts(one.last)) for one in found], **live)
+        self.render_page("scans.html", found=[(one.scan, one.counts) for one in found], **live)
 
 
 class OneScan(JobPage):
@@ -47,9 +46,10 @@ class OneScan(JobPage):
 
     async def show(self, *, problem: MLMPError | None = None) -> None:
         """The best first, then all rows."""
-        found = await self.context.run(scans.get, self.site, self.path_args[0], actor=self.me.actor())
-        shown = found.last[:MOST_SHOWN]
-        measured = await values_of(self.context, self.me.name, found, shown)
+        found = await self.context.run(
+            scans.get, self.site, self.path_args[0], actor=self.me.actor(), limit=MOST_SHOWN
+        )
+        measured = await values_of(self.context, self.me.name, found)
         metrics = sorted({name for one in measured.values() for name in one})
         asked = self.query()
         metric = asked.get("metric", "")
@@ -60,7 +60,7 @@ class OneScan(JobPage):
             if metric else _rows(found, measured, metrics)  # fmt: skip
         sort, down = asked.get("sort", ""), asked.get("down") == "1"
         column = int(sort) if sort.isdecimal() and len(sort) < 4 and int(sort) < len(columns) else None
-        number = counts(found.last)
+        number = found.counts
         live = await self.live()
         again = self.now + LOOK_AGAIN if any(number.get(state) for state in OPEN) else None
         self.render_page(
@@ -78,7 +78,7 @@ class OneScan(JobPage):
             best=next((one for one in rows if one.best), None),
             plot=scan_views.plot(columns, rows),
             link=self._link,
-            rest=len(found.last) - len(shown),
+            rest=found.scan.size - len(found.last),
             own=found.scan.owner == self.me.name,
             done=DID.get(asked.get("did", ""), ""),
             problem=problem.problem() if problem else None,
@@ -123,7 +123,7 @@ class ScanAction(OneScan):
 
 def _rows(found: Standing, measured: Values, metrics: list[str]) -> list[ShownRow]:
     rows = []
-    for number, job in enumerate(found.last[:MOST_SHOWN]):
+    for number, job in enumerate(found.last):
         values = measured.get(job.id, {}) if job else {}
         cells = (*found.scan.rows[number].values(), *(values.get(name) for name in metrics))
         state = "gone" if job is None else job.outcome or job.state()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from mlmp_spawner.errors import Invalid, MLMPError
 from mlmp_spawner.lab.desk import draft
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+"""More than any memory, where names are looked up."""
 
 
 @pytest.fixture
@@ -75,10 +79,14 @@ def test_what_no_option_says_is_left_to_the_manifest(root: Path):
         assert draft.command(draft.of_manifest(f"profile: gpu\n{more}\n", "code", root), root) is None
 
 
-@pytest.mark.parametrize("path", ["../secret.py", "out/secret.py", "/etc/passwd", "a\0b", "..", "x" * 5000])
+@pytest.mark.parametrize(
+    "path", ["../secret.py", "out", "out/secret.py", "/etc/passwd", "a\0b", "a\ud800b", "..", "x" * 5000]
+)
 def test_nothing_outside_of_what_jupyterlab_shows_is_taken(root: Path, path: str):
     with pytest.raises(MLMPError):
         draft.of_file(path, root, profile="gpu")
+    with pytest.raises(MLMPError):
+        draft.of_command(f"mlmp job run code/train.py --profile gpu --code {shlex.quote(path)}", root)
     with pytest.raises(MLMPError):
         draft.of_manifest("script: a\n", path, root)
 
@@ -99,7 +107,7 @@ def test_a_command_that_makes_no_sense_is_refused_in_words(root: Path, text: str
 
 
 @pytest.mark.parametrize("text", ["[", "- a", "x", "", "a: .nan", "1: 2", "a: &a [*a]", "!!python/object:os.system {}",
-                                  "x: 2026-01-01"])  # fmt: skip
+                                  "x: 2026-01-01", "a: &a {b: 1}\nc: *a", BOMB, "a: \ud800", "a: \0"])  # fmt: skip
 def test_a_manifest_that_is_none_is_refused_in_words(root: Path, text: str):
     with pytest.raises(Invalid, match="manifest: "):
         draft.of_manifest(text, "code", root)

@@ -46,6 +46,39 @@ def test_a_page_from_elsewhere_changes_nothing_with_the_owners_cookie(url: str):
         assert browser.post("extend", json={"duration": "1h"}).status_code == 403
 
 
+def test_a_page_of_another_origin_reads_nothing_with_the_owners_cookie(url: str):
+    with httpx.Client(base_url=url, follow_redirects=True) as browser:
+        browser.get(url.replace("mlmp/api/", f"api/status?token={TOKEN}"))
+        browser.get(url.replace("mlmp/api/", "lab"))
+        xsrf = {"X-XSRFToken": browser.cookies["_xsrf"]}
+        elsewhere = {"Origin": "https://evil.example"}
+        answers = [
+            browser.get("state", headers=elsewhere),
+            browser.post("extend", headers=elsewhere | xsrf, json={"duration": "1h"}),
+        ]
+        assert all(answer.status_code in (403, 404) for answer in answers)
+        assert not any("access-control-allow-origin" in answer.headers for answer in answers)
+        assert browser.post("extend", headers=xsrf, json={"duration": "1h"}).status_code == 503
+
+
+def test_an_open_tab_does_not_keep_the_server_busy(url: str, owner: httpx.Client):
+    def last() -> str:
+        return str(owner.get(url.replace("mlmp/api/", "api/status?no_track_activity=1")).json()["last_activity"])
+
+    owner.get(url.replace("mlmp/api/", "api/contents"))
+    before = last()
+    for path in ("state", "jobs", "jobs/abcdefgh1234", "jobs/abcdefgh1234/log"):
+        owner.get(path)
+    assert last() == before
+
+
+def test_nothing_is_read_of_a_body_without_a_bound(owner: httpx.Client):
+    answer = owner.post("drafts", content=b'{"manifest": "' + b"x" * (1 << 20) + b'"}')
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+    answer = owner.post("drafts", json={"manifest": "x" * 70_000, "folder": "."})
+    assert "longer than" in answer.json()["detail"]
+
+
 def test_a_service_that_is_away_is_told_as_such(owner: httpx.Client):
     answer = owner.get("state")
     assert (answer.status_code, answer.json()["code"]) == (503, "not_reachable")

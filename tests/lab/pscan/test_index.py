@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def test_a_tree_without_an_end_is_cut(root: Path):
 
 def test_a_folder_that_vanishes_is_counted(root: Path):
     assert index.walk(root / "gone").unreadable == 1
+
+
+class Silent:
+    """An entry of a folder on a file system that does not say what it is."""
+
+    name = "silent.png"
+
+    def is_symlink(self) -> bool:
+        """Asks, in vain."""
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_an_entry_that_does_not_say_what_it_is_is_counted(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(index, "_entries", lambda *_: iter([Silent()]))
+    assert (index.walk(root).files, index.walk(root).unreadable) == ([], 1)
 
 
 def test_a_root_is_named_from_home_on_or_from_the_top(root: Path):

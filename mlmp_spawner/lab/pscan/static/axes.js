@@ -10,6 +10,8 @@ import { by, h } from "./dom.js";
  *   choose: (name: string) => void }} Acts
  */
 
+const MOST_OPTIONS = 500; // of a list in which one still finds something
+
 const ROLES = [
   ["rows", "Rows"],
   ["columns", "Columns"],
@@ -52,7 +54,7 @@ function row(axis, state, active, number, acts) {
     h("span.name", { title: values.length > 1 ? `${values.length} values` : "one value" }, number > 0 && number < 10 && h("kbd", {}, String(number)), name),
     roles,
   );
-  if (role === "slider") line.append(...slider(axis, state, acts));
+  if (role === "slider" || (role === "fixed" && values.length > MOST_OPTIONS)) line.append(...slider(axis, state, acts));
   else if (role === "fixed") line.append(choice(axis, state, acts));
   else line.append(h("span.values", {}, `${values.length}: ${values.slice(0, 12).join(", ")}${values.length > 12 ? ", …" : ""}`));
   return line;

@@ -153,7 +153,7 @@ function showCounts() {
   const words = [`${matched.toLocaleString("en")} of ${counted(files, "file")} match`];
   words.push(missing ? `${counted(missing, "combination")} missing` : "no combination missing");
   if (links) words.push(`${counted(links, "link")} not followed`);
-  if (unreadable) words.push(`${counted(unreadable, "folder")} not readable`);
+  if (unreadable) words.push(`${unreadable.toLocaleString("en")} not readable`);
   if (cut) words.push("there is more than was looked at");
   const again = h("button", { type: "button", id: "again", click: look }, "Look again");
   const rest = unmatched > 0 && h(
@@ -229,6 +229,7 @@ function zoom(row, column) {
   zoomed = [row, column];
   by("zoom-path").textContent = cell ? cell[0] : "There is no file with these values";
   by("zoom-open").hidden = !cell;
+  // Without scripts: in a tab of its own no frame holds them.
   if (cell) by("zoom-open").setAttribute("href", fileAddress(state.root, cell[0]));
   by("zoom-file").replaceChildren(cell ? made(state.root, cell[0], cell[1], state.scripts) : "—");
   if (!dialog.open) dialog.showModal();
