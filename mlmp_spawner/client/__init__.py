@@ -4,6 +4,6 @@
 line on top of it. Nothing here imports the server.
 """
 
-from mlmp_spawner.client.spark import spark_scale, spark_session
+from mlmp_spawner.client.spark import spark_pages, spark_scale, spark_session
 
-__all__ = ["spark_scale", "spark_session"]
+__all__ = ["spark_pages", "spark_scale", "spark_session"]

@@ -231,6 +231,8 @@ def _begin(driver: _Driver, master: str, app_name: str, settings: Mapping[str, s
 
     builder = SparkSession.builder.master(master).appName(app_name)
     settings = {"spark.driver.host": driver.host, "spark.ui.port": "0", **settings}
+    if prefix := os.environ.get("JUPYTERHUB_SERVICE_PREFIX"):
+        settings["spark.ui.proxyBase"] = f"{prefix}mlmp/spark/{driver.id}"
     for name, value in settings.items():
         builder = builder.config(name, value)
     driver.session = builder.getOrCreate()
@@ -248,6 +250,16 @@ def _workers(driver: _Driver, url: str, client: Client | None, manifest: Mapping
     if hours is not None:
         given = {"hours": hours, **given}
     return spark_workers.Workers(client, url, memory, driver.secret, given)
+
+
+def spark_pages() -> str:
+    """The address of Spark's own pages of the session, through one's Jupyter server.
+
+    :raises Conflict: there is no session.
+    """
+    if not _drivers or _drivers[0].session is None:
+        raise Conflict("There is no Spark session.", hint="Begin one: spark_session(executors=2, profile=…)")
+    return f"{os.environ.get('JUPYTERHUB_SERVICE_PREFIX', '/')}mlmp/spark/{_drivers[0].id}/"
 
 
 def _tell(text: str) -> None:
