@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,9 @@ def test_the_pages_are_one_click_away(server: httpx.Client, driver: Driver) -> N
     assert found.url.path.startswith(at)
     assert "Spark Jobs" in found.text
     assert f'href="{at}stages/"' in found.text
-    assert server.get(f"{at}static/bootstrap.min.css").status_code == 200
+    styles = re.findall(r'href="([^"]*\.css[^"]*)"', found.text)
+    assert styles
+    assert all(one.startswith(at) and server.get(one).status_code == 200 for one in styles)
     assert server.get(f"{at}api/v1/applications").json()[0]["name"] == "mlmp"
 
 
