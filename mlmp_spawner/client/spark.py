@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from mlmp_spawner.client.api import Client
+    from mlmp_spawner.client.spark_progress import Progress
     from mlmp_spawner.client.spark_workers import Workers
 
 MOST = 1000
@@ -53,6 +54,7 @@ class _Driver:
         self.folder = Path.home() / SESSIONS / self.id
         self.host = own_host()
         self.workers: Workers | None = None
+        self.progress: Progress | None = None
         self.session: Any = None
         self._master: Any = None
 
@@ -109,8 +111,10 @@ class _Driver:
 
     def close(self) -> None:
         """Ends session, executors and master."""
-        session, workers, master = self.session, self.workers, self._master
-        self.session = self.workers = self._master = None
+        session, workers, progress, master = self.session, self.workers, self.progress, self._master
+        self.session = self.workers = self.progress = self._master = None
+        if progress is not None:
+            progress.close()
         if workers is not None:
             workers.end()
         if session is not None and session.sparkContext._jsc is not None:
@@ -134,6 +138,7 @@ def spark_session(
     *,
     memory: str = "1g",
     wait: float = WAIT,
+    progress: bool = True,
     app_name: str = "mlmp",
     conf: Mapping[str, Any] | None = None,
     client: Client | None = None,
@@ -143,7 +148,8 @@ def spark_session(
 
     :param executors: how many; 0: none but this server's own processors.
     :param profile: what each runs on. :param memory: of each for Spark itself, as ``4g``; Python needs some beside it.
-    :param wait: seconds for which they are waited for. :param conf: further settings of Spark.
+    :param wait: seconds for which they are waited for. :param progress: whether a bar shows how far Spark is.
+    :param conf: further settings of Spark.
     :param manifest: further keys of their job, such as ``units``, ``hours``, ``image``; ``hours`` is what is left of
         the booking, otherwise.
     :raises OverLimit, NotAllowed, Invalid: they are refused. :raises NotNow: they have not come in time; it says why.
@@ -156,11 +162,12 @@ def spark_session(
     driver = _open(conf or {})
     try:
         if executors == 0:
-            return _begin(driver, f"local[{cores_here()}]", app_name, {})
+            return _begin(driver, f"local[{cores_here()}]", app_name, conf or {}, progress)
         url = driver.master()
         driver.workers = _workers(driver, url, client, {"profile": profile, **manifest}, memory)
+        settings = {"spark.executor.memory": memory, **driver.workers.gpu_settings(), **(conf or {})}
         driver.workers.scale(executors)
-        session = _begin(driver, url, app_name, {"spark.executor.memory": memory})
+        session = _begin(driver, url, app_name, settings, progress)
         driver.workers.wait(driver.executors, wait, _tell)
         return session
     except BaseException:
@@ -217,26 +224,32 @@ def _open(conf: Mapping[str, Any]) -> _Driver:
             "There is no pyspark in this Python.",
             hint="Use the image lab-spark, or: pip install 'mlmp-spawner[spark]'",
         ) from None
-    if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
-        raise Invalid("There is no Java here.", hint="Spark 4 needs Java 17: apt-get install openjdk-17-jre-headless")
+    from mlmp_spawner.client import spark_conf, spark_java
+
+    settings = spark_conf.checked({name: str(value) for name, value in conf.items()})
     if not _drivers:
+        spark_java.check(os.environ)
         driver = _Driver()
-        driver.open({name: str(value) for name, value in conf.items()})
+        driver.open(settings)
         _drivers.append(driver)
     return _drivers[0]
 
 
-def _begin(driver: _Driver, master: str, app_name: str, settings: Mapping[str, str]) -> SparkSession:
+def _begin(driver: _Driver, master: str, name: str, settings: Mapping[str, Any], progress: bool) -> SparkSession:
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.master(master).appName(app_name)
+    from mlmp_spawner.client import spark_progress
+
+    builder = SparkSession.builder.master(master).appName(name)
     settings = {"spark.driver.host": driver.host, "spark.ui.port": "0", **settings}
     if prefix := os.environ.get("JUPYTERHUB_SERVICE_PREFIX"):
         settings["spark.ui.proxyBase"] = f"{prefix}mlmp/spark/{driver.id}"
-    for name, value in settings.items():
-        builder = builder.config(name, value)
+    for key, value in settings.items():
+        builder = builder.config(key, str(value))
     driver.session = builder.getOrCreate()
     driver.note_pages()
+    if progress:
+        driver.progress = spark_progress.Progress(driver.session.sparkContext)
     threading.Thread(target=driver.watch, name="mlmp-spark", daemon=True).start()
     return driver.session
 

@@ -39,14 +39,20 @@ def ui_token(secret: str) -> str:
     return f"{said}.{_base64(hmac.digest(_ui_key(secret), said.encode(), 'sha256'))}"
 
 
+def checked(settings: Mapping[str, str]) -> dict[str, str]:
+    """The same. :raises Invalid: a setting can't stand in Spark's file."""
+    for name, value in settings.items():
+        if not name.startswith("spark.") or any(sign in name + value for sign in "\r\n\\") or name.split() != [name]:
+            raise Invalid.field(f"conf: {name[:60]}", "a setting is spark.NAME, and has one line without backslashes")
+    return dict(settings)
+
+
 def write(directory: Path, settings: Mapping[str, str]) -> None:
     """Makes the directory, which nobody else may enter, and the file in it.
 
     :raises Invalid: a setting can't stand in such a file.
     """
-    for name, value in settings.items():
-        if not name.startswith("spark.") or any(sign in name + value for sign in "\r\n\\") or name.split() != [name]:
-            raise Invalid.field(f"conf: {name[:60]}", "a setting is spark.NAME, and has one line without backslashes")
+    settings = checked(settings)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     lines = "".join(f"{name} {value}\n" for name, value in settings.items())

@@ -18,6 +18,8 @@ from mlmp_spawner.errors import Invalid, MLMPError, NotNow
 from mlmp_spawner.units import HOUR
 
 COMMAND = ("python3", "-m", "mlmp_spawner.lab.spark_worker")
+GPU = "nvidia.com/"
+"""How the names of its resources begin."""
 LOOK = 0.5
 """Seconds between two looks at whether they have come."""
 ASK = 2.0
@@ -45,6 +47,14 @@ class Workers:
     def jobs(self) -> tuple[Job, ...]:
         """Their jobs, the oldest first."""
         return tuple(self._jobs)
+
+    def gpu_settings(self) -> dict[str, str]:
+        """By which Spark gives each task a GPU of its own, where the executors have any."""
+        profile = next((one for one in self.client.profiles() if one.name == self._manifest.get("profile")), None)
+        if profile is None or profile.simulated or not profile.resource.startswith(GPU):
+            return {}
+        each = str(self._manifest.get("units") or profile.units)
+        return {"spark.executor.resource.gpu.amount": each, "spark.task.resource.gpu.amount": "1"}
 
     def scale(self, count: int) -> None:
         """Asks for more, or lets some go: the newest job first, whole, and what is too few then is asked for anew.

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
-from mlmp_spawner.client import spark_conf
+from mlmp_spawner.client import spark_conf, spark_java
 from mlmp_spawner.errors import Invalid
 
 VARIABLE = "SPARK_SESSION_SECRET"
@@ -48,6 +48,7 @@ class Worker:
         if address.scheme != "spark" or not address.hostname or not address.port or not environ.get(VARIABLE):
             raise Invalid(f"A worker needs spark://HOST:PORT, not {master[:80]!r}, and {VARIABLE} in its environment.")
         self.address = (address.hostname, address.port)
+        spark_java.check(environ)
         self.folder = folder
         self.host = _own_address(self.address)
         settings = spark_conf.closed(environ[VARIABLE]) | _resources(environ, folder)
@@ -147,18 +148,36 @@ def _own_address(master: tuple[str, int]) -> str:
 
 
 def _resources(environ: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The GPUs that this worker has, so that Spark gives each task its own."""
-    gpus = [one for one in (environ.get("CUDA_VISIBLE_DEVICES") or "").split(",") if one]
-    if not gpus:
+    """The GPUs that this worker has, so that Spark gives each task its own.
+
+    They are numbered as PyTorch numbers them, and as Spark's own TorchDistributor looks them up: among those that this
+    worker has.
+    """
+    count = _gpus(environ)
+    if not count:
         return {}
-    names = ", ".join(f'"{one}"' for one in gpus)
+    names = ", ".join(f'"{number}"' for number in range(count))
     script = folder / "gpus.sh"
     script.write_text(f'#!/bin/sh\necho \'{{"name": "gpu", "addresses": [{names}]}}\'\n')
     script.chmod(0o700)
     return {
-        "spark.worker.resource.gpu.amount": str(len(gpus)),
+        "spark.worker.resource.gpu.amount": str(count),
         "spark.worker.resource.gpu.discoveryScript": str(script),
     }
+
+
+def _gpus(environ: Mapping[str, str]) -> int:
+    """How many: those that are named to it; in a container, where none are, all that it sees."""
+    named = environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len([one for one in named.split(",") if one and not one.startswith("simulated-")])
+    try:
+        seen = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], env=dict(environ), capture_output=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith(b"GPU ") for line in seen.stdout.splitlines())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
