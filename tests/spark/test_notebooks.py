@@ -1,0 +1,63 @@
+"""The worked notebooks of docs/examples/spark, executed with all that ``mlmp up`` runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.people import API
+from tests.live import Person, Site, wait_for
+
+pytestmark = pytest.mark.faults
+
+NOTEBOOKS = Path(__file__).parents[2] / "docs" / "examples" / "spark"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("notebooks"))
+    try:
+        yield made.start()
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def eve(site: Site) -> Person:
+    return site.person("eve")
+
+
+def executed(name: str, site: Site, eve: Person) -> str:
+    """What the notebook printed, with two executors; they are gone afterwards."""
+    home = site.data / "homes" / "eve"
+    home.mkdir(exist_ok=True)
+    here = {key: value for key, value in os.environ.items() if not key.startswith(("MLMP_", "SPARK_"))}
+    here |= {
+        "HOME": str(home), "MLMP_URL": site.url, "MLMP_TOKEN": eve.token, "MLMP_RESERVATION_ID": "none",
+        "VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}",
+    }  # fmt: skip
+    written = home / f"{name}.ipynb"
+    parameters = {"executors": 2, "profile": "gpu", "more": {"memory": "512m"}}
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / f"{name}.ipynb"), str(written), "-k", "python3"]
+    ran = subprocess.run(
+        [*command, "-y", json.dumps(parameters)], env=here, cwd=home, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    wait_for(lambda: not eve.api.get(API, params={"state": "open"}).json()["items"], 60, "the end of the executors")
+    cells = json.loads(written.read_text())["cells"]
+    outputs = [one for cell in cells for one in cell.get("outputs", ()) if one.get("name") == "stdout"]
+    return "".join("".join(one["text"]) for one in outputs)
+
+
+def test_pi(site: Site, eve: Person) -> None:
+    assert "pi is about 3.14" in executed("pi", site, eve)
+
+
+def test_a_pipeline_of_spark_ml_trains_on_two_executors(site: Site, eve: Person) -> None:
+    assert "area under the curve: 0.9" in executed("pipeline", site, eve)
