@@ -74,7 +74,7 @@ lock: $(VENV)/.dev ## resolve requirements/*.lock anew
 	tools/lock.sh
 
 clean: ## remove what was made here (never the data of `mlmp up`)
-	rm -rf $(VENV) node_modules lab_extension/node_modules lab_extension/lib lab_extension/mlmp_lab build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) node_modules lab_extension/node_modules lab_extension/lib lab_extension/mlmp_lab lab_extension/build lab_extension/*.egg-info build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # One environment; .dev holds everything that .hub does and more, at the same versions.
 $(VENV)/bin/python:

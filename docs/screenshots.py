@@ -167,6 +167,7 @@ LAB = (
     ("jobs", "jobs", "", TWO),
     ("job", "jobs/resnetbase22", "", TWO),
     ("compare", "jobs/compare?job=sweep7aaaaaa&job=sweep7bbbbbb&job=sweep7cccccc&job=sweep7dddddd", "", TWO),
+    ("scan", "scans/resnetscan24?metric=accuracy&sort=3&down=1", "", TWO),
     ("notices", "notices", "", TWO),
     ("preferences", "preferences", "", TWO),
 )
@@ -233,6 +234,18 @@ def main(names: set[str]) -> None:
         take(admin, "health", f"{MLMP}admin/health")
         take(admin, "audit", f"{MLMP}admin/audit")
         photograph_the_lab(browser, names)
+        if not names or "tensorboard" in names:
+            from docs.tensorboard_pictures import photograph_tensorboard
+
+            photograph_tensorboard(browser)
+        if not names or "pscan" in names:
+            from docs.pscan_pictures import photograph_pscan
+
+            photograph_pscan(browser)
+        if not names or any(name.startswith("lab-") for name in names):
+            from docs.lab_extension_pictures import photograph_lab_extension
+
+            photograph_lab_extension(browser, names)
         browser.close()
 
 

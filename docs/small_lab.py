@@ -10,6 +10,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 from jupyterhub._data import DATA_FILES_PATH
@@ -22,7 +23,8 @@ from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.catalog import Accelerator, Catalog, Node, Profile
 from mlmp_spawner.rules.job_queue import Outlook, Why
 from mlmp_spawner.rules.jobs import Attempt
-from mlmp_spawner.store import tables
+from mlmp_spawner.rules.scans import Scan
+from mlmp_spawner.store import reservations, scans, tables
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import DAY, HOUR, MINUTE
@@ -54,6 +56,9 @@ RUNNING = "resnetbase22"
 SWEEP = ("sweep7aaaaaa", "sweep7bbbbbb", "sweep7cccccc", "sweep7dddddd")
 """Those that are compared."""
 
+SCAN = "resnetscan24"
+OPTIMIZERS = ("sgd", "adam")
+
 
 @contextmanager
 def lab() -> Iterator[str]:
@@ -69,7 +74,9 @@ def lab() -> Iterator[str]:
                 looks = (r"/hub/static/(.*)", StaticFileHandler, {"path": str(Path(DATA_FILES_PATH) / "static")})
                 logo = (r"/hub/logo", RedirectHandler, {"url": "/hub/static/images/jupyterhub-80.png"})
                 app.app.add_handlers(".*", [looks, logo])
-                _jobs(Rows.of(app, Path(folder)))
+                rows = Rows.of(app, Path(folder))
+                _jobs(rows)
+                _scan(rows)
                 yield app.url + PREFIX
         finally:
             engine.dispose()
@@ -151,6 +158,33 @@ def _jobs(rows: Rows) -> None:
         attempt = rows.attempt(done, "atlas", started_at=begun, ended_at=begun + 50 * MINUTE, reason="succeeded")
         _train(rows, attempt, 0, 2000 - number * 150, rate)
         rows.end(done, outcome="succeeded", reason="succeeded", exit_status=0, ended_at=begun + 50 * MINUTE)
+
+
+def _scan(rows: Rows) -> None:
+    """24 rows: most are over, two failed, three run and three wait."""
+    names = ("lr", "bs", "opt")
+    values = [dict(zip(names, one, strict=True)) for one in product((0.001, 0.01, 0.1), (16, 32, 64, 128), OPTIMIZERS)]
+    with transaction(rows.app.site.engine) as connection:
+        owner = reservations.user_id(connection, "ann")
+        out = "runs/lr={lr}/bs={bs}/{opt}"
+        scans.insert_scan(connection, Scan(SCAN, "ann", "resnet-scan", names, len(values), tuple(values), owner, 3,
+                                           NOW - 6 * HOUR, out=out))  # fmt: skip
+    chance = random.Random(3)  # noqa: S311
+    for place, row in enumerate(values):
+        begun = NOW - 6 * HOUR + place * 10 * MINUTE
+        one = rows.add(name=f"resnet-scan-{place + 1}", hours=1, manifest={"profile": "a100"}, profile="a100",
+                       created_at=NOW - 6 * HOUR, batch=SCAN, place=place)  # fmt: skip
+        if place > 20:
+            rows.outlook[one.id] = Outlook(None, Why("scan", quota=3))
+            continue
+        over = None if place > 17 else begun + 50 * MINUTE
+        failed = place in (5, 17)
+        attempt = rows.attempt(one, "balu", started_at=begun, ended_at=over, reason="exit_status" if over else None)
+        miss = 0.08 + 0.06 * abs(math.log10(float(row["lr"])) + 2) + 0.0005 * int(row["bs"]) + chance.random() / 50
+        accuracy = 0.1 if failed else 1 - miss - (0.03 if row["opt"] == "sgd" else 0)
+        rows.measured(attempt, [(begun, 2000, {"accuracy": round(accuracy, 4), "loss": round(2 * (1 - accuracy), 4)})])
+        if over:
+            rows.end(one, outcome="failed" if failed else "succeeded", reason="exit_status", ended_at=over)
 
 
 def _loss(step: int, rate: float) -> float:

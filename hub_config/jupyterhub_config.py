@@ -6,8 +6,10 @@ c.MLMPLocalSpawner.environment = {"HF_HOME": "/data/models"}
 
 from pathlib import Path
 
+from mlmp_spawner.logins.beside import beside
 from mlmp_spawner.spawners.hub import configure, let_in
 
 up = configure(get_config())  # noqa: F821 -- JupyterHub's own way
 load_subconfig(str(Path(up.data) / "jupyterhub_config.py"))  # noqa: F821
 let_in(get_config(), up)  # noqa: F821
+beside(get_config())  # noqa: F821

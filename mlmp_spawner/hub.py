@@ -1,13 +1,15 @@
 """What the service asks of JupyterHub, over its REST API.
 
 Scopes that the service's token needs: ``list:users``, ``read:users:groups``, ``read:servers``, ``start:servers``,
-``delete:servers``, ``proxy``; in a cluster that runs jobs ``custom:mlmp:surroundings``.
+``delete:servers``, ``proxy``, ``admin:groups``, ``custom:mlmp:guests``; where rosters make users ``admin:users``; in a
+cluster that runs jobs ``custom:mlmp:surroundings``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +26,7 @@ from mlmp_spawner.errors import (
     TooManyRequests,
     Unavailable,
 )
+from mlmp_spawner.units import from_iso
 
 log = logging.getLogger("mlmp.hub")
 
@@ -32,6 +35,9 @@ SLOW = httpx.Timeout(30.0, connect=5.0)
 """The hub answers a start when the server is ready or after its ``slow_spawn_timeout`` (10 s)."""
 HOME = httpx.Timeout(18.0, connect=5.0)
 """Making a user's home takes that long at most, or is asked for again."""
+
+ERASE = httpx.Timeout(120.0, connect=5.0)
+"""A guest may have left many files."""
 
 _PAGINATION = "application/jupyterhub-pagination+json"
 _REFUSALS: dict[int, type[MLMPError]] = {
@@ -116,15 +122,49 @@ class HubClient:
         return {user.name: user.groups async for user in self._users()}
 
     async def _users(self, **narrowed: str) -> AsyncIterator[HubUser]:
+        async for item in self._pages("users", **narrowed):
+            yield _user(item)
+
+    async def _pages(self, path: str, **narrowed: str) -> AsyncIterator[dict[str, Any]]:
+        """The items of a list, whichever page they are on."""
         offset: int | None = 0
         while offset is not None:
             params = {**narrowed, "limit": PAGE, "offset": offset}
-            answer = await self._ask("GET", "users", params=params, headers={"Accept": _PAGINATION})
+            answer = await self._ask("GET", path, params=params, headers={"Accept": _PAGINATION})
             body = answer.json()
             for item in body["items"]:
-                yield _user(item)
+                yield item
             following = body["_pagination"].get("next")
             offset = following["offset"] if following else None
+
+    async def group_members(self) -> dict[str, frozenset[str]]:
+        """All groups, with the names of who is in them."""
+        return {item["name"]: frozenset(item["users"]) async for item in self._pages("groups")}
+
+    async def make_group(self, name: str) -> None:
+        """Makes a group that nobody is in. :raises Conflict: there is one."""
+        await self._ask("POST", _group_path(name), json={})
+
+    async def delete_group(self, name: str) -> None:
+        """Deletes a group; one that is gone is fine."""
+        with suppress(NotFound):
+            await self._ask("DELETE", _group_path(name))
+
+    async def add_to_group(self, name: str, users: Sequence[str]) -> None:
+        """Puts users into a group, or none of them. :raises NotFound: there is no such group.
+
+        :raises NotNow: one of them is no user.
+        """
+        await self._ask("POST", f"{_group_path(name)}/users", json={"users": list(users)})
+
+    async def remove_from_group(self, name: str, users: Sequence[str]) -> None:
+        """Takes users out of a group. :raises NotFound, NotNow: see :meth:`add_to_group`."""
+        await self._ask("DELETE", f"{_group_path(name)}/users", json={"users": list(users)})
+
+    async def make_user(self, name: str) -> None:
+        """Makes a user; one that is there is fine. :raises NotNow: the hub does not take the name."""
+        with suppress(Conflict):
+            await self._ask("POST", f"users/{quote(name, safe='')}")
 
     async def start_server(self, user: str, server: str, options: Mapping[str, Any]) -> bool:
         """Starts a server; True when it is ready, False when it is on its way (or was already).
@@ -153,6 +193,19 @@ class HubClient:
         found: dict[str, Any] = answer.json()
         return found
 
+    async def end_guest(self, name: str) -> bool:
+        """Takes tokens, login and servers from a guest; False while a server is on its way out: ask again."""
+        path = f"mlmp/guests/{quote(name, safe='')}/leave"
+        return (await self._ask("POST", path, json={}, timeout=SLOW)).status_code == 204
+
+    async def erase_guest(self, name: str) -> bool:
+        """Besides, erases files, account and user; False while that takes its time: ask again.
+
+        :raises MLMPError: a part can't be erased now, with the hub's own sentence as ``detail``.
+        """
+        answer = await self._ask("DELETE", f"mlmp/guests/{quote(name, safe='')}", timeout=ERASE)
+        return answer.status_code == 204
+
     async def restore_routes(self) -> None:
         """Asks the hub to give the proxy all its routes again (a proxy that was restarted knows none)."""
         await self._ask("POST", "proxy", timeout=SLOW)
@@ -163,6 +216,30 @@ class HubClient:
         routes = answer.json()
         return any(spec.endswith(prefix) for spec in routes)
 
+    async def last_activity(self) -> dict[tuple[str, str], int]:
+        """When something last went through the proxy to each server, by user and server, in ms UTC.
+
+        :raises Unavailable: it is a proxy that does not tell.
+        """
+        found: dict[tuple[str, str], int] = {}
+        offset: int | None = 0
+        tells = False
+        while offset is not None:
+            params = {"limit": PAGE, "offset": offset}
+            answer = await self._ask("GET", "proxy", params=params, headers={"Accept": _PAGINATION})
+            body = answer.json()
+            for route in body["items"].values():
+                about = route.get("data") or {}
+                tells = tells or "last_activity" in about
+                if about.get("user") and about.get("last_activity"):
+                    name = (str(about["user"]), str(about.get("server_name") or ""))
+                    found[name] = from_iso(str(about["last_activity"]))
+            following = body["_pagination"].get("next")
+            offset = following["offset"] if following else None
+        if not tells:
+            raise Unavailable("The proxy does not tell when its servers were last used.")
+        return found
+
     async def _ask(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         try:
             answer = await self._http.request(method, path, **kwargs)
@@ -171,6 +248,10 @@ class HubClient:
         if answer.is_success:
             return answer
         raise _refusal(answer)
+
+
+def _group_path(name: str) -> str:
+    return f"groups/{quote(name, safe='')}"
 
 
 def _server_path(user: str, server: str) -> str:

@@ -34,6 +34,9 @@ from mlmp_spawner.operations import catalog_sync
 from mlmp_spawner.operations.backend import make_backend
 from mlmp_spawner.operations.catalog_files import LOOK, read_catalog
 from mlmp_spawner.operations.clock import Clock
+from mlmp_spawner.operations.courses.groups import GroupKeeper
+from mlmp_spawner.operations.courses.guest_ends import GuestEnds
+from mlmp_spawner.operations.courses.service import ClassService
 from mlmp_spawner.operations.delivery import outbox_of
 from mlmp_spawner.operations.jobs.service import JobService
 from mlmp_spawner.operations.postman import Postman
@@ -140,9 +143,14 @@ class Service:
         )
         self.feed = Feed(lambda: self.site)
         self.jobs = JobService(lambda: self.site, self.backend.jobs, settings, self.backend.job_starts)
+        self.classes = ClassService(
+            lambda: self.site, self.hub, settings, activity=self.backend.activity, images=self.backend.images
+        )
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
         self.postman = Postman(lambda: self.site, outbox_of(settings, address, ZoneInfo(self.zone)))
+        self.guest_ends = GuestEnds(lambda: self.site, self.hub, settings.guest_erase_after_ms)
+        self.groups = GroupKeeper(lambda: self.site, self.hub, make_users=settings.roster_users)
         self.context = self._make_context()
         cookies = hmac.new(secret, b"mlmp cookies", hashlib.sha256).digest()
         self.app = make_app(self.context, pages=pages.routes(), cookie_secret=cookies)
@@ -163,10 +171,14 @@ class Service:
             zone=self.zone,
             ways=self.postman.outbox.ways,
             pages=self.postman.outbox.pages,
+            guest_isolation=settings.guest_isolation,
+            guest_erase_after=settings.guest_erase_after_ms,
         )
         return Context(
             site=self.site,
             hub=self.hub,
+            groups=self.groups,
+            classes=self.classes,
             auth=make_auth(where),
             feed=self.feed,
             throttle=Throttle(web.rate, web.burst),
@@ -240,8 +252,11 @@ class Service:
             self.feed.run(),
             self._catalog_loop(),
             self.postman.run(),
+            self.groups.run(),
+            self.guest_ends.run(),
             *self.backend.loops(),
             *self.jobs.loops(),
+            *self.classes.loops(),
         ]
         self._tasks = [asyncio.create_task(loop) for loop in loops]
         try:

@@ -11,13 +11,15 @@ from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
 from mlmp_spawner.cluster_settings import ClusterSettings
+from mlmp_spawner.course_settings import CourseSettings
+from mlmp_spawner.guest_settings import GuestSettings
 from mlmp_spawner.job_settings import JobSettings
 from mlmp_spawner.notice_settings import NoticeSettings
 from mlmp_spawner.ssh_settings import SSHSettings
 from mlmp_spawner.use_settings import UseSettings
 
 
-class MLMP(NoticeSettings, UseSettings, ClusterSettings, SSHSettings, JobSettings):
+class MLMP(NoticeSettings, UseSettings, ClusterSettings, SSHSettings, JobSettings, CourseSettings, GuestSettings):
     """What the hub, the service and the commands share: ``c.MLMP.* = …``."""
 
     db_url = Unicode(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -157,7 +158,8 @@ class Site:
                 self.process.wait()
         for record in [*self.servers(), *processes.running(self.data / "jobs" / "running")]:
             for pid in processes.below(record.pid):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                    os.kill(pid, signal.SIGKILL)
             processes.send(record.identity, signal.SIGKILL)
 
     def servers(self) -> list[Record]:

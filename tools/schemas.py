@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mlmp_spawner.rules import job_manifest
+from mlmp_spawner.rules import job_manifest, scan_file
 from mlmp_spawner.rules.catalog_yaml import json_schema
 from mlmp_spawner.web.api.table import document
 
@@ -62,6 +62,10 @@ def job() -> str:
         "## A metric",
         metric["description"],
         _members(metric),
+        "## A scan",
+        "The part `scan` of a file for `mlmp scan submit` (`profiles/scan.schema.json`); the rest of it is each job's "
+        "manifest.\n[Try many values of parameters](../how-to/scans.md) tells more.",
+        _members(scan_file.Part.model_json_schema()),
     ]
     return "\n\n".join(parts).replace("``", "`") + "\n"
 

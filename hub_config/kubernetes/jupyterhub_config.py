@@ -7,6 +7,8 @@ hub:
     environment: c.KubeSpawner.environment = {"HF_HOME": "/data/models"}
 """
 
+from mlmp_spawner.logins.beside import beside
 from mlmp_spawner.spawners.cluster_hub import configure
 
 configure(get_config())  # noqa: F821 -- JupyterHub's own way
+beside(get_config())  # noqa: F821

@@ -23,6 +23,7 @@ export interface Draft {
   manifest: string;
   command: string | null;
   folder: string;
+  profile: string;
 }
 
 export interface Job {
@@ -48,14 +49,17 @@ export interface Series {
   values: (number | null)[];
 }
 
+function words(problem: Record<string, unknown>): string {
+  return typeof problem.hint === "string" ? `${problem.detail} ${problem.hint}` : `${problem.detail}`;
+}
+
 /** A refusal in words; `problem` has what else the service says of it. */
 export class Refused extends Error {
   constructor(
     readonly status: number,
     readonly problem: Record<string, unknown>,
   ) {
-    const hint = typeof problem.hint === "string" ? ` ${problem.hint}` : "";
-    super(`${problem.detail}${hint}`);
+    super(words(problem));
   }
 }
 
@@ -96,7 +100,7 @@ export async function ask<T>(path: string, method = "GET", body?: unknown): Prom
     throw new Away(found?.detail ?? "MLMP does not answer.");
   }
   if (answer.status === 404 && found?.code === undefined) throw new Absent("MLMP is not switched on in this server.");
-  if (found?.code === "not_signed_in") throw new Absent(found.detail);
+  if (found?.code === "not_signed_in") throw new Absent(words(found));
   if (found?.detail) throw new Refused(answer.status, found);
   if (answer.status === 403 || answer.status === 401) throw new Refused(answer.status, { detail: "Log in again." });
   throw new Away(`This server answers ${answer.status}.`);

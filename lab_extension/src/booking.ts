@@ -6,6 +6,9 @@ import { Absent, ask, Booking, Refused, State } from "./api";
 
 const EVERY = 15_000;
 const LONGEST_PAUSE = 30_000;
+// The pause grows up to `max` while nobody answers, and is the usual one again afterwards.
+const USUAL = { interval: EVERY, max: LONGEST_PAUSE, backoff: true };
+const SELDOM = 300_000; // where there was never an MLMP
 
 export class BookingModel {
   readonly changed = new Signal<this, void>(this);
@@ -13,14 +16,14 @@ export class BookingModel {
   /** Why what is shown may be old; empty while all is well. */
   trouble = "";
   private ahead = 0;
+  private known = false;
   private poll: Poll;
 
   constructor() {
-    // Back-off is Lumino's: the pause grows up to `max` while nobody answers, and is the usual one again afterwards.
     this.poll = new Poll({
       name: "mlmp:booking",
       factory: () => this.look(),
-      frequency: { interval: EVERY, max: LONGEST_PAUSE, backoff: true },
+      frequency: USUAL,
       standby: "never", // what is open in a tab that nobody looks at is saved in time, too
     });
     document.addEventListener("visibilitychange", () => document.hidden || void this.poll.refresh());
@@ -47,7 +50,11 @@ export class BookingModel {
     try {
       this.take(await ask<State>("state"));
     } catch (error) {
-      if (error instanceof Absent) return void this.poll.stop();
+      if (error instanceof Absent && !this.known) {
+        this.poll.frequency = { interval: SELDOM, max: SELDOM, backoff: false };
+        return;
+      }
+      // Of what was there before, a proxy says for a moment that it is not.
       this.trouble = error instanceof Refused ? error.message : "No connection to MLMP; trying again.";
       this.changed.emit();
       throw error; // for the back-off
@@ -55,6 +62,8 @@ export class BookingModel {
   }
 
   private take(found: State): void {
+    if (!this.known) this.poll.frequency = USUAL;
+    this.known = true;
     this.ahead = found.now - Date.now();
     this.booking = found.booking;
     this.trouble = "";

@@ -1,6 +1,6 @@
 // Before the end: a word first, then everything is saved and a dialog says so.
 import { JupyterFrontEnd } from "@jupyterlab/application";
-import { Dialog, Notification } from "@jupyterlab/apputils";
+import { Dialog, Notification, showErrorMessage } from "@jupyterlab/apputils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
 import { DocumentRegistry } from "@jupyterlab/docregistry";
 import { Widget } from "@lumino/widgets";
@@ -54,9 +54,8 @@ export function watchEnd(
 
   const save = async (): Promise<void> => {
     const done = await saveAll(app, documents);
-    Notification.emit(told(done), done.failed.length ? "error" : "success", {
-      autoClose: done.failed.length ? false : 5000,
-    });
+    if (done.failed.length) await showErrorMessage("Not everything is saved", told(done));
+    else Notification.success(told(done), { autoClose: 5000 });
   };
 
   const look = (): void => {
@@ -100,7 +99,7 @@ export function watchEnd(
       body,
       buttons: [
         Dialog.cancelButton({ label: "Dismiss" }),
-        Dialog.createButton({ label: "Save all", actions: ["save"] }),
+        Dialog.createButton({ label: "Save all", accept: false, actions: ["save"] }),
         Dialog.okButton({ label: `Extend by ${step.label}`, actions: ["extend"] }),
       ],
     });

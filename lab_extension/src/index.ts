@@ -1,15 +1,17 @@
 // MLMP in JupyterLab: until when, more time, saving before the end, running as job, the jobs.
 import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
-import { ICommandPalette, Notification } from "@jupyterlab/apputils";
+import { Dialog, ICommandPalette, Notification, showDialog } from "@jupyterlab/apputils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
-import { IFileBrowserFactory } from "@jupyterlab/filebrowser";
+import { IDefaultFileBrowser, IFileBrowserFactory } from "@jupyterlab/filebrowser";
 import { IStatusBar } from "@jupyterlab/statusbar";
 import { Refused } from "./api";
 import { BookingModel } from "./booking";
 import { Countdown, EXTEND } from "./countdown";
+import { addCourses } from "./courses";
 import { watchEnd } from "./ending";
 import { addJobs } from "./jobs";
 import { addRun } from "./run";
+import { addTensorBoard } from "./tensorboard";
 import { clock } from "./time";
 
 const CATEGORY = "MLMP";
@@ -21,7 +23,7 @@ function said(duration: string): string {
   return [hours ? `${hours} h` : "", minutes % 60 ? `${minutes % 60} min` : ""].filter(Boolean).join(" ");
 }
 
-/** More time; what came of it is said in a notification. */
+/** More time; what came of it is said. */
 export async function extend(model: BookingModel, duration: string): Promise<boolean> {
   try {
     const booking = await model.extend(duration);
@@ -30,14 +32,13 @@ export async function extend(model: BookingModel, duration: string): Promise<boo
   } catch (error) {
     const longest = error instanceof Refused ? error.problem.longest_end : undefined;
     const room = typeof longest === "string" && model.booking ? Date.parse(longest) - model.booking.end : 0;
-    const actions = [];
+    const buttons = [Dialog.cancelButton({ label: "Dismiss" })];
     if (room >= 1000) {
-      const duration = `${Math.floor(room / 1000)}s`;
-      const label = `Extend until ${clock(model.booking!.end + room, model.now)}`;
-      actions.push({ label, callback: () => void extend(model, duration) });
+      const until = clock(model.booking!.end + room, model.now);
+      buttons.push(Dialog.okButton({ label: `Extend until ${until}` }));
     }
-    Notification.error(`Not extended. ${(error as Error).message}`, { actions, autoClose: false });
-    return false;
+    const { button } = await showDialog({ title: "Not extended", body: (error as Error).message, buttons });
+    return button.accept && extend(model, `${Math.floor(room / 1000)}s`);
   }
 }
 
@@ -86,4 +87,20 @@ const jobs: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default [booking, jobs];
+const courses: JupyterFrontEndPlugin<void> = {
+  id: "mlmp-lab:courses",
+  description: "The files of one's courses: what failed, and getting them again",
+  autoStart: true,
+  optional: [ICommandPalette],
+  activate: (app: JupyterFrontEnd, palette: ICommandPalette | null) => addCourses(app, palette, CATEGORY),
+};
+
+const tensorboard: JupyterFrontEndPlugin<void> = {
+  id: "mlmp-lab:tensorboard",
+  description: "TensorBoard over a folder or a job, at a click",
+  autoStart: true,
+  optional: [ICommandPalette, IFileBrowserFactory, IDefaultFileBrowser, ILayoutRestorer],
+  activate: addTensorBoard,
+};
+
+export default [booking, jobs, courses, tensorboard];

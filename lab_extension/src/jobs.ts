@@ -1,12 +1,14 @@
 // The panel of one's jobs in the side bar: how each is, what it prints and measures, live.
 import { ILayoutRestorer, JupyterFrontEnd } from "@jupyterlab/application";
-import { Dialog, ICommandPalette, Notification, showDialog } from "@jupyterlab/apputils";
+import { Dialog, ICommandPalette, showDialog, showErrorMessage } from "@jupyterlab/apputils";
 import { runIcon } from "@jupyterlab/ui-components";
+import { CommandRegistry } from "@lumino/commands";
 import { Poll } from "@lumino/polling";
 import { Widget } from "@lumino/widgets";
-import { ask, isAway, Job, Series } from "./api";
+import { ask, isAway, Job, Refused, Series } from "./api";
 import { Log } from "./log";
 import { plots } from "./plots";
+import { TENSORBOARD } from "./tensorboard";
 
 const JOBS = "mlmp:jobs";
 const EVERY = 2000;
@@ -24,7 +26,7 @@ export class JobsPanel extends Widget {
   private list = document.createElement("ul");
   private poll: Poll;
 
-  constructor() {
+  constructor(private commands: CommandRegistry) {
     super();
     this.id = "mlmp-jobs";
     this.addClass("mlmp-jobs");
@@ -86,7 +88,7 @@ export class JobsPanel extends Widget {
       }
     }
     jobs.forEach((job, place) => {
-      const row = this.rows.get(job.id) ?? new Row(job);
+      const row = this.rows.get(job.id) ?? new Row(job, this.commands);
       this.rows.set(job.id, row);
       row.update(job);
       // Moved only where it is not in its place: what is moved loses focus.
@@ -102,27 +104,37 @@ class Row {
   private state = document.createElement("span");
   private body = document.createElement("div");
   private why = document.createElement("p");
+  private trouble = document.createElement("p");
   private plots = document.createElement("div");
+  private board = document.createElement("button");
   private cancel = document.createElement("button");
   private log: Log;
   private whole = false;
 
-  constructor(private job: Job) {
+  constructor(
+    private job: Job,
+    commands: CommandRegistry,
+  ) {
     this.log = new Log(job.id);
     this.node.className = "mlmp-job";
     this.node.dataset.job = job.id;
     this.head.type = "button";
     this.head.append(this.name, this.state);
     this.head.addEventListener("click", () => this.toggle(this.body.hidden));
+    this.board.type = "button";
+    this.board.className = "jp-mod-styled jp-mod-reject";
+    this.board.textContent = "TensorBoard";
+    this.board.addEventListener("click", () => void commands.execute(TENSORBOARD, { job: job.id, name: job.name }));
     this.cancel.type = "button";
-    this.cancel.className = "jp-mod-styled jp-mod-warn";
+    this.cancel.className = "jp-mod-styled jp-mod-reject";
     this.cancel.textContent = "Cancel the job";
     this.cancel.addEventListener("click", () => void this.end());
     this.body.hidden = true;
     this.body.id = `mlmp-job-${job.id}`;
     this.head.setAttribute("aria-controls", this.body.id);
     this.head.setAttribute("aria-expanded", "false");
-    this.body.append(this.why, this.log.node, this.plots, this.cancel);
+    this.trouble.className = "mlmp-trouble";
+    this.body.append(this.why, this.trouble, this.log.node, this.plots, this.board, this.cancel);
     this.node.append(this.head, this.body);
   }
 
@@ -134,6 +146,7 @@ class Row {
     this.head.title = `${job.name}, ${state(job)}, on ${job.profile}`;
     this.why.textContent = job.state === "ended" ? job.message : job.why;
     this.why.hidden = !this.why.textContent;
+    this.board.hidden = job.attempt === null;
     this.cancel.hidden = job.state === "ended" || job.state === "stopping";
   }
 
@@ -147,12 +160,18 @@ class Row {
   async follow(): Promise<void> {
     if (this.body.hidden || this.whole) return;
     const job = this.job;
-    const all = await this.log.follow(job);
-    if (job.attempt !== null) {
-      const { series } = await ask<{ series: Record<string, Series> }>(`jobs/${job.id}/metrics`);
-      this.plots.replaceChildren(...plots(series));
+    try {
+      const all = await this.log.follow(job);
+      if (job.attempt !== null) {
+        const { series } = await ask<{ series: Record<string, Series> }>(`jobs/${job.id}/metrics`);
+        this.plots.replaceChildren(...plots(series));
+      }
+      this.trouble.textContent = "";
+      this.whole = all && job.state === "ended" && job === this.job;
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      this.trouble.textContent = error.message; // of this job; the others are as they are
     }
-    this.whole = all && job.state === "ended" && job === this.job;
   }
 
   private async end(): Promise<void> {
@@ -165,7 +184,7 @@ class Row {
     try {
       this.update(await ask<Job>(`jobs/${this.job.id}`, "DELETE"));
     } catch (error) {
-      Notification.error(`Not cancelled. ${(error as Error).message}`);
+      await showErrorMessage("Not cancelled", (error as Error).message);
     }
   }
 }
@@ -176,7 +195,7 @@ export function addJobs(
   palette: ICommandPalette | null,
   restorer: ILayoutRestorer | null,
 ): JobsPanel {
-  const panel = new JobsPanel();
+  const panel = new JobsPanel(app.commands);
   app.shell.add(panel, "left", { rank: 600 });
   restorer?.add(panel, "mlmp-jobs");
   app.commands.addCommand(JOBS, { label: "Show Jobs", execute: () => app.shell.activateById(panel.id) });

@@ -6,9 +6,10 @@ import { IDocumentManager } from "@jupyterlab/docmanager";
 import { DocumentRegistry } from "@jupyterlab/docregistry";
 import { IFileBrowserFactory } from "@jupyterlab/filebrowser";
 import { runIcon } from "@jupyterlab/ui-components";
+import { UUID } from "@lumino/coreutils";
 import { DisposableDelegate, IDisposable } from "@lumino/disposable";
 import { Widget } from "@lumino/widgets";
-import { ask, Draft, Job } from "./api";
+import { ask, Draft, isAway, Job } from "./api";
 import { JobsPanel } from "./jobs";
 
 const RUN = "mlmp:run-as-job";
@@ -20,6 +21,14 @@ function canRun(path: string | undefined): path is string {
   return path !== undefined && ENDINGS.includes(PathExt.extname(path));
 }
 
+type Field = "command" | "manifest";
+
+/** `body` is asked; what comes of it is shown in all fields but `from`. */
+interface Change {
+  body: Record<string, string>;
+  from?: Field;
+}
+
 /** The fields of the dialog. What is written in one is said in the other. */
 class Form extends Widget {
   private profile = document.createElement("select");
@@ -29,12 +38,10 @@ class Form extends Widget {
   private folder = document.createElement("p");
   private draft: Draft;
   private waiting = 0;
-  private asked = 0;
-  /** What was last typed and is not in the other field yet. */
-  private open: (() => Promise<void>) | null = null;
+  /** What was last written and is not in the other fields yet. */
+  private open: Change | null = null;
 
   constructor(
-    private path: string,
     profiles: { name: string; title: string }[],
     draft: Draft,
   ) {
@@ -59,19 +66,25 @@ class Form extends Widget {
       this.folder,
       this.trouble,
     );
-    this.profile.addEventListener("change", () => void this.redo({ path: this.path, profile: this.profile.value }));
-    this.command.addEventListener("input", () => this.later(() => this.redo({ command: this.command.value }, "command")));
-    this.manifest.addEventListener("input", () =>
-      this.later(() => this.redo({ manifest: this.manifest.value, folder: this.draft.folder }, "manifest")),
+    this.profile.addEventListener("change", () => {
+      const { body } = this.open ?? this.written();
+      this.change({ body: { ...body, profile: this.profile.value } }, 0);
+    });
+    this.command.addEventListener("input", () =>
+      this.change({ body: { command: this.command.value }, from: "command" }, PAUSE),
     );
+    this.manifest.addEventListener("input", () => this.change(this.written(), PAUSE));
     this.render(draft);
   }
 
-  /** What is to be submitted; null where it makes no sense, which is said. */
+  /** What is to be submitted, which is what is shown; null where it makes no sense, which is said. */
   async value(): Promise<Draft | null> {
-    window.clearTimeout(this.waiting);
-    if (this.open) await this.open();
-    return this.trouble.textContent ? null : { ...this.draft, manifest: this.manifest.value };
+    while (this.open) {
+      const change = this.open;
+      await this.follow();
+      if (this.open === change) return null;
+    }
+    return { ...this.draft, manifest: this.manifest.value };
   }
 
   /** Says why not. */
@@ -79,30 +92,39 @@ class Form extends Widget {
     this.trouble.textContent = text;
   }
 
-  private later(act: () => Promise<void>): void {
-    window.clearTimeout(this.waiting);
-    this.open = act;
-    this.waiting = window.setTimeout(() => void act(), PAUSE);
+  private written(): Change {
+    return { body: { manifest: this.manifest.value, folder: this.draft.folder }, from: "manifest" };
   }
 
-  private async redo(body: Record<string, string>, from?: "command" | "manifest"): Promise<void> {
-    this.open = null;
-    const turn = ++this.asked;
+  private change(change: Change, pause: number): void {
+    this.open = change;
+    window.clearTimeout(this.waiting);
+    this.waiting = window.setTimeout(() => void this.follow(), pause);
+  }
+
+  /** Brings the other fields up to date. */
+  private async follow(): Promise<void> {
+    const change = this.open;
+    window.clearTimeout(this.waiting);
+    if (!change) return;
     try {
-      const draft = await ask<Draft>("drafts", "POST", body);
-      if (turn === this.asked) this.render(draft, from);
+      const draft = await ask<Draft>("drafts", "POST", change.body);
+      if (change !== this.open) return;
+      this.open = null;
+      this.render(draft, change.from);
     } catch (error) {
-      if (turn === this.asked) this.trouble.textContent = (error as Error).message;
+      if (change === this.open) this.refuse((error as Error).message);
     }
   }
 
-  private render(draft: Draft, from?: "command" | "manifest"): void {
+  private render(draft: Draft, from?: Field): void {
     this.draft = draft;
     this.trouble.textContent = "";
+    this.profile.value = draft.profile;
     if (from !== "command") this.command.value = draft.command ?? "";
     this.command.placeholder = draft.command === null ? "No command says all of this: mlmp job submit FILE" : "";
     if (from !== "manifest") this.manifest.value = draft.manifest;
-    const folder = draft.folder === "." ? "your home" : draft.folder;
+    const folder = draft.folder === "." ? "your home" : `${draft.folder}/`;
     this.folder.textContent = `The files in ${folder} are sent along as they are now.`;
   }
 }
@@ -115,6 +137,7 @@ function labelled(text: string, field: HTMLElement): HTMLLabelElement {
 
 class Asking extends Dialog<unknown> {
   private made: Job | null = null;
+  private sent = { key: "", text: "" };
   private busy = false;
 
   constructor(
@@ -145,14 +168,22 @@ class Asking extends Dialog<unknown> {
     });
   }
 
+  /** Whose answer is lost may be there: sent again under the same key, it is there once. */
+  private named({ manifest, folder }: Draft): Record<string, string> {
+    const text = JSON.stringify([manifest, folder]);
+    if (text !== this.sent.text) this.sent = { key: UUID.uuid4(), text };
+    return { manifest, folder, key: this.sent.key };
+  }
+
   private async submit(): Promise<boolean> {
+    this.form.refuse("");
     const draft = await this.form.value();
     if (!draft) return false;
     try {
-      const { manifest, folder } = draft;
-      this.made = await ask<Job>("jobs", "POST", { manifest, folder });
+      this.made = await ask<Job>("jobs", "POST", this.named(draft));
       return true;
     } catch (error) {
+      if (!isAway(error)) this.sent.text = "";
       this.form.refuse((error as Error).message);
       return false;
     }
@@ -166,7 +197,7 @@ async function run(path: string, panel: JobsPanel, app: JupyterFrontEnd): Promis
     const { items } = await ask<{ items: { name: string; title: string }[] }>("profiles");
     if (!items.length) throw new Error("There is no profile that you may use.");
     const draft = await ask<Draft>("drafts", "POST", { path, profile: items[0].name });
-    form = new Form(path, items, draft);
+    form = new Form(items, draft);
   } catch (error) {
     await showErrorMessage("No job can be made of it", (error as Error).message);
     return;

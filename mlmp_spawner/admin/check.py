@@ -119,7 +119,7 @@ def of_cluster(catalog: Path | None, config: Path | None, namespace: str | None)
         config=config,
         classes=CLASSES | {"KubeSpawner": KubeSpawner, "MLMPKubeSpawner": MLMPKubeSpawner},
         extras=("hub", "kube"),
-        elsewhere=("jupyterlab", "jupyter-server-proxy", "papermill"),  # in users' images
+        elsewhere=("jupyterlab", "jupyter-server-proxy", "papermill", "tensorboard"),  # in users' images
     )
     where = namespace or str(settings.get("namespace") or MLMP.namespace.default_value)
     return rules.wrong_first(

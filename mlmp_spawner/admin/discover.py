@@ -12,7 +12,7 @@ from mlmp_spawner import machine
 from mlmp_spawner.client.show import safe
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.rules import discovery as rules
-from mlmp_spawner.rules import job_manifest
+from mlmp_spawner.rules import job_manifest, scan_file
 from mlmp_spawner.rules.catalog import Node
 from mlmp_spawner.rules.catalog_yaml import entry_as_written, json_schema, section_text
 
@@ -69,9 +69,11 @@ def _cluster(also: tuple[str, ...]) -> tuple[list[Node], list[str]]:
     "--output", type=click.Path(dir_okay=False, path_type=Path), help="Into this file: profiles/schema.json."
 )
 @click.option("--jobs", is_flag=True, help="Of a job's manifest instead: profiles/job.schema.json.")
-def schema(output: Path | None, jobs: bool) -> None:
+@click.option("--scans", is_flag=True, help="Of a scan in a file instead: profiles/scan.schema.json.")
+def schema(output: Path | None, jobs: bool, scans: bool) -> None:
     """Print the JSON Schema of the catalog's files, for editors."""
-    _write(schema_text(job_manifest.schema() if jobs else json_schema()), output)
+    made = scan_file.schema() if scans else job_manifest.schema() if jobs else json_schema()
+    _write(schema_text(made), output)
 
 
 def schema_text(document: dict[str, Any]) -> str:

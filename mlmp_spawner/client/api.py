@@ -26,6 +26,9 @@ from mlmp_spawner.client.problems import NotReachable
 from mlmp_spawner.client.transport import PATIENCE, Transport
 
 if TYPE_CHECKING:
+    from mlmp_spawner.client.classes import ClassApi
+    from mlmp_spawner.client.courses import CourseApi
+    from mlmp_spawner.client.guest_api import GuestApi
     from mlmp_spawner.client.job_api import JobApi
     from mlmp_spawner.client.scans import ScanApi
 
@@ -67,6 +70,27 @@ class Client:
         from mlmp_spawner.client.job_api import JobApi
 
         return JobApi(self._http, self._parse, self._sleep)
+
+    @cached_property
+    def courses(self) -> CourseApi:
+        """Courses."""
+        from mlmp_spawner.client.courses import CourseApi
+
+        return CourseApi(self._http, self._parse)
+
+    @cached_property
+    def classes(self) -> ClassApi:
+        """Classes of courses."""
+        from mlmp_spawner.client.classes import ClassApi
+
+        return ClassApi(self._http, self._parse)
+
+    @cached_property
+    def guests(self) -> GuestApi:
+        """Guests of courses."""
+        from mlmp_spawner.client.guest_api import GuestApi
+
+        return GuestApi(self._http, self._parse)
 
     @cached_property
     def scans(self) -> ScanApi:

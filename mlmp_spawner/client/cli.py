@@ -48,6 +48,7 @@ OWN = {
     "ssh-key": ("ssh_key", "The public SSH keys that open your servers."),
     "job": ("job", "Training jobs in the time that nobody booked."),
     "scan": ("scan", "One program with many values of its parameters, as jobs."),
+    "course": ("course", "Courses: what is taught, on which units, to whom."),
     "completion": ("completion", "Let your shell complete with Tab."),
 }
 """Command to (module of ``client.commands``, a word on it), in the order of ``--help``."""

@@ -1,4 +1,4 @@
-"""What the Tab key offers: bookings, jobs, profiles, nodes and images, as the service has them just now.
+"""What the Tab key offers: bookings, jobs, profiles, nodes, images and courses, as the service has them just now.
 
 Nobody waits for it: it asks once, for a second at most, and where nothing answers it offers nothing and says nothing.
 """
@@ -80,4 +80,9 @@ def _images(client: Client) -> Offered:
     return client.image_names().items()
 
 
+def _courses(client: Client) -> Offered:
+    return ((one["name"], one["title"]) for one in client.courses.list())
+
+
 BOOKING, JOB, PROFILE, NODE, IMAGE = map(Known, (_bookings, _jobs, _profiles, _nodes, _images))
+COURSE = Known(_courses)

@@ -69,14 +69,17 @@ class JobApi:
             told.data = error.data
             raise told from error
 
-    def submit(self, manifest: Manifest, *, code: str | None, secrets: Mapping[str, str], **more: Any) -> JobRecord:
+    def submit(
+        self, manifest: Manifest, *, code: str | None, secrets: Mapping[str, str], key: str | None = None, **more: Any
+    ) -> JobRecord:
         """Puts a job into the queue.
 
         :param code: the SHA-256 of a snapshot that was kept. :param secrets: values of those that the manifest names.
+        :param key: who repeats the call with it submits once; None: one of its own.
         :raises Invalid, NotAllowed, OverLimit: as the service says.
         """
         body = sendable({"manifest": manifest, "code": code, "secrets": dict(secrets), **more})
-        headers = {"Idempotency-Key": str(uuid.uuid4())}  # so that repeating it submits once
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}  # so that repeating it submits once
         return self._job("POST", "jobs", body=body, headers=headers, repeatable=True)
 
     def get(self, id: str) -> JobRecord:

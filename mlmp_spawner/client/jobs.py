@@ -199,7 +199,8 @@ def scan(
 
     :param parameters: of each name its values, of which each combination is run, or ``{"from": 1e-5, "to": 0.1,
         "steps": 5, "scale": "log"}``; or a list of rows. A script gets them as ``--name value``.
-    :param out: the directory in the home for what each row makes. :param at_once: how many may run at a time.
+    :param out: the directory in the home for what each row makes: its program finds it in ``MLMP_OUTPUT_DIR``.
+    :param at_once: how many may run at a time.
     :param samples: so many rows by chance, not each combination; the same ``seed`` gives the same ones.
     :param manifest: further keys, as of :func:`submit`.
     :raises Invalid, OverLimit, NotAllowed: it is refused; then nothing is submitted.

@@ -24,7 +24,8 @@ STEP = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RowRecord:
-    """One row: its values, the job that was submitted for it last, and what that measured last."""
+    """One row: its values, the job that was submitted for it last, what that measured last, and the directory of its
+    outputs, below the home."""
 
     row: int
     parameters: dict[str, Any]
@@ -32,6 +33,7 @@ class RowRecord:
     state: str
     reason: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    outputs: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,21 @@ class ScanRecord:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What would be submitted: how many rows, the first of them, the manifest of each, and what says the rows."""
+
+    size: int
+    rows: list[dict[str, Any]]
+    manifest: dict[str, Any]
+    scan: dict[str, Any]
+
+    @classmethod
+    def parse(cls, body: Any) -> Planned:
+        """From JSON. :raises KeyError, TypeError, ValueError: it is none."""
+        return cls(int(body["size"]), list(body["rows"]), dict(body["manifest"]), dict(body["scan"]))
+
+
 class ScanApi:
     """What can be asked about scans. :param parse: makes a value of an answer, or raises NotReachable."""
 
@@ -73,11 +90,13 @@ class ScanApi:
     ) -> None:
         self._http, self._parse, self._sleep = http, parse, sleep
 
-    def check(self, body: Mapping[str, Any]) -> tuple[int, list[dict[str, Any]]]:
-        """How many rows it would have, and the first of them; nothing is submitted. :raises Invalid, OverLimit:"""
+    def check(self, body: Mapping[str, Any]) -> Planned:
+        """What it would be; nothing is submitted. :raises Invalid, OverLimit, NotAllowed: it would be refused."""
         asked = sendable(dict(body))
-        found = self._http.json("POST", "scans", query={"dry_run": 1}, body=asked, repeatable=True)
-        return self._parse(lambda one: (int(one["size"]), list(one["rows"])), found)
+        found: Planned = self._parse(
+            Planned.parse, self._http.json("POST", "scans", query={"dry_run": 1}, body=asked, repeatable=True)
+        )
+        return found
 
     def submit(self, body: Mapping[str, Any]) -> ScanRecord:
         """Puts a job for every row into the queue, or none. :raises Invalid, NotAllowed, OverLimit, Conflict:"""
@@ -89,8 +108,7 @@ class ScanApi:
     ) -> ScanRecord:
         """Checks, packs the code, sends and submits it. :param asked: all but code and secrets. :raises: see
         :meth:`submit`."""
-        if not work.secrets:  # else they must be sent along with the check
-            self.check({**asked, "code": "0" * 64 if work.code else None})
+        self.check(asked)
         sha256 = job_submit.send_code(jobs, work, note=note)
         return self.submit({**asked, "code": sha256, "secrets": dict(work.secrets)})
 
@@ -110,7 +128,8 @@ class ScanApi:
 
     def retry(self, id: str) -> tuple[int, ScanRecord]:
         """Submits once more each row that failed; how many these are."""
-        found = self._http.json("POST", f"{_path(id)}/retry", repeatable=True)
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        found = self._http.json("POST", f"{_path(id)}/retry", headers=headers, repeatable=True)
         return self._parse(lambda one: (int(one["retried"]), ScanRecord.parse(one["scan"])), found)
 
     def cancel(self, id: str) -> ScanRecord:
@@ -179,7 +198,11 @@ class Scan:
 
         :raises Invalid: none has it; it says which there are.
         """
-        return best(self.rows, metric, lowest=lowest)
+        found = best(self.rows, metric, lowest=lowest)
+        if found is None:
+            known = sorted({name for one in self.rows for name in one.metrics})
+            raise Invalid(f"No row that succeeded has a metric {metric!r}; there are {', '.join(known) or 'none'}.")
+        return found
 
     def retry(self) -> int:
         """Submits once more each row that failed; how many these are."""
@@ -193,19 +216,18 @@ class Scan:
         return self.refresh()
 
 
-def best(rows: Sequence[RowRecord], metric: str, *, lowest: bool = False) -> RowRecord:
-    """See :meth:`Scan.best`."""
+def best(rows: Sequence[RowRecord], metric: str, *, lowest: bool = False) -> RowRecord | None:
+    """See :meth:`Scan.best`; None where none has it."""
     having = [one for one in rows if one.state == "succeeded" and metric in one.metrics]
-    if not having:
-        known = sorted({name for one in rows for name in one.metrics})
-        raise Invalid(f"No row that succeeded has a metric {metric!r}; there are {', '.join(known) or 'none'}.")
-    return (min if lowest else max)(having, key=lambda one: one.metrics[metric])
+    return (min if lowest else max)(having, key=lambda one: one.metrics[metric], default=None)
 
 
 def _row(body: Any) -> RowRecord:
-    metrics = {str(name): float(value) for name, value in body["metrics"].items()}
-    state = body["outcome"] or body["state"] or "gone"
-    return RowRecord(int(body["row"]), dict(body["parameters"]), body["job"], state, body.get("reason"), metrics)
+    return RowRecord(
+        row=int(body["row"]), parameters=dict(body["parameters"]), job=body["job"],
+        state=body["outcome"] or body["state"] or "gone", reason=body.get("reason"),
+        metrics={str(name): float(value) for name, value in body["metrics"].items()}, outputs=body.get("outputs"),
+    )  # fmt: skip
 
 
 def _path(id: str) -> str:

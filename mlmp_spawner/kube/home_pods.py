@@ -1,7 +1,7 @@
-"""The pod that makes a user's folder in the volume of all homes, and what it says. Pure.
+"""The pods that make and erase a user's folder in the volume of all homes, and what they say. Pure.
 
-It is the one pod of MLMP that may run as root, with the rights over files that this takes and no others. Users have no
-part in it: it sees the volume's root, they their own folders; its program is ours, and its name a hash.
+They are the only pods of MLMP that may run as root, with the rights over files that this takes and no others. Users
+have no part in them: they see the volume's root, users their own folders; the programs are ours, the names hashes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlmp_spawner.kube import make_home, pulls
+from mlmp_spawner.kube import erase_home, make_home, pulls
 from mlmp_spawner.kube.labels import HOME, KIND
 from mlmp_spawner.kube.outcomes import Fails, Going, sentence
 from mlmp_spawner.kube.verdicts import said
@@ -22,7 +22,24 @@ from mlmp_spawner.units import MINUTE, from_iso
 
 Json = Mapping[str, Any]
 
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a pod does with a folder: ``kind`` is in its name, the others are for people."""
+
+    kind: str
+    program: str
+    doing: str
+    undone: str
+    late: str
+
+
 PROGRAM = Path(make_home.__file__).read_text(encoding="utf-8")
+MAKE = Work("home", PROGRAM, "Making your folder", "Your folder can't be made", "Your folder was not made")
+ERASE = Work(
+    "erase", Path(erase_home.__file__).read_text(encoding="utf-8"), "Erasing the folder",
+    "The folder can't be erased", "The folder was not erased",
+)  # fmt: skip
 RIGHTS = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
 """What root keeps: to give a folder away, and to be its user where the file server lets root do nothing."""
 LEFT = 10 * MINUTE
@@ -39,19 +56,19 @@ class Home:
     gid: int
 
 
-def pod_name(home: Home, folders: Folders) -> str:
+def pod_name(home: Home, folders: Folders, work: Work = MAKE) -> str:
     """The same for the same folder and account, so that two starts make one pod."""
     told = f"{folders.claim}/{home.folder}:{home.uid}:{home.gid}"
-    return f"mlmp-home-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    return f"mlmp-{work.kind}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
-def manifest(home: Home, folders: Folders, patience: float) -> dict[str, Any]:
+def manifest(home: Home, folders: Folders, patience: float, work: Work = MAKE) -> dict[str, Any]:
     """The pod. :param patience: seconds after which the cluster ends it."""
     container = {
         "name": "home",
         "image": folders.image,
         "imagePullPolicy": folders.pull_policy,
-        "command": ["python3", "-I", "-c", PROGRAM, _ROOT, home.folder, str(home.uid), str(home.gid)],
+        "command": ["python3", "-I", "-c", work.program, _ROOT, home.folder, str(home.uid), str(home.gid)],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "128Mi"}},
         "securityContext": {
@@ -74,7 +91,7 @@ def manifest(home: Home, folders: Folders, patience: float) -> dict[str, Any]:
         "containers": [container],
         "volumes": [{"name": "homes", "persistentVolumeClaim": {"claimName": folders.claim}}],
     }
-    metadata = {"name": pod_name(home, folders), "labels": {KIND: HOME}}
+    metadata = {"name": pod_name(home, folders, work), "labels": {KIND: HOME}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
@@ -87,8 +104,8 @@ def _account(home: Home, folders: Folders) -> dict[str, Any]:
     return {**made, "runAsUser": home.uid, "runAsGroup": home.gid, "runAsNonRoot": True}
 
 
-def judge(pod: Json, image: str) -> Going | Fails | None:
-    """None: the folder is there. Else what it waits for, or why it can't be made."""
+def judge(pod: Json, image: str, work: Work = MAKE) -> Going | Fails | None:
+    """None: it is done. Else what it waits for, or why it can't be."""
     status = pod.get("status") or {}
     if status.get("phase") == "Succeeded":
         return None
@@ -96,20 +113,20 @@ def judge(pod: Json, image: str) -> Going | Fails | None:
     state = container.get("state") or {}
     if status.get("phase") == "Failed":
         if status.get("reason") == "DeadlineExceeded":
-            return Fails("storage", "Making your folder took too long: the file server may be away.")
+            return Fails("storage", f"{work.doing} took too long: the file server may be away.")
         message = str((state.get("terminated") or {}).get("message") or status.get("message") or "")
-        return Fails("storage", f"Your folder can't be made.{said(message)}")
+        return Fails("storage", f"{work.undone}.{said(message)}")
     waiting = state.get("waiting") or {}
     reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
     if reason in pulls.REASONS:
-        return pulls.failing(image, reason, message, ()) or Going(42, "Making your folder")
+        return pulls.failing(image, reason, message, ()) or Going(42, work.doing)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        return Fails("storage", f"Your folder can't be made: {sentence(message)}.", patience=pulls.PATIENCE)
+        return Fails("storage", f"{work.undone}: {sentence(message)}.", patience=pulls.PATIENCE)
     for one in status.get("conditions") or ():
         if one.get("reason") == "Unschedulable":
-            return Going(42, f"Making your folder: {sentence(one.get('message'))}")
+            return Going(42, f"{work.doing}: {sentence(one.get('message'))}")
     mounting = bool((pod.get("spec") or {}).get("nodeName")) and not container.get("containerID")
-    return Going(42, "Making your folder: waiting for the file server" if mounting else "Making your folder")
+    return Going(42, f"{work.doing}: waiting for the file server" if mounting else work.doing)
 
 
 def is_left_over(pod: Json, now: int) -> bool:

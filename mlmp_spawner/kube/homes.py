@@ -1,4 +1,4 @@
-"""Sees to it that a user's folder is there before their server is: asks the cluster for the pod that makes it."""
+"""Sees to it that a user's folder is there before their server is, or gone, by a pod that does it in the cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.kube import creation
 from mlmp_spawner.kube.client import Connection
-from mlmp_spawner.kube.home_pods import Home, is_left_over, judge, manifest, pod_name
+from mlmp_spawner.kube.home_pods import ERASE, MAKE, Home, Work, is_left_over, judge, manifest, pod_name
 from mlmp_spawner.kube.labels import HOME, KIND
 from mlmp_spawner.kube.outcomes import ASK, Fails, Going, NotStarted
 from mlmp_spawner.rules.storage import Folders
@@ -39,11 +39,21 @@ class Homes:
 
         :param tell: gets each step. :raises NotStarted: it can't be made; why.
         """
+        await self._do(MAKE, home, tell)
+
+    async def erase(self, home: Home) -> None:
+        """Returns when there is no such folder any more. May be killed and called again.
+
+        :raises NotStarted: it can't be erased now; why.
+        """
+        await self._do(ERASE, home, lambda *_: None)
+
+    async def _do(self, work: Work, home: Home, tell: Callable[[int, str], None]) -> None:
         ends, step, told, alive = time.monotonic() + self.patience, "", "", False
         while time.monotonic() < ends:
             try:
-                pod = await self._pod(home)
-                verdict = judge(pod, self.folders.image) if pod is not None else Going(42, "Making your folder")
+                pod = await self._pod(home, work)
+                verdict = judge(pod, self.folders.image, work) if pod is not None else Going(42, work.doing)
                 if verdict is None:
                     await self._take_away(pod)
                     return
@@ -54,27 +64,27 @@ class Homes:
                 alive = alive or (pod is not None and not _has_failed(pod))
                 step = (verdict.step or verdict.detail) if isinstance(verdict, Fails) else verdict.step
             except Unavailable as error:
-                step = f"Making your folder: {error.detail}"
+                step = f"{work.doing}: {error.detail}"
             if step != told:
                 tell(42, step)
                 told = step
             await asyncio.sleep(LOOK)
-        where = f"pod {pod_name(home, self.folders)} in {self.folders.namespace}"
-        what = f"Your folder was not made within {self.patience:g} s ({where}). {step.rstrip('.')}."
+        where = f"pod {pod_name(home, self.folders, work)} in {self.folders.namespace}"
+        what = f"{work.late} within {self.patience:g} s ({where}). {step.rstrip('.')}."
         raise NotStarted(Fails("storage", what, hint=f"Try again in a few minutes. {ASK}"))
 
-    async def _pod(self, home: Home) -> dict[str, Any] | None:
+    async def _pod(self, home: Home, work: Work) -> dict[str, Any] | None:
         """The pod, made where there is none; None while a former one goes."""
-        name, namespace = pod_name(home, self.folders), self.folders.namespace
+        name, namespace = pod_name(home, self.folders, work), self.folders.namespace
         found = await self._ask(lambda api: api.read_namespaced_pod(name, namespace))
         if found is None:
-            body = manifest(home, self.folders, self.patience)
+            body = manifest(home, self.folders, self.patience, work)
             try:
                 found = await self._ask(lambda api: api.create_namespaced_pod(namespace, body))
             except ApiException as error:
                 if error.status == 409:
                     return None  # another start was quicker
-                raise NotStarted(_refused(error, self.folders)) from error
+                raise NotStarted(_refused(error, self.folders, work)) from error
         return None if found is None or found["metadata"].get("deletionTimestamp") else found
 
     async def _take_away(self, done: dict[str, Any] | None) -> None:
@@ -110,7 +120,7 @@ def _has_failed(pod: dict[str, Any] | None) -> bool:
     return pod is not None and (pod.get("status") or {}).get("phase") == "Failed"
 
 
-def _refused(error: ApiException, folders: Folders) -> Fails:
+def _refused(error: ApiException, folders: Folders, work: Work) -> Fails:
     why = creation.refused(error.status, creation.message_of(error.body))
     if why.code != "not_permitted":
         return why
@@ -120,4 +130,4 @@ def _refused(error: ApiException, folders: Folders) -> Fails:
         if folders.by == "root"
         else ASK
     )
-    return Fails(why.code, f"Your folder can't be made. {why.detail}", hint=hint)
+    return Fails(why.code, f"{work.undone}. {why.detail}", hint=hint)

@@ -16,13 +16,14 @@ from sqlalchemy import Connection, delete, insert, select
 from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import Conflict, Invalid, NotFound, NotNow, TooLate, Unavailable
 from mlmp_spawner.operations import booking, history, limits, planning, yielding
+from mlmp_spawner.operations.courses import opening
 from mlmp_spawner.operations.requests import BookingRequest, usable_profile
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.due import is_live
 from mlmp_spawner.rules.placement import Wanted, longest_from
 from mlmp_spawner.rules.reservations import Interval, Reservation, chain_end, peak_use
+from mlmp_spawner.store import classes, ssh_ways
 from mlmp_spawner.store import reservations as store
-from mlmp_spawner.store import ssh_ways
 from mlmp_spawner.store.tables import unit_in_use
 from mlmp_spawner.store.transaction import Busy, Refused, read, transaction
 from mlmp_spawner.units import MINUTE, SECOND, format_duration, to_iso
@@ -87,8 +88,11 @@ def admit(site: Site, *, actor: Actor, server: str, options: StartOptions, now: 
     :raises WaitingForUnits: try again in a moment. :raises NoCapacity: nothing free for a walk-up.
     :raises NotNow, TooLate, NotFound, Invalid, OverLimit: nothing was started or booked.
     """
-    reservation = _booked(site, actor, server, options, now) or walk_up(
-        site, actor=actor, server=server, options=options, now=now
+    reservation = (
+        _running(site, actor, server, now)
+        or _seat(site, actor, server, options, now)
+        or _named(site, actor, server, options, now)
+        or walk_up(site, actor=actor, server=server, options=options, now=now)
     )
     with read(site.engine) as connection:
         stop_at = deadline_of(connection, site, reservation).stop_at
@@ -103,17 +107,33 @@ def admit(site: Site, *, actor: Actor, server: str, options: StartOptions, now: 
     raise Unavailable("The database is too busy just now.", hint="Nothing was started; try again in a moment.")
 
 
-def _booked(site: Site, actor: Actor, server: str, options: StartOptions, now: int) -> Reservation | None:
+def _running(site: Site, actor: Actor, server: str, now: int) -> Reservation | None:
+    """The booking that somebody has for this server now."""
     with read(site.engine) as connection:
-        mine = [
-            row
-            for row in store.of_owner(connection, actor.name, since=now)
-            if row.server == server and row.state(now) == "active" and row.allocations
-        ]
-        if mine:
-            return mine[0]
-        if options.reservation is None:
+        mine = store.of_owner(connection, actor.name, since=now)
+    return next((r for r in mine if r.server == server and r.state(now) == "active" and r.allocations), None)
+
+
+def _seat(site: Site, actor: Actor, server: str, options: StartOptions, now: int) -> Reservation | None:
+    """A seat of a class under way that the actor is late for, unless another booking is meant."""
+    if options.reservation is not None:
+        with read(site.engine) as connection:
+            named = store.find(connection, options.reservation)
+        if named is None or named.owner != actor.name or named.state(now) != "ended":
             return None
+    return opening.take(
+        site, actor=actor, server=server, profile=options.profile, node=options.node, units=options.units, now=now
+    )
+
+
+def _named(site: Site, actor: Actor, server: str, options: StartOptions, now: int) -> Reservation | None:
+    """The booking that the options name, where there is nothing against starting it.
+
+    :raises MLMPError: there is.
+    """
+    if options.reservation is None:
+        return None
+    with read(site.engine) as connection:
         named = store.find(connection, options.reservation)
     if named is None or named.owner != actor.name or named.kind == "job":
         raise NotFound(f"You have no booking {options.reservation[:40]!r}.")
@@ -128,6 +148,18 @@ def _booked(site: Site, actor: Actor, server: str, options: StartOptions, now: i
     if options.profile is None:
         raise TooLate("That booking is over.", hint="Book again, or start something that is free now.")
     return None
+
+
+def from_now(site: Site, *, actor: Actor, options: StartOptions, now: int) -> Reservation:
+    """What somebody has from now on who comes without a booking: a seat of a class under way that they are late for,
+    else a walk-up.
+
+    :raises NoCapacity, OverLimit, Invalid, NotAllowed: nothing was booked.
+    """
+    seat = opening.take(
+        site, actor=actor, server=None, profile=options.profile, node=options.node, units=options.units, now=now
+    )
+    return seat or walk_up(site, actor=actor, server=None, options=options, now=now)
 
 
 def walk_up(site: Site, *, actor: Actor, server: str | None, options: StartOptions, now: int) -> Reservation:
@@ -225,7 +257,8 @@ def _let_pass(
     window = Interval(now, over[last])
     rows = [row for row in store.taken(connection, reservation.resource, [node], window) if row[0] not in over]
     made = store.made_at(connection, {row[0] for row in rows})
-    own = (reservation.created_at, reservation.id)
+    root = classes.root_of(connection, reservation)  # a seat was booked when its class was
+    own = (root.created_at, root.id)
     before = {name for name, at in made.items() if name in held or (at, name) <= own}
     taken = [(start, end, units) for name, _, units, start, end in rows if name in before]
     taken += [(now, until, held[job]) for job, until in over.items()]

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations import limits, planning
+from mlmp_spawner.operations.courses import opening
 from mlmp_spawner.operations.outages import NO_END
 from mlmp_spawner.operations.requests import usable_profile
 from mlmp_spawner.operations.site import Actor, Site
@@ -87,12 +88,14 @@ class ProfileOffer:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one person can do now: own bookings (what has begun first), and what is free."""
+    """What one person can do now: own bookings (what has begun first), and what is free. ``classes``: those under way
+    in which a seat is left for them."""
 
     now: int
     bookings: tuple[Reservation, ...]
     profiles: tuple[ProfileOffer, ...]
     not_enforced: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[Reservation, ...] = ()
 
 
 def availability(
@@ -149,9 +152,10 @@ def offer(site: Site, *, actor: Actor, now: int) -> Offer:
             if not found.choices:
                 found = replace(found, away=_away(site, profile, outages))
             profiles.append(_within(site, rules, mine, found, now))
+        classes = opening.offered(connection, actor.name, now)
     bookings = (row for row in mine if row.state(now) != "ended")
     in_order = tuple(sorted(bookings, key=lambda row: (row.start, row.id)))
-    return Offer(now, in_order, tuple(profiles), site.not_enforced)
+    return Offer(now, in_order, tuple(profiles), site.not_enforced, tuple(classes))
 
 
 def _away(site: Site, profile: Profile, outages: Sequence[Outage]) -> tuple[Away, ...]:
@@ -179,7 +183,7 @@ def _within(site: Site, rules: Limits, mine: Sequence[Reservation], found: Profi
 
 def longest_end(site: Site, found: Reservation, *, groups: frozenset[str], now: int) -> int:
     """Until when a booking could be extended as things lie, without others being moved; in ms UTC."""
-    if not found.allocations or found.profile not in site.catalog.profiles:
+    if found.is_seat or not found.allocations or found.profile not in site.catalog.profiles:
         return found.end
     with read(site.engine) as connection:
         holding = limits.rules(connection, site)

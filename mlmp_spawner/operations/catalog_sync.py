@@ -17,6 +17,7 @@ from sqlalchemy import Connection, insert, select, update
 from mlmp_spawner.errors import Changed
 from mlmp_spawner.operations import history, planning, yielding
 from mlmp_spawner.operations.changes import give_back
+from mlmp_spawner.operations.courses.placing import end_seat
 from mlmp_spawner.operations.relocating import Lost, relocate
 from mlmp_spawner.operations.requests import HORIZON
 from mlmp_spawner.operations.site import CLOCK, Site
@@ -89,8 +90,8 @@ def _resolve(site: Site, node: str, resource: str, now: int) -> list[Lost]:
             return []
         nodes = sorted(store.capacities(connection, resource))
     with transaction(site.engine, lock=[(name, resource) for name in nodes]) as connection:
-        found: list[Lost] = []
         gone = _running_on_lost_units(connection, site, node, resource)
+        found = _seats_on(connection, gone, node, now)
         for row in sorted(_affected(connection, node, resource, from_now), key=lambda row: _order(row, gone)):
             rest = Interval(max(now, row.start), row.end)
             if row.id not in gone and not _over(connection, node, resource, rest):
@@ -104,9 +105,18 @@ def _resolve(site: Site, node: str, resource: str, now: int) -> list[Lost]:
             if is_live(row):
                 give_back(connection, row, reason="capacity_lost", actor=CLOCK.name, now=now)
                 found.append(Lost(row.id, row.owner, "ended", node))
-            else:
-                found.append(Lost(row.id, row.owner, relocate(connection, site, row, now), node))
+            elif (outcome := relocate(connection, site, row, now)) != "kept":
+                found.append(Lost(row.id, row.owner, outcome, node))
         return found
+
+
+def _seats_on(connection: Connection, gone: Collection[str], node: str, now: int) -> list[Lost]:
+    """Ends the seats of classes that run on units that are gone, so that their classes may lose these."""
+    seats = [row for row in (store.find(connection, holder) for holder in sorted(gone)) if row and row.is_seat]
+    open_ones = [seat for seat in seats if seat.state(now) == "active"]
+    for seat in open_ones:
+        end_seat(connection, seat, reason="capacity_lost", action="capacity_lost", actor=CLOCK.name, now=now)
+    return [Lost(seat.id, seat.owner, "ended", node) for seat in open_ones]
 
 
 def _job_yields(connection: Connection, site: Site, row: Reservation, gone: bool, now: int) -> bool:

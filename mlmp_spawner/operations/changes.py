@@ -229,13 +229,15 @@ def _get(connection: Connection, reservation_id: str) -> Reservation:
 def get_own(connection: Connection, reservation_id: str, actor: Actor) -> Reservation:
     """One booking of the actor's; an admin's are all.
 
-    :raises NotFound, NotAllowed: :raises Conflict: it is a job's.
+    :raises NotFound, NotAllowed: :raises Conflict: it is a job's, or a class.
     """
     found = _get(connection, reservation_id)
     if found.owner != actor.name and not actor.admin:
         raise NotAllowed("This booking is somebody else's.", hint=f"Ask {found.owner} or an admin.")
     if found.kind == "job":
         raise Conflict(f"{found.id} holds the units of a job: it is no booking.", hint="Cancel the job instead.")
+    if found.kind == "class":
+        raise Conflict(f"{found.id} is a class: its course has it.", hint="Change it in the course.")
     return found
 
 
@@ -252,6 +254,10 @@ def changed(site: Site, old: Reservation, changes: Changes, now: int) -> Reserva
     """
     if old.state(now) == "ended":
         raise TooLate("The booking is over.")
+    if old.is_seat and (changes.start, changes.end, changes.node, changes.units) != (None,) * 4:
+        raise NotNow(
+            "A seat lasts as long as its class, and stays where it is.", hint="Release it, or book for yourself."
+        )
     begun = old.state(now) == "active"
     if begun and (changes.start not in (None, old.start) or changes.units not in (None, old.units)):
         raise NotNow("The booking has begun: its start and units stay.", hint="Release it and book anew.")

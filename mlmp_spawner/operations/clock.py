@@ -19,6 +19,7 @@ from mlmp_spawner.deadlines import Deadline
 from mlmp_spawner.errors import MLMPError, Unavailable
 from mlmp_spawner.operations import admission, history, waitlist, yielding
 from mlmp_spawner.operations.claims import claim
+from mlmp_spawner.operations.courses import opening
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.due import Action, IdleRelease, IdleWarn, Stop, due, next_due
 from mlmp_spawner.rules.reservations import Reservation
@@ -111,6 +112,7 @@ class Clock:
         actions = [one for one in due(now, rows, site) if watched or not isinstance(one, (IdleWarn, IdleRelease))]
         await asyncio.gather(*(self._carry_out(site, action, running, now) for action in actions))
         await self._promote(site, now)
+        await self._open_classes(site, now)
         if unseen is not None:
             raise unseen
         await self._reconcile(site, running, now)
@@ -180,6 +182,16 @@ class Clock:
         except Exception:
             self.failures += 1
             log.exception("the waitlist failed; tried again at the next tick")
+
+    async def _open_classes(self, site: Site, now: int) -> None:
+        """Gives out the seats of classes whose time has come; a failure keeps nothing else from being done."""
+        try:
+            await asyncio.to_thread(opening.look, site, now)
+        except MLMPError as error:
+            log.warning("the classes: %s", error.detail)
+        except Exception:
+            self.failures += 1
+            log.exception("the classes failed; tried again at the next tick")
 
     async def _stop(self, site: Site, reservation: Reservation, running: dict[str, RunningServer]) -> None:
         seen = running.get(reservation.server_id)

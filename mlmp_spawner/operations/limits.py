@@ -20,6 +20,7 @@ from mlmp_spawner.rules import policy
 from mlmp_spawner.rules.catalog import LimitRules, Limits, Profile
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.rules.values import AS_WRITTEN
+from mlmp_spawner.store import courses
 from mlmp_spawner.store import limits as entries
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.transaction import read
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 
 
 def rules(connection: Connection, site: Site) -> LimitRules:
-    """The limits that hold now. An entry that can't be read is left out: the catalog's holds in its place."""
+    """The limits that hold now. An entry that can't be read is left out: the catalog's holds in its place. What a
+    course says of its students' hours outside class is said of its group."""
     known = site.catalog.limits
     everybody, groups, users = known.everybody, dict(known.groups), dict(known.users)
     for entry in entries.entries(connection):
@@ -41,6 +43,8 @@ def rules(connection: Connection, site: Site) -> LimitRules:
             everybody = said
         else:
             (groups if entry.kind == "group" else users)[entry.name] = said
+    for group, hours in courses.self_study(connection).items():
+        groups[group] = groups.get(group, Limits()).model_copy(update={"hours_per_week": hours})
     return LimitRules(everybody=everybody, groups=groups, users=users)
 
 

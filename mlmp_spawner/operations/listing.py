@@ -12,6 +12,7 @@ from mlmp_spawner.errors import Invalid
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import policy
 from mlmp_spawner.rules.reservations import Interval, Outage, Reservation, State, chain_end
+from mlmp_spawner.store import classes
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import allocation, job_attempt
 from mlmp_spawner.store.tables import reservation as table
@@ -30,6 +31,7 @@ def listing(
     state: State | None = None,
     node: str | None = None,
     kind: str | None = None,
+    viewer: str | None = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> tuple[list[Reservation], str | None]:
@@ -37,6 +39,7 @@ def listing(
 
     :param window: only those that overlap it. :param state: only those in this state at ``now``.
     :param node: only those with a place on this node. :param kind: only of this kind; None: of all but jobs.
+    :param viewer: who sees no seats of others, since these would tell who is in a course; None: sees all.
     :raises Invalid: the cursor is not one that this function gave.
     """
     conditions: list[ColumnElement[bool]] = [store.is_booking() if kind is None else table.c.kind == kind]
@@ -46,6 +49,8 @@ def listing(
         conditions.append(table.c.owner == owner)
     if state is not None:
         conditions.append(_in_state(state, now))
+    if viewer is not None:
+        conditions.append(classes.not_others_seats(viewer))
     if node is not None:
         conditions.append(table.c.id.in_(select(allocation.c.reservation).where(allocation.c.node == node)))
     if cursor is not None:

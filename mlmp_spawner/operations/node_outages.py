@@ -97,11 +97,12 @@ def find_places(site: Site, *, now: int) -> list[Lost]:
         def write(connection: Connection, node: str = node) -> list[Lost]:
             outage = under_way(connection, now).get(node)
             rows = [row for row, _ in hit_by(connection, [outage], now)] if outage else []
-            return [
+            found = [
                 Lost(row.id, row.owner, relocate(connection, site, row, now, reason=outage.reason), node)
                 for row in rows
                 if outage and not is_live(row) and row.end > now and row.kind != "job"
             ]
+            return [one for one in found if one.outcome != "kept"]  # a class whose servers run
 
         lost += _write(site, node, write)
     return lost

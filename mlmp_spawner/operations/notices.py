@@ -13,6 +13,7 @@ from mlmp_spawner.operations import people
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.notices import Kind, kind_of
 from mlmp_spawner.rules.reservations import Reservation
+from mlmp_spawner.store import courses
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import notice
 from mlmp_spawner.store.transaction import read, transaction
@@ -66,14 +67,23 @@ def write(
 ) -> None:
     """Notes for the owner what was done to the booking, if they should know; in the transaction of the change."""
     kind = kind_of(action, actor=actor, owner=reservation.owner)
-    if kind is None or reservation.owner_id is None:  # nobody is told of the bookings of a deleted user
-        return
-    if action in ONCE_FOR_A_SERIES and reservation.series is not None and _told(connection, kind, reservation, at):
+    if kind is None:
         return
     told = {"reservation": reservation.id, "details": details_of(action, actor, reservation, details)}
-    # Of what one did oneself one knows.
-    read_at = at if actor == reservation.owner else None
-    connection.execute(insert(notice).values(user_id=reservation.owner_id, kind=kind, at=at, read_at=read_at, **told))
+    once = action in ONCE_FOR_A_SERIES and reservation.series is not None
+    for name, user_id in _whom(connection, reservation).items():
+        if once and _told(connection, kind, user_id, reservation, at):
+            continue
+        # Of what one did oneself one knows.
+        read_at = at if actor == name else None
+        connection.execute(insert(notice).values(user_id=user_id, kind=kind, at=at, read_at=read_at, **told))
+
+
+def _whom(connection: Connection, reservation: Reservation) -> dict[str, int]:
+    """Who is told of a booking, by name: its owner; of a class who teaches it; nobody of a deleted user's."""
+    if reservation.kind == "class":
+        return courses.teachers(connection, reservation.owner)
+    return {} if reservation.owner_id is None else {reservation.owner: reservation.owner_id}
 
 
 def write_of_job(
@@ -111,9 +121,9 @@ def told_of_job(
     return kind, {**facts, **details, "action": action, "by": by}
 
 
-def _told(connection: Connection, kind: Kind, reservation: Reservation, at: int) -> bool:
+def _told(connection: Connection, kind: Kind, user_id: int, reservation: Reservation, at: int) -> bool:
     """Whether this very change of the series was told of already."""
-    mine = (notice.c.user_id == reservation.owner_id, notice.c.kind == kind, notice.c.at == at)
+    mine = (notice.c.user_id == user_id, notice.c.kind == kind, notice.c.at == at)
     found = connection.execute(select(notice.c.details).where(*mine)).scalars()
     return any(details.get("series") == reservation.series for details in found)
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from mlmp_spawner.errors import Invalid, NotAllowed
 from mlmp_spawner.rules import notices as rules
+from mlmp_spawner.rules.guests import is_guest
 from mlmp_spawner.rules.notices import CHANNELS, KINDS, Channel, Kind, Shape, channels_of
 from mlmp_spawner.store import reservations as store
 from mlmp_spawner.store.tables import person, users
@@ -53,7 +54,7 @@ class Person:
 
     def mail_address(self, ways: Ways) -> str | None:
         """Where their mail goes: to the address that they gave, else to the site's; None: there is none."""
-        if not ways.mail:
+        if not ways.mail or is_guest(self.name):
             return None
         own = self.mail if ways.choose else None
         return own or rules.address_of(self.name, ways.template)

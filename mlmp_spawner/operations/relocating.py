@@ -8,6 +8,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from mlmp_spawner.operations import history, planning, yielding
+from mlmp_spawner.operations.courses.losing import lose
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.rules.placement import Wanted, place
 from mlmp_spawner.rules.reservations import Interval, Reservation
@@ -35,12 +36,16 @@ def relocate(
     *,
     actor: str = CLOCK.name,
     reason: str = "capacity_lost",
-) -> Literal["moved", "waiting"]:
+) -> Literal["moved", "waiting", "kept"]:
     """Gives a booking whose server does not run another place for the rest of its time, or puts it back on the
     waitlist with ``waiting_reason: capacity_lost``. The transaction holds all nodes of the resource.
 
+    A class gives up only those of its seats for which there is no room any more; *kept*: none that it can.
+
     :param reason: why, for the history.
     """
+    if row.kind == "class":
+        return lose(connection, site, row, now, actor=actor, reason=reason)
     allowed = set(store.capacities(connection, row.resource))
     if row.profile in site.catalog.profiles:
         allowed &= set(planning.nodes_of(site, row.profile))

@@ -59,6 +59,8 @@ class Site:
     """Whether the units are those of a Kubernetes cluster, which may have fewer than the catalog lists."""
     ssh: SSH = SSH()
     job_guarantees: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    roster_domains: tuple[str, ...] = ()
+    """Of mail addresses: of theirs the part before the ``@`` is a user's name."""
 
     def choice_of_images(self, profile: Profile) -> tuple[Image, ...]:
         """The images to choose from, the usual one first; none where there is no choice."""
@@ -82,6 +84,7 @@ def make_site(engine: Engine, catalog: Catalog, settings: MLMP) -> Site:
         cluster=settings.backend == "kubernetes",
         ssh=ssh_of(settings),
         job_guarantees=job_guarantees.checked(settings.job_guarantees),
+        roster_domains=tuple(settings.roster_domains),
     )
 
 

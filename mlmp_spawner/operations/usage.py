@@ -34,6 +34,10 @@ NO_GROUP = ""
 INDEXED = 60 * DAY
 """Up to which length of a window the index of ranges is quicker than the table, where the bookings are needed too."""
 
+_PARENT = reservation.alias("parent")
+_whose = case((_PARENT.c.kind == "class", _PARENT.c.owner), else_=reservation.c.owner)
+"""Whose the use of a server is: that of a seat is its course's, which booked it."""
+
 _SLOT = 15 * MINUTE  # days begin at multiples of it, wherever one is
 
 
@@ -168,7 +172,8 @@ class _What:
     def by(self, column: Any) -> dict[str, Spent]:
         """By a column of the booking."""
         taken = self._allocations(column, *self.spent, join=True).group_by(column)
-        seen = self._uses(column).group_by(column)
+        whose = _whose if column is reservation.c.owner else column
+        seen = self._uses(whose).group_by(whose)
         return self._joined(taken, seen)
 
     def by_node(self) -> dict[str, Spent]:
@@ -224,8 +229,10 @@ class _What:
 
     def _uses(self, column: Any) -> Select[Any]:
         sums = (func.sum(use.c.busy).label("busy"), func.sum(use.c.watched).label("watched"))
-        query = select(column, *sums).join(reservation, use.c.reservation == reservation.c.id).where(*self._seen)
-        return query if self.owner is None else query.where(self._mine())
+        joined = use.join(reservation, use.c.reservation == reservation.c.id)
+        joined = joined.outerjoin(_PARENT, _PARENT.c.id == reservation.c.parent)
+        query = select(column, *sums).select_from(joined).where(*self._seen)
+        return query if self.owner is None else query.where(self._mine(), _whose == self.owner)
 
     def _mine(self) -> ColumnElement[bool]:
         mine = (reservation.c.owner == self.owner) & reservation.c.owner_id.is_not(None)
@@ -266,9 +273,14 @@ def _grouped(users: Mapping[str, Spent], groups: Mapping[str, Collection[str]]) 
     """By group: who is in several counts in each."""
     found: dict[str, Spent] = {}
     for name, spent in users.items():
-        for group in sorted(groups.get(name, ())) or [NO_GROUP]:
+        for group in sorted(groups.get(name, ())) or [_course_group(name)]:
             found[group] = found.get(group, Spent()) + spent
     return found
+
+
+def _course_group(name: str) -> str:
+    """What who is in no group of the hub counts under: a course under its own."""
+    return name.replace("course:", "course-", 1) if name.startswith("course:") else NO_GROUP
 
 
 def _capacity(connection: Connection, window: Interval, resources: tuple[str, ...]) -> int:

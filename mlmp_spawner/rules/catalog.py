@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, model_validator
 
+from mlmp_spawner.rules.guests import GUESTS, may_use
 from mlmp_spawner.rules.values import (
     Amount,
     Count,
@@ -184,8 +185,11 @@ class Profile(ProfileEntry):
         return defaults | known
 
     def open_to(self, groups: Iterable[str]) -> bool:
-        """Whether a member of ``groups`` may use it."""
-        return not self.groups or not set(self.groups).isdisjoint(groups)
+        """Whether a member of ``groups`` may use it; what is for everybody is not for guests."""
+        theirs = set(groups)
+        if GUESTS in theirs:
+            return may_use(self.name) in theirs or not set(self.groups).isdisjoint(theirs)
+        return not self.groups or not set(self.groups).isdisjoint(theirs)
 
 
 class Limits(Model):

@@ -127,6 +127,8 @@ def due(now: int, reservations: Iterable[Reservation], times: Times) -> list[Act
     stops: list[Action] = []
     rest: list[Action] = []
     for row in rows:
+        if row.kind == "class":
+            continue  # only its seats have servers, and it is opened by itself
         mine = by_owner[row.owner]
         following = following_of(row, mine)
         stops += _of_server(now, row, following, times)
@@ -150,6 +152,10 @@ def _of_server(now: int, row: Reservation, following: Reservation | None, times:
 
 
 def _of_active(now: int, row: Reservation, following: Reservation | None, times: Times) -> Iterator[Action]:
+    if row.is_seat:  # how long it lasts and who loses it is the matter of its class
+        if following is None and _warning_due(now, row, times.warn_before):
+            yield Warn(row)
+        return
     if row.starting_at is None and row.no_show_grace is not None and now >= row.start + row.no_show_grace:
         yield NoShow(row)
         return

@@ -6,16 +6,15 @@ It says what to run and for how long, never how: there are no fields of pods or 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
 
-from mlmp_spawner.errors import Invalid
+from mlmp_spawner.rules import written
 from mlmp_spawner.rules.job_values import (
     Booking,
     CodePath,
@@ -30,17 +29,15 @@ from mlmp_spawner.rules.job_values import (
 )
 from mlmp_spawner.rules.mistakes import Mistake, mistakes, shown
 from mlmp_spawner.rules.values import AS_WRITTEN, Model, Name, Text
-from mlmp_spawner.rules.yaml_lines import Place, YamlPath, read_yaml
-from mlmp_spawner.units import HOUR, MINUTE, SECOND, compact_duration, format_size
+from mlmp_spawner.rules.yaml_lines import YamlPath
+from mlmp_spawner.units import HOUR, MINUTE, SECOND, compact_duration
 
 LARGEST = 64 << 10
 """Bytes of a manifest."""
 MOST_RETRIES = 10
 MOST_METRICS = 20
 MOST_SECRETS = 100
-DEEPEST = 50
-MOST_MISTAKES = 20
-"""How many are told."""
+TOO_LARGE = "What is larger belongs into a file of the code"
 WORK = "mlmp-jobs/{id}"
 """Where a job runs, below the home."""
 PRIORITIES = {"low": -1, "normal": 0, "high": 1}
@@ -147,24 +144,28 @@ class Manifest(Model):
         return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=110)
 
 
-def parse(source: str | Mapping[str, Any]) -> Manifest:
+def parse(source: str | Mapping[str, Any], *, beside: str | None = None) -> Manifest:
     """The manifest in YAML (or JSON) text, or in what JSON was read to.
 
+    :param beside: a key that is none of it, and is left to others.
     :raises Invalid: with every mistake, each with its line where it came as text.
     """
-    places: Mapping[YamlPath, Place] = {}
-    if isinstance(source, str):
-        _check_size(len(source.encode("utf-8", "surrogatepass")))
-        document = read_yaml("", source)
-        if document.problems:
-            raise _invalid([(place.line, Mistake((), message)) for place, message in document.problems])
-        source, places = document.data, document.places
-    if not isinstance(source, Mapping):
-        raise Invalid.field("manifest", f"must be keys with their values, not {shown(source)}")
-    found = list(_unwritable(source)) or [*_checked(source), *_clashes(source)]
-    if found:
-        raise _invalid([(_line(places, mistake.path), mistake) for mistake in found])
-    return Manifest.model_validate(source, context=AS_WRITTEN)
+
+    def own(data: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in data.items() if key != beside}
+
+    data = read(source, lambda data: [*_checked(own(data)), *_clashes(own(data))])
+    return Manifest.model_validate(own(data), context=AS_WRITTEN)
+
+
+def read(
+    source: str | Mapping[str, Any], check: Callable[[Mapping[str, Any]], Iterable[Mistake]]
+) -> Mapping[str, Any]:
+    """The keys with their values, in which ``check`` finds no mistake.
+
+    :raises Invalid: as :func:`parse` does.
+    """
+    return written.read(source, "manifest", check, LARGEST, TOO_LARGE)
 
 
 def for_job(normal: Mapping[str, Any], job_id: str) -> dict[str, Any]:
@@ -244,65 +245,3 @@ def _clashes(data: Mapping[str, Any]) -> Iterator[Mistake]:
             yield Mistake(("secrets", number), f"{shown(name)} is there twice")
         if isinstance(environment, Mapping) and isinstance(name, str) and name in environment:
             yield Mistake(("secrets", number), f"{shown(name)} is in the environment too, where it would be seen")
-
-
-def _unwritable(data: Mapping[str, Any]) -> Iterator[Mistake]:
-    """What can't be kept as JSON, or not at all."""
-    try:
-        size = len(json.dumps(data, ensure_ascii=False, allow_nan=False, default=str).encode())
-    except UnicodeEncodeError:
-        yield Mistake((), "it has half characters (surrogates)")
-    except (ValueError, RecursionError):
-        yield Mistake((), "it has a number that is none (NaN, Infinity), or is nested too deeply")
-    else:
-        _check_size(size)
-        yield from _with_zero(data, ())
-
-
-def _with_zero(value: object, path: YamlPath) -> Iterator[Mistake]:
-    if len(path) > DEEPEST:
-        yield Mistake(path[:1], "is nested too deeply")
-        return
-    if isinstance(value, str) and "\x00" in value:
-        yield Mistake(path, "must have no zero bytes")
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, (list, tuple)):
-        items = enumerate(value)
-    for key, item in items:
-        yield from _with_zero(key, path)
-        yield from _with_zero(item, (*path, key))
-
-
-def _check_size(size: int) -> None:
-    if size > LARGEST:
-        raise Invalid.field("manifest", f"has {format_size(size)}; at most {format_size(LARGEST)}. What is larger "
-                            "belongs into a file of the code")  # fmt: skip
-
-
-def _line(places: Mapping[YamlPath, Place], path: YamlPath) -> int:
-    """The line of what is at ``path``, or of the nearest thing around it; 0 where there are no lines."""
-    around = next((path[:n] for n in range(len(path), -1, -1) if path[:n] in places), None)
-    return places[around].line if around is not None else 0
-
-
-def _invalid(found: Iterable[tuple[int, Mistake]]) -> Invalid:
-    errors: list[dict[str, Any]] = []
-    sentences: dict[str, None] = {}
-    for line, mistake in sorted(found, key=lambda one: one[0]):
-        field = _plain(".".join(str(part) for part in mistake.path))
-        message = _plain(mistake.message)
-        sentence = (f"line {line}: " if line else "") + (f"{field}: " if field else "") + message
-        if sentence not in sentences:
-            sentences[sentence] = None
-            errors.append({"field": field or "manifest", "message": message} | ({"line": line} if line else {}))
-    more = len(errors) - MOST_MISTAKES
-    told = "; ".join(list(sentences)[:MOST_MISTAKES]) + (f"; and {more} more" if more > 0 else "")
-    return Invalid(f"The manifest: {told}", errors=errors[:MOST_MISTAKES])
-
-
-def _plain(text: str) -> str:
-    """On one line, and not longer than that."""
-    text = text if len(text) <= 500 else text[:500] + "…"
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -11,7 +11,7 @@ from mlmp_spawner.units import HOUR, SECOND
 
 Kind = Literal[
     "booked", "starts_soon", "ends_soon", "promoted", "moved", "released", "idle", "maintenance", "job_ended",
-    "job_failed", "job_requeued", "test"
+    "job_failed", "job_requeued", "message", "test"
 ]  # fmt: skip
 Channel = Literal["browser", "mail", "webhook"]
 Shape = Literal["slack", "teams"]
@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind != "test
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
-_QUIET: frozenset[Kind] = frozenset({"booked", "starts_soon", "job_ended", "job_requeued"})
+_QUIET: frozenset[Kind] = frozenset({"booked", "starts_soon", "job_ended", "job_requeued", "message"})
 
 _KIND_OF: dict[str, Kind] = {
     "booked": "booked",
@@ -38,9 +38,11 @@ _KIND_OF: dict[str, Kind] = {
     "idle": "released",
     "idle_warned": "idle",
     "maintenance": "maintenance",
+    "class_problem": "maintenance",
     "job_ended": "job_ended",
     "job_failed": "job_failed",
     "job_requeued": "job_requeued",
+    "class_message": "message",
 }
 _BY_OTHERS: dict[str, Kind] = {"released": "released", "cancelled": "released", "changed": "moved"}
 
@@ -80,7 +82,7 @@ def useless_after(kind: Kind, at: int, details: Mapping[str, Any]) -> int | None
     start, end = details.get("start"), details.get("end")
     if kind == "starts_soon" and isinstance(start, int):
         return start
-    if kind in ("booked", "ends_soon", "promoted", "moved", "idle", "maintenance") and isinstance(end, int):
+    if kind in ("booked", "ends_soon", "promoted", "moved", "idle", "maintenance", "message") and isinstance(end, int):
         return max(end, at)
     return at + HOUR if kind == "test" else None
 

@@ -173,6 +173,11 @@ def _earliest(cuts: Iterable[list[tuple[Taken, int]]]) -> tuple[Yield, ...]:
     return tuple(Yield(reservation, at) for reservation, at in sorted(times.items()))
 
 
+def yields_to(boards: Iterable[Board], added: Mapping[str, Taken]) -> tuple[Yield, ...]:
+    """The jobs that yield to what is ``added`` on some of the nodes, each as late as can be."""
+    return _earliest(_cut(board, (added[board.node],)) for board in boards if board.node in added)
+
+
 def _yields_to(boards: Sequence[Board], plan: Plan, wanted: Wanted) -> tuple[Yield, ...]:
     """The jobs that yield to a booking and to those that are moved for it."""
     state = {b.node: b for b in boards}

@@ -143,6 +143,11 @@ class Reservation:
         return tuple(sorted({a.node for a in self.allocations if a.end == last}))
 
     @property
+    def is_seat(self) -> bool:
+        """Whether it is a seat of a class, which is its ``parent``."""
+        return self.kind == "session" and self.parent is not None
+
+    @property
     def server_id(self) -> str:
         """The reservation that its server was, or will be, started under: the first of an unbroken chain."""
         return self.continues or self.id

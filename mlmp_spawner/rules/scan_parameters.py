@@ -45,30 +45,39 @@ class Range:
 
     @property
     def whole(self) -> bool:
-        """Whether it has whole numbers alone."""
-        return isinstance(self.low, int) and isinstance(self.high, int) and not self.log
+        """Whether both ends are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
     def values(self) -> list[Value]:
-        """Its steps, evenly spaced; those of a logarithmic one by their logarithm."""
+        """Its steps, evenly spaced, those of a logarithmic one by their logarithm; the ends as they were written.
+        Whole numbers where both ends are and all steps come out whole, else none of them is."""
         count = self.steps or 0
         if count == 1:
             return [self.low]
-        found: list[Value] = [self._at(number / (count - 1)) for number in range(count)]
-        found[-1] = self.high
-        if self.whole and all(float(one).is_integer() for one in found):
-            return [round(float(one)) for one in found]
-        return found
+        span, gaps = self.high - self.low, count - 1
+        if self.whole and not self.log and span % gaps == 0:
+            return [self.low + number * (span // gaps) for number in range(count)]
+        exact = [float(self.low), *(self._at(number / gaps) for number in range(1, gaps)), float(self.high)]
+        between = [
+            _near(exact[at], min(exact[at] - exact[at - 1], exact[at + 1] - exact[at])) for at in range(1, gaps)
+        ]
+        found = [exact[0], *between, exact[-1]]
+        if self.whole and all(one.is_integer() for one in between):
+            return [self.low, *(round(one) for one in between), self.high]
+        return list(found)
 
     def draw(self, luck: random.Random) -> Value:
-        """A value by chance, evenly spread."""
-        return luck.randint(int(self.low), int(self.high)) if self.whole else self._at(luck.random())
+        """A value by chance, evenly spread (by its logarithm in a logarithmic one), whole where both ends are."""
+        if self.whole and not self.log:
+            return luck.randint(int(self.low), int(self.high))
+        found = self._at(luck.random())
+        found = round(found) if self.whole else float(f"{found:.6g}")
+        return min(max(found, self.low), self.high)
 
     def _at(self, part: float) -> float:
         if self.log:
-            found = math.exp(math.log(self.low) + part * (math.log(self.high) - math.log(self.low)))
-        else:
-            found = self.low + part * (self.high - self.low)
-        return float(f"{found:.6g}")
+            return math.exp(math.log(self.low) + part * (math.log(self.high) - math.log(self.low)))
+        return self.low + part * (self.high - self.low)
 
 
 def rows(
@@ -94,12 +103,12 @@ def rows(
         return _drawn(sources, samples, seed)
     if samples is not None:
         raise Invalid.field("samples", "is for a random sample; a grid has each combination")
-    lists = {name: one.values() if isinstance(one, Range) else one for name, one in sources.items()}
-    _check_count(math.prod(len(one) for one in lists.values()))
+    _check_count(math.prod((one.steps or 0) if isinstance(one, Range) else len(one) for one in sources.values()))
+    lists = {name: _steps(name, one) if isinstance(one, Range) else one for name, one in sources.items()}
     return [dict(zip(lists, one, strict=True)) for one in itertools.product(*lists.values())]
 
 
-def filled(template: str, row: Mapping[str, Value]) -> str:
+def filled(template: str, row: Mapping[str, Value], *, field: str = "out") -> str:
     """A path with the values of a row at their names: ``runs/lr={lr}``; ``{id}`` and ``{name}`` stay, the job's own.
 
     :raises Invalid: a name that is no parameter, or a value that can't stand in a path.
@@ -111,26 +120,26 @@ def filled(template: str, row: Mapping[str, Value]) -> str:
             return found.group(0)
         if name not in row:
             valid = ", ".join([*row, *_OF_JOB])
-            raise Invalid.field("out", f"{name[:40]!r} is no parameter; valid is {valid}")
+            raise Invalid.field(field, f"{name[:40]!r} is no parameter; valid is {valid}")
         text = said(row[name])
         if not _IN_PATH.fullmatch(text) or text in (".", ".."):
-            raise Invalid.field("out", f"{name}={text[:40]!r} can't stand in a path: letters, digits and ._+=,- can")
+            raise Invalid.field(field, f"{name}={text[:40]!r} can't stand in a path: letters, digits and ._+=,- can")
         return text
 
     return _PLACE.sub(value, template)
 
 
-def outputs(template: str, every: Sequence[Row]) -> list[str]:
-    """Of each row the path.
+def outputs(template: str, every: Sequence[Row], *, field: str = "out") -> list[str]:
+    """Of each row the path. :param field: what the template is called where it was written.
 
     :raises Invalid: see :func:`filled`; or two rows have the same, so that one would overwrite the other's.
     """
     seen: dict[str, int] = {}
     found = []
     for number, row in enumerate(every):
-        path = filled(template, row)
-        if "{id}" not in path and seen.setdefault(path, number) != number:
-            raise Invalid.field("out", f"rows {seen[path] + 1} and {number + 1} would both write to {path[:200]!r}: "
+        path = filled(template, row, field=field)
+        if not _PLACE.search(path) and seen.setdefault(path, number) != number:
+            raise Invalid.field(field, f"rows {seen[path] + 1} and {number + 1} would both write to {path[:200]!r}: "
                                 "name every parameter in it, or {id}")  # fmt: skip
         found.append(path)
     return found
@@ -200,9 +209,26 @@ def _source(name: str, asked: object, *, grid: bool) -> Range | list[Value]:
         raise Invalid.field(f"parameters.{name}", "must be a list of values, or a range with from and to")
     _check_count(len(asked))
     found = [_value(name, one) for one in asked]
-    if len({(type(one) is bool, one) for one in found}) < len(found):
+    if len({said(one) for one in found}) < len(found) or len({(type(one) is bool, one) for one in found}) < len(found):
         raise Invalid.field(f"parameters.{name}", "has a value twice")
     return found
+
+
+def _steps(name: str, one: Range) -> list[Value]:
+    found = one.values()
+    if len(set(found)) < len(found):
+        raise Invalid.field(
+            f"parameters.{name}", f"{one.steps} steps from {one.low} to {one.high} are not all different"
+        )
+    return found
+
+
+def _near(value: float, gap: float) -> float:
+    """With no more digits than say where it is between its neighbours, which are ``gap`` away: it is to be read in a
+    path."""
+    return next(
+        (near for count in range(6, 17) if abs((near := float(f"{value:.{count}g}")) - value) <= gap / 1000), value
+    )
 
 
 def _range(name: str, asked: Mapping[Any, Any], *, grid: bool) -> Range:

@@ -76,7 +76,7 @@ class _Said:
 
     def words(self, kind: Kind) -> Words:
         headline, text = getattr(self, f"_{kind}")()
-        if message := self.names("message"):
+        if kind != "message" and (message := self.names("message")):
             # What is said of a job comes from where it ran, not from a person.
             text = f"{text} {message}" if kind.startswith("job_") else f"{text} {self.by} says: {message}"
         return Words(one_line(headline), one_line(text, 600))
@@ -89,6 +89,10 @@ class _Said:
         value = self.details.get(name)
         listed = value if isinstance(value, (list, tuple)) else [value] if value else []
         return ", ".join(one_line(one, 80) for one in listed[:8])
+
+    @property
+    def title(self) -> str:
+        return self.names("title") or self.what
 
     @property
     def span(self) -> str:
@@ -137,6 +141,12 @@ class _Said:
         if self.action == "changed":
             return f"Changed by {self.by}: {self.what}", f"It is now {self.span}{self.on}.{self.series}"
         if self.action == "capacity_lost":
+            if "missing" in self.details:
+                return (
+                    f"Seats lost: {self.title}, {self.time('start')}",
+                    f"{self.names('source')} can't be had then: {one_line(self.details['missing'], 10)} seats have no "
+                    "place now. They get one as soon as something is free, until the class is under way.",
+                )
             if "source" in self.details:
                 return (
                     f"Lost its place: {self.what}, {self.time('start')}",
@@ -168,6 +178,8 @@ class _Said:
         )
 
     def _maintenance(self) -> tuple[str, str]:
+        if self.action == "class_problem":
+            return f"Before class: {self.title}, {self.time('start')}", self.names("problems")
         node = self.names("node") or "Its machine"
         reason = self.names("reason")
         until = self.time("end") if self.details.get("end") else "further notice"
@@ -176,6 +188,10 @@ class _Said:
             f"{node} is away from {self.time('start')} until {until}{f' ({reason})' if reason else ''}. Your booking "
             f"of {self.what} lies in that time and stays yours: move it, or ask the people who run this hub.",
         )
+
+    def _message(self) -> tuple[str, str]:
+        said = one_line(self.details.get("message") or "nothing", 500)
+        return f"{self.title}: {said}", f"{self.by} says to everybody in class: {said}"
 
     @property
     def job(self) -> str:

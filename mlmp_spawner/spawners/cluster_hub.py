@@ -16,7 +16,7 @@ from traitlets.config import Config
 
 from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.rules.storage import Storage
-from mlmp_spawner.spawners.hub import SERVICE, USERNAMES, configure_everywhere, configure_service
+from mlmp_spawner.spawners.hub import SERVICE, USERNAMES, configure_everywhere, configure_service, let_make_users
 
 VALUES = "/etc/mlmp/values/values.yaml"
 CATALOG = "/etc/mlmp/catalog"
@@ -113,7 +113,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
         backend="kubernetes", db_url=environment["MLMP_DB_URL"], catalog=environment.get("MLMP_CATALOG", CATALOG),
         namespace=cluster.users.namespace, public_url=cluster.public_url, see_all_pods=cluster.see_all_pods,
         preload_priority_class=cluster.preload_priority_class, ssh_gateway=cluster.ssh_gateway,
-        ssh_ca_file=environment.get("MLMP_SSH_CA", AUTHORITY),
+        ssh_ca_file=environment.get("MLMP_SSH_CA", AUTHORITY), guest_isolation="pod",
     )  # fmt: skip
     _configure_jobs(c, cluster, environment)
     _configure_hub(c, cluster, environment)
@@ -126,6 +126,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
         serve(c)
     _apply(c, cluster)
     _let_in(c)
+    let_make_users(c)
     # What the hub's own pages lead to, of the pages of the service.
     c.JupyterHub.setdefault("template_vars", {}).setdefault("has_jobs", bool(c.MLMP.jobs))
     return cluster

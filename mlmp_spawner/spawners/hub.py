@@ -24,11 +24,17 @@ SCOPES = {
     "custom:mlmp:book": {"description": "Book, start and stop one's own servers"},
     "custom:mlmp:courses": {"description": "Run courses"},
     "custom:mlmp:admin": {"description": "Run the machines: bookings of all, catalog, limits, maintenance"},
+    "custom:mlmp:guests": {"description": "End guests, and erase what they leave"},
 }
 FOR_EVERYBODY = {f"access:services!service={SERVICE}", "custom:mlmp:book"}
 """What every user may do, and what a server's own token may do besides what it could anyway."""
 
-OF_THE_SERVICE = ["list:users", "read:users:groups", "read:servers", "start:servers", "delete:servers", "proxy"]
+OF_THE_SERVICE = [
+    "list:users", "read:users:groups", "read:servers", "start:servers", "delete:servers", "proxy",
+    "admin:groups",  # a group for each course
+    "custom:mlmp:guests",
+]  # fmt: skip
+TO_MAKE_USERS = "admin:users"
 # What a person's login at the service may carry; nobody gets more than they have.
 OF_ITS_PAGES = [*sorted(FOR_EVERYBODY), "custom:mlmp:courses", "custom:mlmp:admin", "admin-ui", "read:users!user"]
 
@@ -154,7 +160,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> OneMach
     c.MLMPLocalSpawner.update(mlmp_url=up.local_url)
     if up.auth == "pam":
         c.JupyterHub.spawner_class = "mlmp_spawner.spawners.system_users.SystemUserSpawner"
-        c.MLMP.ssh_login = "{username}"
+        c.MLMP.update(ssh_login="{username}", guest_isolation="account")
         return up
     c.JupyterHub.spawner_class = "mlmp_spawner.spawners.local.MLMPLocalSpawner"
     if os.geteuid() == 0:
@@ -169,6 +175,7 @@ def _configure_hub(c: Config, up: OneMachine, data: Path) -> None:
         hub_bind_url=f"http://127.0.0.1:{up.hub_port}/",
         db_url=up.db_url,
         cookie_secret_file=str(data / "cookie_secret"),
+        trusted_downstream_ips=["127.0.0.1", "::1"],  # nginx, which tells from where people come
     )
     c.ConfigurableHTTPProxy.update(
         should_start=False, api_url=f"http://127.0.0.1:{up.proxy_api_port}", auth_token=up.proxy_token
@@ -198,12 +205,22 @@ def _configure_login(c: Config, up: OneMachine) -> None:
         c.SharedPasswordAuthenticator.update(user_password=up.user_password, admin_password=up.admin_password)
 
 
+def let_make_users(c: Config) -> None:
+    """Gives the service the right to make users of people on rosters, where the admin's configuration wants that."""
+    if c.MLMP.get("roster_users"):
+        c.JupyterHub.load_roles = [
+            {**role, "scopes": [*role["scopes"], TO_MAKE_USERS]} if role["name"] == SERVICE else role
+            for role in c.JupyterHub.load_roles
+        ]
+
+
 def let_in(c: Config, up: OneMachine) -> None:
     """Says who may log in where the admin's own configuration, read before, does not.
 
     Only for the login that ``mlmp up`` was started with: another one (GitHub …) would let the whole world in, and make
     whoever is called ``admin`` there an admin.
     """
+    let_make_users(c)
     if c.JupyterHub.authenticator_class in (up.auth, LOGINS.get(up.auth)):
         c.Authenticator.setdefault("allow_all", not _names_who_may_log_in(c))
     elif c.Authenticator.get("admin_users") == {up.admin}:

@@ -321,7 +321,7 @@ class MLMPKubeSpawner(ReservationMixin, FilesPodSpawner):
 
     def waiting_for(self, owners: tuple[str, ...]) -> str:
         """Whose servers they are, where users may know that."""
-        if not self._settings().show_owners:
+        if not self.shows_others():
             return "Waiting for the former server to end"
         return f"Waiting for {' and '.join(owners)}'s server to end"
 
@@ -334,7 +334,7 @@ class MLMPKubeSpawner(ReservationMixin, FilesPodSpawner):
             return None
         if found is None:
             return None
-        what = found.detail if self._settings().show_owners else found.anonymous
+        what = found.detail if self.shows_others() else found.anonymous
         return Waiting((), found.until or 0, what.rstrip("."))
 
     async def is_over(self) -> bool:

@@ -34,6 +34,8 @@ LOOK = 0.05
 NO_PORTS = (
     "--ServerApp.jpserver_extensions=jupyter_server_proxy=False",
     "--ServerApp.jpserver_extensions=mlmp_spawner.lab=True",
+    # Its links bring anybody's repository into the home of who follows one; courses need only its program.
+    "--ServerApp.jpserver_extensions=nbgitpuller=False",
 )
 PSCAN = (
     "--ServerApp.jpserver_extensions=mlmp_spawner.lab.pscan=True",
@@ -289,8 +291,11 @@ class MLMPLocalSpawner(ReservationMixin, GuardedProcessSpawner):
         return self._admitted.deadline
 
     def get_env(self) -> dict[str, str]:
-        """Which GPUs it may use: by UUID, since CUDA and NVML number them differently; none where none is booked."""
+        """Where shared data are, and which GPUs it may use: by UUID, since CUDA and NVML number them differently; none
+        where none is booked."""
         env = super().get_env()
+        if self.shared:
+            env["MLMP_SHARED"] = self.shared
         if self._admitted is not None:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(self._admitted.unit_ids)
         return env

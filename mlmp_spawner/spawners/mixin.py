@@ -21,8 +21,10 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import MLMPError, Unavailable
 from mlmp_spawner.operations import admission, availability, start_options
 from mlmp_spawner.operations.admission import Admission, StartOptions, WaitingForUnits
+from mlmp_spawner.operations.courses import guests
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.catalog import Share
+from mlmp_spawner.rules.guests import is_guest
 from mlmp_spawner.settings import MLMP
 from mlmp_spawner.spawners import sites
 from mlmp_spawner.spawners.hub import FOR_EVERYBODY, SERVICE
@@ -131,9 +133,11 @@ class ReservationMixin(Spawner):
 
     async def render_offer(self) -> str:
         """The spawn form: the user's bookings and what is free now, as HTML."""
-        actor = self._actor()
+        mine = self._actor()
         try:
-            offer = await self._ask(lambda site: availability.offer(site, actor=actor, now=units.now()))
+            offer = await self._ask(
+                lambda site: availability.offer(site, actor=guests.as_known(site, mine), now=units.now())
+            )
         except MLMPError as error:
             return self._html(error, {})
         return self._render("offer_form.html", offer=offer, server=self.name, spawn_url=self._spawn_url)
@@ -212,20 +216,23 @@ class ReservationMixin(Spawner):
         return found
 
     async def _admit(self) -> Admission:
-        actor, server, chosen = self._actor(), self.name, self._start_options
+        mine, server, chosen = self._actor(), self.name, self._start_options
+
+        def admit(site: Site) -> Admission:
+            actor = guests.as_known(site, mine)
+            return admission.admit(site, actor=actor, server=server, options=chosen, now=units.now())
+
         begun = units.now()
         while True:
             try:
-                return await self._ask(
-                    lambda site: admission.admit(site, actor=actor, server=server, options=chosen, now=units.now())
-                )
+                return await self._ask(admit)
             except WaitingForUnits as waiting:
                 waited = units.now() - begun
                 # A job that makes way has its own time for that.
                 until = max(begun, waiting.until or 0) + self.units_timeout * 1000
                 if begun + waited > until:
                     raise self._refusal(waiting) from None
-                what = waiting.detail if self._settings().show_owners else waiting.anonymous
+                what = waiting.detail if self.shows_others() else waiting.anonymous
                 self._tell(20, what if waited < 1000 else f"{what} ({format_duration(waited)})")
                 await asyncio.sleep(0.5)
             except MLMPError as error:
@@ -331,6 +338,10 @@ class ReservationMixin(Spawner):
 
     def _settings(self) -> MLMP:
         return MLMP(config=self.config)
+
+    def shows_others(self) -> bool:
+        """Whether the user may know the names of others: no guest may."""
+        return bool(self._settings().show_owners) and not is_guest(self.user.name)
 
     def _actor(self) -> Actor:
         return Actor(self.user.name, frozenset(group.name for group in self.user.groups))

@@ -22,6 +22,8 @@ from mlmp_spawner.rules.storage import Storage
 from mlmp_spawner.spawners.pods import WatchedPodSpawner
 
 _connection = Connection()
+ERASED_WITHIN = 90.0
+"""Seconds that erasing a guest's folder may take in one call; asked again, it goes on."""
 
 
 class FilesPodSpawner(WatchedPodSpawner):
@@ -154,6 +156,34 @@ class FilesPodSpawner(WatchedPodSpawner):
         await Homes(known.folders, _connection, self.home_timeout).make(home, self.say)
         self._home = key
 
+    async def erase_guest(self) -> None:
+        """The folder, or the claim of the guest's own. Where nobody has files there is nothing to erase.
+
+        :raises MLMPError: it can't be erased, or not yet.
+        """
+        known = self.files
+        if known.claim and known.folders is None:
+            raise ConfigurationError(["users.storage.folders is not set: who made the folders of homes erases them"])
+        if known.claim and known.folders is not None:
+            patience = min(self.home_timeout, ERASED_WITHIN)
+            await Homes(known.folders, _connection, patience).erase(await self._their_home())
+        elif self.storage_pvc_ensure:
+            await self._remove_claim()
+
+    async def _remove_claim(self) -> None:
+        """With the claim goes the volume, unless its StorageClass keeps it."""
+        name, namespace = self.pvc_name, self.namespace
+        try:
+            await self.api.delete_namespaced_persistent_volume_claim(name, namespace)
+            await self.api.read_namespaced_persistent_volume_claim(name, namespace)
+        except ApiException as error:
+            if error.status == 404:
+                return
+            raise Unavailable(f"The claim {name} can't be removed: {sentence(error.reason)}.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"The claim {name} can't be removed: {sentence(error)}.") from error
+        raise Unavailable(f"The claim {name} is on its way out.")
+
     async def _their_home(self) -> Home:
         """The folder, and the account as the pod will have it."""
         account = self._account or await self._their_account()
@@ -175,6 +205,11 @@ class FilesPodSpawner(WatchedPodSpawner):
     async def _said(self, trait: str) -> Any:
         said = getattr(self, trait)
         return await maybe_future(said(self)) if callable(said) else said
+
+    def get_env(self) -> dict[str, str]:
+        """Where shared data are."""
+        env: dict[str, str] = super().get_env()
+        return env | ({"MLMP_SHARED": files.SHARED} if self.files.shared else {})
 
     def get_state(self) -> dict[str, Any]:
         """What outlives server and hub."""

@@ -14,8 +14,12 @@ from pathlib import Path
 
 from traitlets import Integer, Unicode
 
-from mlmp_spawner import cgroups, gpu_devices
-from mlmp_spawner.errors import NotAllowed, Unavailable
+from mlmp_spawner import cgroups, gpu_devices, units
+from mlmp_spawner.errors import MLMPError, NotAllowed, Unavailable
+from mlmp_spawner.operations.courses import guests
+from mlmp_spawner.rules.guests import is_guest
+from mlmp_spawner.rules.storage import directory_name
+from mlmp_spawner.spawners import guest_accounts, hand_in
 from mlmp_spawner.spawners.accounts import make_home
 from mlmp_spawner.spawners.local import LOOK, MLMPLocalSpawner
 
@@ -35,6 +39,16 @@ class SystemUserSpawner(MLMPLocalSpawner):
     processes = Integer(
         8192, min=16, help="How many processes and threads one server may have, where a control group can be made."
     ).tag(config=True)
+
+    hand_in = Unicode(
+        "/var/lib/mlmp-hand-in",
+        help="""Directory in which each student of a course hands in, in a directory of their own that only they and
+        who runs the course can read. It and all around it is root's alone; its file system has access control
+        lists, as ext4, XFS and tmpfs have. Empty: nothing is handed in.""",
+    ).tag(config=True)
+
+    _hand_in = ""
+    """Where to hand in, as JSON by course."""
 
     @property
     def account(self) -> pwd.struct_passwd:
@@ -64,15 +78,32 @@ class SystemUserSpawner(MLMPLocalSpawner):
         """As the account has it."""
         account = self.account
         named = {"USER": account.pw_name, "LOGNAME": account.pw_name, "HOME": account.pw_dir}
-        return env | named | {"SHELL": account.pw_shell or "/bin/sh"}
+        # A guest's account has a shell that lets nobody in from outside.
+        shell = "/bin/bash" if is_guest(account.pw_name) else account.pw_shell
+        return env | named | {"SHELL": shell or "/bin/sh"}
 
     async def start(self) -> tuple[str, int]:
-        """Starts nothing for who has no account here, before anything is booked."""
+        """Starts nothing for who has no account here, before anything is booked. A guest gets one now."""
         try:
+            if is_guest(self.user.name):
+                await self._make_guest()
             _ = self.account
-        except NotAllowed as error:
+        except MLMPError as error:
             raise self.explain(error) from None
         return await super().start()
+
+    async def _make_guest(self) -> None:
+        """:raises NotAllowed: the guest's time is over."""
+        name = self.user.name
+        until = await self._ask(lambda site: guests.until(site.engine, name, now=units.now()))
+        await asyncio.to_thread(guest_accounts.make, name, until=until)
+
+    async def erase_guest(self) -> None:
+        """The account, all its files, and what its servers wrote into the log."""
+        await asyncio.to_thread(guest_accounts.erase, self.user.name)
+        folder, name = self.log_file.parent, directory_name(self.user.name)
+        for log in [folder / f"{name}.log", *folder.glob(f"{name}---*.log")]:
+            log.unlink(missing_ok=True)
 
     async def prepare_home(self) -> None:
         """Makes a home where the account has none, for its user's eyes only.
@@ -86,6 +117,26 @@ class SystemUserSpawner(MLMPLocalSpawner):
             raise self.explain(NotAllowed(problem, hint="Ask the people who run this machine to make it.")) from None
         except NotAllowed as error:
             raise self.explain(error) from None
+        self._hand_in = await self._make_hand_in()
+
+    async def _make_hand_in(self) -> str:
+        """Whatever fails here keeps nobody's server from starting; in JupyterLab it is said that there is no such
+        place."""
+        if not self.hand_in:
+            return ""
+        name, account = self.user.name, self.account
+        try:
+            found = await self._ask(lambda site: hand_in.places(site, name))
+            made = await asyncio.to_thread(hand_in.prepare, Path(self.hand_in), account, found)
+        except (OSError, MLMPError) as error:
+            self.log.warning("%s: nothing can be handed in: %s", self._log_name, error)
+            return ""
+        return json.dumps(made)
+
+    def get_env(self) -> dict[str, str]:
+        """Where to hand in."""
+        env = super().get_env()
+        return env | ({"MLMP_HAND_IN": self._hand_in} if self._hand_in else {})
 
     async def guard_options(self) -> list[str]:
         """Who the server runs as, and what it may take."""

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from mlmp_spawner.rules.jobs import Job
-from mlmp_spawner.rules.scans import Scan, Throttle
+from mlmp_spawner.rules.scans import Scan, Throttle, last_of_rows
 from mlmp_spawner.store import jobs
 from mlmp_spawner.store.tables import job, job_attempt, scan
 
@@ -79,6 +79,21 @@ def failed(connection: Connection, one: Scan) -> list[Job]:
     last = _last(scan.c.id == one.id)
     ids = select(last.c.id).where(last.c.rank == 1, last.c.outcome == "failed")
     return jobs.select_where(connection, job.c.id.in_(ids), order=(job.c.place,))
+
+
+def known(connection: Connection, scan_id: str) -> bool:
+    """Whether there is such a scan."""
+    return connection.execute(select(scan.c.id).where(scan.c.id == scan_id)).first() is not None
+
+
+def can_follow(connection: Connection, old: Job) -> bool:
+    """Whether a new job can take the place of this one in its scan: it is over, the last of its row, and the scan was
+    not cancelled."""
+    found = find(connection, old.batch) if old.batch is not None and old.ended_at is not None else None
+    if found is None or found.cancelled_at is not None:
+        return False
+    last = jobs_of(connection, found, job.c.place == old.place)
+    return [one.id for one in last_of_rows(last, old.place, old.place + 1) if one] == [old.id]
 
 
 def jobs_of(connection: Connection, one: Scan, *conditions: ColumnElement[bool]) -> list[Job]:

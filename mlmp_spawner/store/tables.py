@@ -296,9 +296,8 @@ _OPEN = text("ended_at IS NULL")
 _BATCH = text("batch IS NOT NULL")
 
 job = Table(
-    "mlmp_job",
+    "mlmp_job",  # what each means: rules.jobs.Job
     metadata,
-    # What each means: rules.jobs.Job.
     Column("id", String(30), primary_key=True),
     Column("owner", String(255), nullable=False),
     Column("owner_id", Integer),  # users.id ON DELETE SET NULL, by the migration
@@ -365,9 +364,8 @@ job_attempt = Table(
 )
 
 scan = Table(
-    "mlmp_scan",
+    "mlmp_scan",  # what each means: rules.scans.Scan. Its jobs: those of its owner whose batch is its id
     metadata,
-    # What each means: rules.scans.Scan. Its jobs: those of its owner whose batch is its id.
     Column("id", String(30), primary_key=True),
     Column("owner", String(255), nullable=False),
     Column("owner_id", Integer),  # users.id ON DELETE SET NULL, by the migration
@@ -383,9 +381,8 @@ scan = Table(
 )
 
 job_usage = Table(
-    "mlmp_job_usage",
+    "mlmp_job_usage",  # unit-ms that jobs used, decayed to the instant ``at``
     metadata,
-    # Unit-ms that jobs used, decayed to the instant ``at``.
     Column("kind", String(10), CheckConstraint("kind IN ('group', 'user')"), primary_key=True),
     Column("name", String(255), primary_key=True),
     Column("used", Float, nullable=False),
@@ -393,9 +390,8 @@ job_usage = Table(
 )
 
 job_code = Table(
-    "mlmp_job_code",
+    "mlmp_job_code",  # the snapshots that are kept as files, so that a quota can be held
     metadata,
-    # The snapshots that are kept as files, so that a quota can be held.
     Column("owner", String(255), primary_key=True),
     Column("sha256", String(64), primary_key=True),
     Column("size", BigInteger, nullable=False),

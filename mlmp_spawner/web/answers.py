@@ -41,11 +41,11 @@ def reservation(
     runs = server_state in ("starting", "running")
     body = models.Reservation(
         id=found.id,
-        owner=found.owner if whole or context.settings.show_owners else None,
+        owner=found.owner if whole or (context.shows_owners(caller) and not found.is_seat) else None,
         kind=found.kind,
         parent=found.parent,
         profile=found.profile,
-        title=found.title if whole else None,
+        title=found.title if whole or found.kind == "class" else None,
         start=found.start,
         end=found.end,
         units=found.units,

@@ -18,6 +18,7 @@ from tornado.web import HTTPError
 
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.operations.site import Actor
+from mlmp_spawner.rules.guests import is_guest
 
 BOOK = "custom:mlmp:book"
 COURSES = "custom:mlmp:courses"
@@ -68,6 +69,11 @@ class Caller:
     def can_teach(self) -> bool:
         """Whether the token may do what courses need: unfiltered, or as an admin."""
         return self.is_admin or COURSES in self.scopes
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether it is a guest, who sees nobody else and books nothing ahead."""
+        return self.kind == "user" and is_guest(self.name)
 
     @property
     def is_server(self) -> bool:

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import traceback
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,9 @@ from jupyterhub.services.auth import HubOAuthCallbackHandler, HubOAuthenticated
 from tornado.web import HTTPError, RequestHandler
 
 from mlmp_spawner.errors import Invalid, MLMPError, NoAccess, NotFound, TooManyRequests, Unavailable
+from mlmp_spawner.operations.courses import guests
 from mlmp_spawner.operations.site import Site
+from mlmp_spawner.web import guest_rights
 from mlmp_spawner.web.auth import Caller, HubAuthentication, Right
 from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.problems import HTTPProblem, Unauthenticated, as_error, printable
@@ -102,6 +105,8 @@ class Handler(HubOAuthenticated, RequestHandler):
             if not await self.sign_in():
                 return
             self.context.throttle.take(f"{self.me.kind}:{self.me.name}")
+            if self.me.is_guest and not self.for_guests():
+                raise NoAccess("This is not for guests.")
             if not self.me.has(self.right):
                 raise NoAccess(
                     f"Your login or token lacks the scope custom:mlmp:{self.right}.",
@@ -129,9 +134,17 @@ class Handler(HubOAuthenticated, RequestHandler):
                 "Your login or token does not let you in to MLMP.",
                 hint="Ask the people who run this for access:services!service=mlmp.",
             )
+        if caller.is_guest:
+            caller = replace(
+                caller, groups=await self.context.run(guests.groups, self.site.engine, caller.name, caller.groups)
+            )
         self.current_user = model
         self.caller = caller
         return True
+
+    def for_guests(self) -> bool:
+        """Whether guests may come here."""
+        return type(self).__name__ in guest_rights.HANDLERS
 
     def on_stranger(self) -> bool:
         """What happens to somebody who is not signed in."""

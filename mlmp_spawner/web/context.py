@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from tornado.web import RequestHandler
 
     from mlmp_spawner.hub import HubClient
-    from mlmp_spawner.web.auth import HubAuthentication
+    from mlmp_spawner.operations.courses.groups import GroupKeeper
+    from mlmp_spawner.operations.courses.service import ClassService
+    from mlmp_spawner.web.auth import Caller, HubAuthentication
     from mlmp_spawner.web.feed import Feed
     from mlmp_spawner.web.metrics import Metrics
 
@@ -50,6 +52,9 @@ class WebSettings:
     show_owners: bool = True
     zone: str = "UTC"
     ways: Ways = field(default_factory=Ways)
+    guest_isolation: str = "none"
+    guest_erase_after: int = 0
+    """From the end of a guest's time until the erasure, ms."""
     pages: str = ""
     """Where the pages are for those who come from a mail or a calendar, with a slash at the end; "": not known."""
 
@@ -128,6 +133,7 @@ class Context:
 
     site: Site
     hub: HubClient
+    groups: GroupKeeper
     auth: HubAuthentication
     feed: Feed
     throttle: Throttle
@@ -150,6 +156,8 @@ class Context:
     """Why there are none, where there are none."""
     former_jobs: Jobs | None = None
     """Where none run any more, what is kept of those that did."""
+    classes: ClassService | None = None
+    """What looks after classes; None where nothing does."""
     under_way: UnderWay = field(default_factory=UnderWay)
     seldom: Throttle = field(default_factory=lambda: Throttle(1 / 300, 5))
     """For what a person does a few times an hour at most."""
@@ -158,6 +166,10 @@ class Context:
     def kept_jobs(self) -> Jobs | None:
         """What logs, numbers and code of jobs are read from, also where none run any more; None: nothing is kept."""
         return self.jobs or self.former_jobs
+
+    def shows_owners(self, caller: Caller) -> bool:
+        """Whether a caller sees by whom the bookings of others are."""
+        return self.settings.show_owners and not caller.is_guest
 
     @property
     def hub_prefix(self) -> str:

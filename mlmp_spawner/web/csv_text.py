@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 MEDIA_TYPE = "text/csv"
 
@@ -19,6 +21,17 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     writer.writerow(header)
     writer.writerows([harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return buffer.getvalue().encode("utf-8-sig")
+
+
+def asked_for(accept: str) -> Literal["csv", "json"]:
+    """``csv`` where the header ``Accept`` asks for it rather than for JSON."""
+    weights = {MEDIA_TYPE: 0.0, "application/json": 0.0, "*/*": 0.0}
+    for part in accept.lower().split(","):
+        kind, *parameters = [piece.strip() for piece in part.split(";")]
+        weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+        if kind in weights and re.fullmatch(r"[01](\.\d{0,3})?", weight):
+            weights[kind] = float(weight)
+    return "csv" if weights[MEDIA_TYPE] > max(weights["application/json"], weights["*/*"]) else "json"
 
 
 def harmless(text: str) -> str:

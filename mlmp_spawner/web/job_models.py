@@ -171,7 +171,7 @@ class MetricsQuery(Request):
     attempt: Annotated[Literal["all"] | AttemptNumber, BeforeValidator(_number)] = "all"
 
 
-class Series(BaseModel):
+class MetricSeries(BaseModel):
     """Numbers under one name, at most a thousand."""
 
     steps: list[int | None] = Field(description="null: none was told")
@@ -182,5 +182,5 @@ class Series(BaseModel):
 class Metrics(BaseModel):
     """What a job measured, and what it used of the machine, by name."""
 
-    series: dict[str, Series]
-    usage: dict[str, Series]
+    series: dict[str, MetricSeries]
+    usage: dict[str, MetricSeries]

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from tornado.httputil import HTTPServerRequest
 
 from mlmp_spawner.errors import Invalid
+from mlmp_spawner.web import guest_rights
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.base import Handler
 from mlmp_spawner.web.models import Request
@@ -106,6 +107,11 @@ class ApiHandler(Handler):
     def methods(self) -> set[str]:
         """The methods that the table has for this address."""
         return set(self._rows) | ({"HEAD"} if "GET" in self._rows else set())
+
+    def for_guests(self) -> bool:
+        """By the table of their rights."""
+        method = "GET" if self.request.method == "HEAD" else self.request.method
+        return f"{method} {self.route_name}" in guest_rights.CALLS
 
     async def _work(self, **path: str) -> None:
         method = "GET" if self.request.method == "HEAD" else str(self.request.method)

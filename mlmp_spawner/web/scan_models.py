@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from mlmp_spawner.rules.job_manifest import LARGEST
-from mlmp_spawner.rules.scan_parameters import MOST_ROWS
+from mlmp_spawner.rules.scan_parameters import MOST_ROWS, Kind
 from mlmp_spawner.web.job_models import SHA256, JobState
 from mlmp_spawner.web.models import Instant, Request
 
@@ -17,17 +17,19 @@ MOST_OF_ROWS = 200
 Value = bool | int | float | str
 
 
-class Submission(Request):
+class ScanSubmission(Request):
     """What to run with which parameters. A script or a command (a list) gets them as ``--name value``, a notebook as
     its parameters."""
 
     manifest: dict[str, Any] | Annotated[str, Field(max_length=LARGEST)] = Field(
-        description="of every job, as an object, or as YAML text"
+        description="of every job, as an object, or as YAML text; with a part `scan`, that says the rest, all but "
+        "name, code and secrets"
     )
-    kind: Literal["grid", "list", "random"] = Field("grid", description="each combination; the rows; a sample")
-    parameters: dict[str, Any] | list[dict[str, Any]] = Field(
+    kind: Kind = Field("grid", description="each combination; the rows; a sample")
+    parameters: dict[str, Any] | list[dict[str, Any]] | None = Field(
+        None,
         description="of a list the rows; else of each name a list of values, or a range: "
-        '{"from": 1e-5, "to": 0.1, "scale": "lin" or "log"}, in a grid with "steps"'
+        '{"from": 1e-5, "to": 0.1, "scale": "lin" or "log"}, in a grid with "steps"',
     )
     samples: Annotated[int, Field(strict=True, ge=1, le=MOST_ROWS)] | None = Field(
         None, description="rows of a sample"
@@ -57,7 +59,7 @@ class RowsQuery(Request):
     limit: Annotated[int, Field(ge=1, le=MOST_OF_ROWS)] = MOST_OF_ROWS
 
 
-class SubmitQuery(Request):
+class ScanSubmitQuery(Request):
     """Whether to submit it, or only to say what would be."""
 
     dry_run: bool = False
@@ -73,6 +75,7 @@ class Row(BaseModel):
     outcome: Literal["succeeded", "failed", "cancelled"] | None
     reason: str | None
     message: str
+    outputs: str | None = Field(description="the directory of its results, below the owner's home")
     metrics: dict[str, float] = Field(
         description="the last value of each; of one's own scans, where rows are asked for"
     )
@@ -101,11 +104,24 @@ class Scans(BaseModel):
     items: list[Scan]
 
 
+class Said(BaseModel):
+    """With which parameters a manifest is run."""
+
+    kind: Kind
+    parameters: dict[str, Any] | list[dict[str, Any]]
+    samples: int | None
+    seed: int
+    out: str | None
+    at_once: int | None
+
+
 class Planned(BaseModel):
-    """What would be submitted: the first rows, and how many there are."""
+    """What would be submitted: the first rows, how many there are, and what says so."""
 
     size: int
     rows: list[dict[str, Value]]
+    manifest: dict[str, Any] = Field(description="of every job, with all that was left out")
+    scan: Said = Field(description="to be sent beside the manifest")
 
 
 class Retried(BaseModel):
@@ -113,3 +129,17 @@ class Retried(BaseModel):
 
     retried: int
     scan: Scan
+
+
+class ResultsQuery(Request):
+    """In which form."""
+
+    format: Literal["json", "csv"] | None = Field(None, description="instead of the header Accept")
+
+
+class Results(BaseModel):
+    """All rows of a scan, with the names of all that they measured."""
+
+    parameters: list[str]
+    metrics: list[str]
+    rows: list[Row]

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.scan_parameters import Value
 from mlmp_spawner.rules.scan_parameters import said as as_written
 
 WIDTH, HEIGHT = 900, 220
-LEFT, TOP = 70, 30
+LEFT, TOP = 50, 30
 MOST_SHOWN = 1000
 """Rows on one page."""
 MOST_LINES = 300
-"""Rows in the plot: the best of those that are shown."""
+"""Rows in the plot: the best one and the last of those that are shown."""
 MOST_AXES = 12
+MANY_TIMES = 50
+"""From so many times the lowest value on an axis goes by the logarithm."""
+NEAREST = 14
+"""Ticks are at least so far apart."""
+LONGEST_AXIS = 40
+"""Characters of the name of a parameter that PScan takes."""
 _LOW = ("loss", "err", "perplexity", "time", "mse", "mae", "rmse")
 
 
@@ -107,8 +115,32 @@ def plot(columns: Sequence[str], rows: Sequence[ShownRow]) -> Plot:
     return Plot(axes, lines, len(rows) - len(drawn), more)
 
 
+def pscan_query(out: str | None, names: Collection[str]) -> str:
+    """What the address of PScan asks for, to show the directories of a scan's template; empty where it has none."""
+    if not out or "{" not in out:
+        return ""
+    folders = out.split("/")
+    fixed = next(number for number, folder in enumerate(folders) if "{" in folder)
+    seen: set[str] = set()
+
+    def axis(found: re.Match[str]) -> str:
+        name = found.group(1)
+        if name not in names or name in seen or not name.isidentifier() or len(name) > LONGEST_AXIS:
+            return "*"
+        seen.add(name)
+        return found.group(0)
+
+    pattern = re.sub(r"\{([^{}]*)\}", axis, "/".join(folders[fixed:]))
+    if not seen or len(seen) > MOST_AXES:
+        pattern = ""  # PScan proposes one
+    last = "*" if "file" in seen else "{file}"
+    return urlencode(
+        {"root": "/".join(["~", *folders[:fixed]])} | ({"pattern": f"{pattern}/{last}"} if pattern else {})
+    )
+
+
 def _scale(values: Sequence[Any]) -> Mapping[Any, float]:
-    """Of each value its height from 0 to 1: numbers by size, over three powers of ten by their logarithm; texts evenly
+    """Of each value its height from 0 to 1: numbers by size, over a wide range by their logarithm; texts evenly
     spaced, in order."""
     distinct = sorted({_key(one) for one in values}, key=_order)
     if not all(_is_number(one) for one in distinct):
@@ -116,19 +148,23 @@ def _scale(values: Sequence[Any]) -> Mapping[Any, float]:
     low, high = distinct[0], distinct[-1]
     if low == high:
         return {low: 0.5}
-    if low > 0 and high / low > 1000:
+    if low > 0 and high / low >= MANY_TIMES:
         return {one: math.log(one / low) / math.log(high / low) for one in distinct}
     return {one: one / (high - low) - low / (high - low) for one in distinct}
 
 
 def _ticks(scale: Mapping[Any, float]) -> tuple[tuple[float, str], ...]:
-    """At most six, the ends among them."""
+    """At most six, the ends among them; none so near to another that both could not be read."""
     known = list(scale)
     every = max(1, math.ceil(len(known) / 5))
     chosen = known if len(known) <= 6 else [*known[:-1:every], known[-1]]
     if len(known) > 6 and all(_is_number(one) for one in known):
         chosen = [known[0], known[-1]]
-    return tuple((_y(scale[one]), text(one)[:16]) for one in chosen)
+    last, shown = chosen[-1], chosen[:1]
+    for one in chosen[1:-1]:
+        if min(_y(scale[shown[-1]]) - _y(scale[one]), _y(scale[one]) - _y(scale[last])) >= NEAREST:
+            shown.append(one)
+    return tuple((_y(scale[one]), text(one)[:16]) for one in [*shown, *([last] if len(chosen) > 1 else [])])
 
 
 def _y(part: float) -> float:

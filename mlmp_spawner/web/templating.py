@@ -14,6 +14,7 @@ import jupyterhub
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader
 from jupyterhub._data import DATA_FILES_PATH
 
+from mlmp_spawner.rules.guests import is_guest
 from mlmp_spawner.web.context import Context
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -32,6 +33,11 @@ class PageUser:
     def json_escaped_name(self) -> str:
         """The name for use between quotes in a script."""
         return json.dumps(self.name)[1:-1].replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether they came by a code."""
+        return is_guest(self.name)
 
     @property
     def escaped_name(self) -> str:

@@ -18,6 +18,7 @@ from mlmp_spawner.operations.site import Site
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.tables import users
 from mlmp_spawner.store.transaction import transaction
+from tests import live
 from tests.databases import sqlite_copy
 from tests.operations.conftest import NOW, catalog
 from tests.web.harness import PREFIX, RunningApp
@@ -51,6 +52,15 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM))
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def lab_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Site]:
+    """All that ``mlmp up`` runs, with real JupyterLabs."""
+    made = live.Site(tmp_path_factory.mktemp("site"), lab=True)
+    made.start()
+    yield made
+    made.close()
 
 
 @pytest.fixture

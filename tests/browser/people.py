@@ -71,6 +71,13 @@ class Human:
         self.page.get_by_role("button", name="Start", exact=True).click()
         self.wait_for_lab()
 
+    def work(self, *, duration: str) -> None:
+        """Books from now on and starts at once; waits for JupyterLab."""
+        self.go("book")
+        self.say(duration=duration)
+        self.book()
+        self.start()
+
     def wait_for_lab(self) -> None:
         """Waits until JupyterLab is there to be worked with."""
         self.page.wait_for_url(f"**/user/{self.name}/**lab**", timeout=90_000)

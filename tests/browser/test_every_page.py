@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,7 +12,10 @@ from tornado.web import RequestHandler
 
 from mlmp_spawner.operations import changes, limit_settings, outages
 from mlmp_spawner.operations.changes import Changes
+from mlmp_spawner.operations.courses import classes, courses
+from mlmp_spawner.operations.courses.term import ClassRequest
 from mlmp_spawner.operations.limit_settings import Subject
+from mlmp_spawner.rules import course_yaml
 from mlmp_spawner.rules.catalog import Limits
 from mlmp_spawner.rules.scans import Scan
 from mlmp_spawner.store import scans
@@ -47,8 +51,8 @@ MORE = [
 
 
 @pytest.fixture
-def lived_in(app: RunningApp, tmp_path: Path) -> tuple[str, str]:
-    """A site where something happened, with hostile words everywhere; the ids of a booking and a job to look at."""
+def lived_in(app: RunningApp, tmp_path: Path) -> tuple[str, str, str]:
+    """A site where something happened, with hostile words everywhere; the ids of a booking, a job and a class."""
     mine = booked(app, root, start=NOW + DAY, title=HOSTILE)
     running(app, booked(app, root, hours=2, units=2, title="thesis"))
     booked(app, ann, start=NOW + 3 * HOUR, hours=30, units=3, title=HOSTILE)
@@ -61,10 +65,13 @@ def lived_in(app: RunningApp, tmp_path: Path) -> tuple[str, str]:
         app.site, "gpu-b", [outages.Wanted(NOW + 3 * DAY, None, HOSTILE)], actor=root, now=app.now, bookings="keep"
     )
     images_on_nodes(app)
+    course = {"name": "ml", "title": HOSTILE, "profile": "gpu", "seats": 2, "students": ["ann", "x" * 200]}
+    courses.apply(app.site, course_yaml.parse(course), actor=root, now=app.now)
     limits = Limits(units_at_once=6, hours_per_week=40.0)
     for subject in (Subject("everybody"), Subject("group", HOSTILE)):
         limit_settings.put(app.site, subject, limits, actor=root, now=app.now)
-    return mine.id, jobs_of_an_admin(app, tmp_path)
+    lesson = classes.book(app.site, ClassRequest("ml", NOW + 10 * DAY, duration=HOUR), actor=root, now=app.now)
+    return mine.id, jobs_of_an_admin(app, tmp_path), lesson.id
 
 
 def jobs_of_an_admin(app: RunningApp, folder: Path) -> str:
@@ -95,19 +102,19 @@ def jobs_of_an_admin(app: RunningApp, folder: Path) -> str:
     return job.id
 
 
-def addresses(booking: str, job: str) -> list[str]:
+def addresses(booking: str, job: str, a_class: str = "") -> list[str]:
     """One of each route that shows a page; buttons that lead on to another and files are none."""
     found = []
     for pattern, handler, *_ in pages.routes():
         shows = getattr(handler, "get", None) is not RequestHandler._unimplemented_method
         if shows and "|" not in pattern and not pattern.endswith((".csv", "/change", "start", "/log")):
-            found.append(page_address(pattern, booking, job, SCAN))
+            found.append(page_address(pattern, booking, job, SCAN, a_class))
     return found
 
 
 @pytest.mark.parametrize(("theme", "width"), LOOKS)
 def test_every_page_is_for_everybody(
-    app: RunningApp, lived_in: tuple[str, str], person: Callable[..., Page], theme: str, width: int
+    app: RunningApp, lived_in: tuple[str, str, str], person: Callable[..., Page], theme: str, width: int
 ):
     if not AXE.exists():
         pytest.skip("axe-core is not installed: tools/npm.sh ci")
@@ -117,6 +124,7 @@ def test_every_page_is_for_everybody(
         page.goto(app.url + PREFIX + path)
         expect(page.locator("h1")).not_to_be_empty()
         settled(page)
+        assert urlsplit(page.url).path == PREFIX + path.partition("?")[0], "it is renewed from another page's address"
         for fold in page.locator("#mlmp details").all():
             fold.evaluate("fold => { fold.open = true; }")
         assert serious(page) == [], path
@@ -125,9 +133,8 @@ def test_every_page_is_for_everybody(
 
 
 def test_every_route_of_a_page_is_looked_at():
-    assert {"", "book", "timeline", "bookings", "admin", "admin/audit", "admin/machines/gpu-a", "jobs/y"} <= set(
-        addresses("x", "y")
-    )
+    some = {"", "book", "timeline", "bookings", "courses/ml", "admin", "admin/audit", "admin/machines/gpu-a", "jobs/y"}
+    assert some <= set(addresses("x", "y"))
 
 
 def test_the_navigation_of_a_phone_leads_everywhere(app: RunningApp, person: Callable[..., Page]):

@@ -226,6 +226,8 @@ def test_a_file_is_enlarged_and_flipped_there(open_page: Callable[..., Page]):
     expect(page.locator("#zoom-path")).to_have_text("lr=1e-3/bs=8/seed=0.png")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#zoom-path")).to_have_text("lr=1e-3/bs=16/seed=0.png")
+    page.get_by_role("button", name="The value before").click()
+    expect(page.locator("#zoom-path")).to_have_text("lr=1e-3/bs=8/seed=0.png")
     page.keyboard.press("Escape")
     expect(page.locator("#zoom")).to_be_hidden()
 
@@ -315,14 +317,20 @@ def test_an_export_shows_the_same_without_a_server(open_page: Callable[..., Page
     complaints.clear()  # of the picture that the page in it asks for
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_keeps_anybody_from_using_it(open_page: Callable[..., Page], theme: str):
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_nothing_keeps_anybody_from_using_it(open_page: Callable[..., Page], theme: str, width: int):
     if not AXE.exists():
         pytest.skip("axe-core is not installed: tools/npm.sh ci")
-    page = open_page(LOOK, color_scheme=theme, bypass_csp=True)
-    shows(page, "lr=1e-3/bs=8/seed=0.png", "lr=0.1/bs=8/seed=0.png")
+    look = {"color_scheme": theme, "viewport": {"width": width, "height": 844}}
+    page = open_page(LOOK.replace("columns=", "columns=bs"), bypass_csp=True, **look)
+    expect(page.locator("td[data-row] > img")).to_have_count(6)
     page.locator("#counts summary").click()
     assert serious(page, "body") == []
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    page.locator("td[data-row] > img").first.click()
+    expect(page.locator("#zoom")).to_be_visible()
+    assert serious(page, "#zoom") == []
+    assert page.evaluate("document.getElementById('zoom').scrollWidth") <= width
 
 
 # -- very many ----------------------------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -13,22 +12,11 @@ from tests.lab.pscan.served import GREEN
 from tests.live import Site
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(Path(tmp_path_factory.mktemp("site")), lab=True)
-    made.start()
-    yield made
-    made.close()
-
-
 @pytest.mark.faults
-def test_results_are_browsed_in_ones_own_server_by_oneself_alone(site: Site, new_page: Callable[..., Page]):
-    ann, ben = (Human(new_page(), site.url, name) for name in ("ann", "ben"))
-    ann.go("book")
-    ann.say(duration="300s")
-    ann.book()
-    ann.start()
-    folder = site.data / "homes" / "ann" / "runs"
+def test_results_are_browsed_in_ones_own_server_by_oneself_alone(lab_site: Site, new_page: Callable[..., Page]):
+    ann, ben = (Human(new_page(), lab_site.url, name) for name in ("ann", "ben"))
+    ann.work(duration="300s")
+    folder = lab_site.data / "homes" / "ann" / "runs"
     for lr in ("0.1", "0.01"):
         (folder / f"lr={lr}").mkdir(parents=True)
         (folder / f"lr={lr}" / "loss.png").write_bytes(GREEN)
@@ -41,6 +29,6 @@ def test_results_are_browsed_in_ones_own_server_by_oneself_alone(site: Site, new
     inside.get_by_label("Role of file").select_option("Columns")
     expect(inside.locator("td .text pre").first).to_have_text("epoch 1")
     expect(inside.frame_locator("td iframe").first.locator("p")).to_have_text("fine")
-    answer = ben.page.goto(f"{site.url}user/ann/pscan/api/look?root=runs")
+    answer = ben.page.goto(f"{lab_site.url}user/ann/pscan/api/look?root=runs")
     assert answer is not None and answer.status == 403
     assert "loss.png" not in ben.page.content()

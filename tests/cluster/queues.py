@@ -27,6 +27,35 @@ _PLURALS = {"WorkloadPriorityClass": "workloadpriorityclasses", "NetworkPolicy":
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 
+POLITE = """
+import os, signal, sys, time
+def told(*_):
+    print("told", flush=True); time.sleep(2); print("saved", flush=True); sys.exit(0)
+signal.signal(signal.SIGTERM, told)
+print("runs until", os.environ["MLMP_JOB_ENDS_AT"], "on", os.environ["MLMP_NODE"], flush=True)
+while True: time.sleep(0.1)
+"""
+"""A worker that takes two seconds to save when it is told to end."""
+MEET = """
+import os, socket, time
+rank, where = int(os.environ["RANK"]), (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+if rank == 0:
+    with socket.create_server(("", where[1])) as server:
+        other, _ = server.accept()
+        print("met", other.recv(100).decode(), flush=True)
+else:
+    ends = time.monotonic() + 120
+    while True:
+        try:
+            other = socket.create_connection(where, timeout=5); break
+        except OSError:
+            if time.monotonic() > ends: raise
+            time.sleep(0.2)
+    other.sendall(f"{rank} of {os.environ['WORLD_SIZE']} on {os.environ['MLMP_NODE']}".encode())
+print("on", os.environ["MLMP_NODE"], flush=True)
+"""
+"""Two workers that find each other."""
+
 
 class Api:
     """The API server, asked as its admin, in plain JSON: what our own client does is judged by another."""
@@ -137,10 +166,13 @@ class Queues:
 
     def say(self, attempt: str, **check: Any) -> None:
         """Another answer than MLMP ever gives, to see what would come of it."""
-        asking = self.wait_asks(attempt)
-        made = ready(asking, Deadline(now(), now()), {}, now=now())
-        made["status"]["admissionChecks"][0] |= check
-        self.api.apply(made, status=True)
+
+        def answer() -> tuple[Json, str, str]:
+            made = ready(self.wait_asks(attempt), Deadline(now(), now()), {}, now=now())
+            made["status"]["admissionChecks"][0] |= check
+            return made, "/status", _APPLY
+
+        self._repeat(answer)
 
     def activate(self, attempt: str, wanted: bool) -> None:
         """Holds it or lets it ask."""

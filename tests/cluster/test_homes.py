@@ -148,6 +148,31 @@ async def test_an_image_that_is_not_there_and_a_claim_that_is_not_there_are_said
     assert "within 4 s" in error.detail
 
 
+@pytest.mark.parametrize("by", ["root", "user"])
+async def test_a_folder_is_erased_with_all_that_is_in_it_and_no_other_is(
+    cluster: Cluster, core: client.CoreV1Api, namespace: str, by: str
+) -> None:
+    folders = Folders(
+        namespace=namespace, claim=claim(core, namespace), image=cluster.images["hub"], by=by, fs_group=1000
+    )
+    guest, other = Home("guest", 1000, 1000), Home("other", 1000, 1000)
+    assert [error for error, _ in await make(cluster, folders, guest, other)] == [None, None]
+    connection = Connection(str(cluster.kubeconfig))
+    try:
+        eraser = Homes(folders, connection, 60)
+        await asyncio.gather(eraser.erase(guest), eraser.erase(guest))
+        await eraser.erase(guest)  # as after a restart of the hub
+        with pytest.raises(NotStarted, match="belongs to uid 1000"):
+            await eraser.erase(Home("other", 2000, 2000))
+    finally:
+        await connection.close()
+    left = core.list_namespaced_pod(namespace, label_selector="mlmp.dev/kind=home").items
+    assert [pod.metadata.name for pod in left if not pod.metadata.deletion_timestamp] == []
+    by_user = folders.model_copy(update={"by": "user"})
+    assert (await make(cluster, by_user, Home("guest", 2000, 2000)))[0][0] is None  # there was none any more
+    assert "belongs to uid 1000" in reason(await make(cluster, by_user, Home("other", 2000, 2000))).detail
+
+
 # -- with a server ------------------------------------------------------------------------------------------------
 
 

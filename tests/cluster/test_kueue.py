@@ -20,7 +20,7 @@ from mlmp_spawner.rules.storage import Storage
 from mlmp_spawner.units import SECOND, from_iso
 from tests.cluster.conftest import delete_namespace
 from tests.cluster.hub_here import wait_for
-from tests.cluster.queues import Api, Queues
+from tests.cluster.queues import MEET, POLITE, Api, Queues
 from tests.cluster.release import new_namespace
 from tests.cluster.rig import kueue
 from tests.cluster.rig.cluster import Cluster
@@ -28,32 +28,6 @@ from tests.cluster.rig.cluster import Cluster
 RESOURCE = "mlmp.dev/kueue-test"
 """A unit that no other test uses."""
 QUEUE = local_queue_name(RESOURCE, "")
-POLITE = """
-import os, signal, sys, time
-def told(*_):
-    print("told", flush=True); time.sleep(2); print("saved", flush=True); sys.exit(0)
-signal.signal(signal.SIGTERM, told)
-print("runs until", os.environ["MLMP_JOB_ENDS_AT"], "on", os.environ["MLMP_NODE"], flush=True)
-while True: time.sleep(0.1)
-"""
-MEET = """
-import os, socket, time
-rank, where = int(os.environ["RANK"]), (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
-if rank == 0:
-    with socket.create_server(("", where[1])) as server:
-        other, _ = server.accept()
-        print("met", other.recv(100).decode(), flush=True)
-else:
-    ends = time.monotonic() + 120
-    while True:
-        try:
-            other = socket.create_connection(where, timeout=5); break
-        except OSError:
-            if time.monotonic() > ends: raise
-            time.sleep(0.2)
-    other.sendall(f"{rank} of {os.environ['WORLD_SIZE']} on {os.environ['MLMP_NODE']}".encode())
-print("on", os.environ["MLMP_NODE"], flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +300,7 @@ def test_one_that_kueue_itself_ended_at_a_time_limit_is_seen_as_lost(queues: Que
     made = asked("limit")
     for one in made:
         if one["kind"] == "Job":
-            one["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "3"
+            one["metadata"]["labels"]["kueue.x-k8s.io/max-exec-time-seconds"] = "15"  # its pod starts within that
     queues.submit(made)
     queues.answer("limit-1")
     (pod,) = runs(queues, "limit-1")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-from mlmp_spawner.client.scans import Scan
+from mlmp_spawner.client.scans import OPEN, Scan
 from mlmp_spawner.kube import labels
 from tests.browser.conftest import browser, complaints, new_page  # noqa: F401 -- fixtures
 from tests.browser.people import Human
@@ -16,6 +16,7 @@ from tests.cluster.test_jobs import client_of
 from tests.cluster.training import UNITS, Training
 from tests.jobs import trainings
 from tests.jobs.trainings import BEST, FAIL, PICTURE, ROWS
+from tests.live import wait_for
 
 AT_ONCE = 3
 """Though the cluster has room for more."""
@@ -48,17 +49,28 @@ def test_a_scan_of_24_trainings_is_held_retried_browsed_and_its_best_is_found(
     assert nodes <= set(training.cluster.nodes)
     assert len(list(training.home("sara").glob(f"runs/lr=*/bs=*/{PICTURE}"))) == ROWS
     person = Human(new_page(), training.url, "sara", password=training.user_password)
-    trainings.the_table_tells_the_best(person.go(f"scans/{scan.id}?metric=loss&low=1"))
     training.server("sara")
-    trainings.pscan_shows_all(person.page, training.url, "sara")
+    trainings.the_table_tells_the_best(person.go(f"scans/{scan.id}?metric=loss&low=1"))
+    trainings.pscan_shows_all(person.page)
+
+
+def test_a_scan_that_is_cancelled_halfway_leaves_nothing(training: Training, tmp_path: Path) -> None:
+    with client_of(training, "tim") as client:
+        scan = trainings.submitted(client, tmp_path / "code", at_once=AT_ONCE)
+        wait_for(lambda: scan.refresh().record.counts.get("running"), LONGEST, "the first of them")
+        scan.cancel()
+        wait_for(lambda: not scan.refresh().record.open, LONGEST, "the end of all")
+    assert scan.record.cancelled
+    assert set(scan.record.counts) <= {"cancelled", "succeeded"}
+    assert scan.record.counts["cancelled"] > ROWS / 2
+    wait_for(lambda: not any(training.pods(str(row.job)) for row in scan.rows), 60, "the end of its pods")
 
 
 def with_pods(training: Training, scan: Scan) -> int:
-    """How many rows have something in the cluster that is not over."""
-    jobs = {row.job for row in scan.rows}
+    """How many rows have something in the cluster and are not over: a pod is there for a while after its program."""
     found = training.core.list_namespaced_pod(training.users, label_selector=f"{labels.KIND}={labels.JOB}").items
-    open_ones = [pod for pod in found if pod.status.phase in ("Pending", "Running")]
-    return len(jobs & {pod.metadata.labels.get(labels.ATTEMPT, "").rpartition("-")[0] for pod in open_ones})
+    jobs = {pod.metadata.labels.get(labels.ATTEMPT, "").rpartition("-")[0] for pod in found}
+    return sum(row.job in jobs and row.state in OPEN for row in scan.refresh().rows)
 
 
 def at_once(said: Iterable[str]) -> int:

@@ -14,7 +14,7 @@ import yaml
 
 from mlmp_spawner.client.cli import cli
 from mlmp_spawner.errors import MLMPError
-from mlmp_spawner.rules import job_manifest
+from mlmp_spawner.rules import job_manifest, scan_file, scan_parameters
 from mlmp_spawner.rules.catalog_yaml import catalog_from_texts
 from tools import reference
 
@@ -154,7 +154,9 @@ def manifests() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("where", "text"), list(manifests()), ids=[where for where, _ in manifests()])
 def test_every_manifest_of_a_job_is_valid(where: str, text: str) -> None:
     try:
-        job_manifest.parse(text)
+        job_manifest.parse(text, beside=scan_file.KEY)
+        if (part := scan_file.part_of(text)) is not None:
+            scan_parameters.rows(part.kind, part.parameters, samples=part.samples, seed=part.seed)
     except MLMPError as error:
         pytest.fail(f"{where}: {error}")
 

@@ -77,7 +77,8 @@ def test_with_a_namespace_of_users_the_rights_are_there_and_not_in_the_releases_
 
 def test_the_hub_may_make_claims_only_where_users_have_one_each() -> None:
     found = rights(render({"users": {"storage": {"type": "dynamic"}}}))
-    assert found["mlmp-hub"]["mlmp"] == IN_USERS_NAMESPACE["mlmp-hub"] | {"persistentvolumeclaims": "create get"}
+    claims = {"persistentvolumeclaims": "create delete get"}  # to delete: those of guests
+    assert found["mlmp-hub"]["mlmp"] == IN_USERS_NAMESPACE["mlmp-hub"] | claims
 
 
 def test_the_hub_may_make_pods_in_the_releases_namespace_only_where_folders_are_made_there() -> None:

@@ -46,9 +46,9 @@ def test_a_scan_of_24_trainings_is_retried_browsed_and_its_best_is_found(
         trainings.run(scan, {"succeeded": ROWS})
         assert scan.best("loss", lowest=True).parameters == BEST
     person = Human(new_page(), site.url, "eve")
-    trainings.the_table_tells_the_best(person.go(f"scans/{scan.id}?metric=loss&low=1"))
     person.go("book")
     person.say(profile="cpu")
     person.book()
     person.start()
-    trainings.pscan_shows_all(person.page, site.url, "eve")
+    trainings.the_table_tells_the_best(person.go(f"scans/{scan.id}?metric=loss&low=1"))
+    trainings.pscan_shows_all(person.page)

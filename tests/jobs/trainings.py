@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +90,17 @@ def the_table_tells_the_best(page: Page) -> None:
     """On the scan's page, which is open."""
     best = page.locator("#scan-table tr", has_text="best")
     expect(best).to_have_count(1)
-    expect(best.locator("td").nth(0)).to_have_text(str(BEST["lr"]))
-    expect(best.locator("td").nth(1)).to_have_text(str(BEST["bs"]))
+    rows = [dict(zip(PARAMETERS, values, strict=True)) for values in product(*PARAMETERS.values())]
+    expect(best).to_have_attribute("data-row", str(rows.index(BEST)))
     page.locator("#scan-table thead").get_by_role("link", name="loss").click()
     expect(page.locator("#scan-table tbody tr").first).to_contain_text("best")
 
 
-def pscan_shows_all(page: Page, url: str, owner: str) -> None:
-    """In somebody's server, which runs: a picture of each row where its values are, and what is in it enlarged."""
-    page.goto(f"{url}user/{owner}/pscan?root=runs&pattern=lr%3D%7Blr%7D%2Fbs%3D%7Bbs%7D%2F{PICTURE}")
-    expect(page.locator("#counts")).to_contain_text(f"{ROWS} of {2 * ROWS} files match · no combination missing")
-    for axis, role in (("lr", "Rows"), ("bs", "Columns")):
-        page.get_by_label(f"Role of {axis}").select_option(role)
+def pscan_shows_all(page: Page) -> None:
+    """By the link of the scan's page, which is open, in the server that runs: a picture of each row in its place."""
+    page.locator("#pscan").click()
+    expect(page.locator("#counts")).to_contain_text(f"{2 * ROWS} of {2 * ROWS} files match · no combination missing")
+    expect(page.locator("#axis-output-file")).to_have_text(PICTURE)
     expect(page.locator("tbody th")).to_have_text([f"lr {lr}" for lr in PARAMETERS["lr"]])
     expect(page.locator("thead th")).to_have_text([f"bs {bs}" for bs in PARAMETERS["bs"]])
     pictures = page.locator("td[data-row] > img")

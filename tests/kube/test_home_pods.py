@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlmp_spawner.kube.home_pods import LEFT, RIGHTS, Home, is_left_over, judge, manifest, pod_name
+from mlmp_spawner.kube.home_pods import ERASE, LEFT, RIGHTS, Home, is_left_over, judge, manifest, pod_name
 from mlmp_spawner.kube.outcomes import Fails, Going
 from mlmp_spawner.rules.storage import Folders
 from mlmp_spawner.units import from_iso
@@ -100,3 +100,22 @@ def test_what_a_killed_hub_left_is_taken_away_after_a_while() -> None:
     assert is_left_over(over, from_iso(ended) + LEFT + 1)
     assert not is_left_over(pod("Running", {"running": {"startedAt": ended}}), from_iso(ended) + 10 * LEFT)
     assert not is_left_over(pod("Pending"), 0)
+
+
+@pytest.mark.parametrize("by", ["root", "user"])
+def test_the_pod_that_erases_differs_in_name_and_program_alone(by: str) -> None:
+    folders = FOLDERS.model_copy(update={"by": by})
+    erases, makes = manifest(ANN, folders, 60, ERASE), manifest(ANN, folders, 60)
+    assert erases["metadata"]["name"] == pod_name(ANN, folders, ERASE) != pod_name(ANN, folders)
+    assert erases["metadata"]["labels"] == makes["metadata"]["labels"]
+    (container,), (other,) = erases["spec"]["containers"], makes["spec"]["containers"]
+    assert container["command"][3] == ERASE.program != other["command"][3]
+    container["command"][3] = other["command"][3]
+    assert erases["spec"] == makes["spec"]
+
+
+def test_an_erasure_that_fails_is_not_told_as_a_folder_that_is_made() -> None:
+    ended = {"state": {"terminated": {"message": "The folder ann belongs to uid 7"}}}
+    verdict = judge({"status": {"phase": "Failed", "containerStatuses": [ended]}}, "hub:1", ERASE)
+    assert isinstance(verdict, Fails)
+    assert verdict.detail.startswith("The folder can't be erased") and "uid 7" in verdict.detail

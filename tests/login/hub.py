@@ -68,7 +68,8 @@ class NoRoutes:
 class Hub:
     """A hub with people who each have a token, and a server if they are to have one."""
 
-    def __init__(self, login: MLMPLogin) -> None:
+    def __init__(self, login: Any) -> None:
+        self.login = login
         self.db = orm.new_session_factory("sqlite:///:memory:")()
         for role in get_default_roles():
             create_role(self.db, role)

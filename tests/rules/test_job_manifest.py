@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlmp_spawner.errors import Invalid
@@ -216,6 +216,7 @@ rest = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(runs, rest)
 def test_the_normal_form_and_the_yaml_of_a_manifest_are_that_manifest(a: dict[str, Any], b: dict[str, Any]) -> None:
     manifest = parse(a | b)

@@ -41,6 +41,7 @@ from mlmp_spawner.units import DAY, HOUR, SECOND
         ("job_ended", "clock", "job_ended"),
         ("job_failed", "clock", "job_failed"),
         ("job_requeued", "clock", "job_requeued"),
+        ("class_message", "ben", "message"),
         ("job_submitted", "ann", None),
         ("job_cancelled", "root", None),  # they are told when it has ended
         # what one did oneself one knows; what somebody else did one is told
@@ -62,7 +63,7 @@ def test_what_the_owner_is_told(action: str, actor: str, kind: str | None):
 
 def test_by_default_mail_says_what_changes_a_booking_and_the_browser_everything():
     for kind in KINDS:
-        quiet = kind in ("booked", "starts_soon", "job_ended", "job_requeued")
+        quiet = kind in ("booked", "starts_soon", "job_ended", "job_requeued", "message")
         assert channels_of(kind, {}) == ({"browser"} if quiet else set(CHANNELS))
     assert channels_of("booked", {"booked": ["mail", "smoke"]}) == {"mail"}
     assert channels_of("moved", {"moved": []}) == set()

@@ -22,10 +22,30 @@ def test_a_grid_has_each_combination_once_the_last_name_changing_fastest():
         ({"from": 0, "to": 10, "steps": 3}, [0, 5, 10]),
         ({"from": 0, "to": 1, "steps": 3}, [0.0, 0.5, 1]),
         ({"from": 5, "to": 6, "steps": 1}, [5]),
+        ({"from": 1000000, "to": 1000009, "steps": 10}, list(range(1000000, 1000010))),
+        ({"from": 0, "to": 2**53, "steps": 3}, [0, 2**52, 2**53]),
+        ({"from": 1.2345678, "to": 2.0, "steps": 3}, [1.2345678, 1.61728, 2.0]),
+        ({"from": 1000000.5, "to": 1000002.5, "steps": 3}, [1000000.5, 1000001.5, 1000002.5]),
+        ({"from": 1e-5, "to": 0.1, "steps": 4, "scale": "log"}, [1e-5, 0.000215443, 0.00464159, 0.1]),
+        ({"from": 16, "to": 256, "steps": 5, "scale": "log"}, [16, 32, 64, 128, 256]),
     ],
 )
 def test_a_range_in_a_grid_is_its_steps_both_ends_included(said: dict[str, Any], values: list[float]):
     assert [row["x"] for row in rows("grid", {"x": said})] == values
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "steps", "scale", "kind"),
+    [(16, 256, 5, "log", int), (0, 10, 3, "lin", int), (0, 1, 3, "lin", float), (1, 100, 4, "log", float)],
+)
+def test_a_ranges_values_are_all_whole_numbers_or_none_is(low: int, high: int, steps: int, scale: str, kind: type):
+    found = rows("grid", {"x": {"from": low, "to": high, "steps": steps, "scale": scale}})
+    assert {type(row["x"]) for row in found} == {kind}
+
+
+def test_a_sample_of_a_range_between_whole_numbers_has_whole_numbers():
+    found = rows("random", {"bs": {"from": 16, "to": 512, "scale": "log"}}, samples=100, seed=1)
+    assert all(isinstance(row["bs"], int) and 16 <= row["bs"] <= 512 for row in found)
 
 
 def test_a_sample_is_the_same_again_with_its_seed_and_within_its_ranges():
@@ -51,6 +71,8 @@ def test_a_list_is_its_rows_with_the_same_names_in_each():
         ({"x": []}, "list of values"),
         ({"x": "abc"}, "list of values"),
         ({"x": [1, 1.0]}, "twice"),
+        ({"x": [0.1, "0.1"]}, "twice"),
+        ({"x": {"from": 1.0, "to": 1.0000000000000002, "steps": 5}}, "not all different"),
         ({"x": [float("nan")]}, "number"),
         ({"x": ["a\nb"]}, "no value"),
         ({"x": [None]}, "no value"),

@@ -72,6 +72,7 @@ def said(kind: Any, action: str, **details: object) -> tuple[str, str]:
          "Failed: 2 × A100", "2 × A100: Its program can't be started. train.py: not found"),
         ("job_requeued", "job_requeued", {"title": "train", "reason": "preempted"}, "Waits again: train",
          "made way for a booking. It starts again, with its checkpoints"),
+        ("message", "class_message", {"title": "ML", "message": "Back at ten"}, "ML: Back at ten", "root says to"),
         ("test", "test", {}, "This is a test", "Notices arrive here"),
     ],
 )  # fmt: skip

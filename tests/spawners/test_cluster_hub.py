@@ -95,6 +95,15 @@ def test_services_and_roles_in_the_values_stand_beside_ours(tmp_path: Path) -> N
     assert {"custom:mlmp:book", "custom:grader:read"} <= c.JupyterHub.custom_scopes.keys()
 
 
+def test_the_service_may_make_users_only_where_rosters_do(tmp_path: Path) -> None:
+    for asked in (False, True):
+        c = configured(
+            tmp_path, config={"MLMP": {"roster_users": asked}, "JupyterHub": {"load_roles": [{"name": "x"}]}}
+        )
+        ours, other = c.JupyterHub.load_roles
+        assert ("admin:users" in ours["scopes"]) == asked and other == {"name": "x"}
+
+
 def test_with_the_login_for_trying_out_admin_is_the_admin_and_all_are_let_in(tmp_path: Path) -> None:
     c = configured(tmp_path)
     assert c.Authenticator.allow_all is True

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from kubernetes_asyncio.client.exceptions import ApiException
 
-from mlmp_spawner.errors import ConfigurationError, NotAllowed
+from mlmp_spawner.errors import ConfigurationError, NotAllowed, Unavailable
 from mlmp_spawner.rules.storage import directory_name
 from mlmp_spawner.spawners.kube import MLMPKubeSpawner
 from tests.spawners.pod_manifests import kubeconfig, made, manifest
@@ -155,3 +156,52 @@ async def test_that_a_folder_was_made_is_remembered_over_stops_and_restarts_of_t
     spawner.load_state({"home": "homes/ann:1000:1000", "kubespawner_version": "7"})
     spawner.clear_state()
     assert spawner.get_state()["home"] == "homes/ann:1000:1000"
+
+
+class PlayedClaims:
+    """The claims of a namespace. ``held``: a pod that still ends uses them."""
+
+    def __init__(self, *there: str, held: bool = False) -> None:
+        self.there, self.held = set(there), held
+
+    async def delete_namespaced_persistent_volume_claim(self, name: str, namespace: str) -> None:
+        self._look(name)
+        if not self.held:
+            self.there.remove(name)
+
+    async def read_namespaced_persistent_volume_claim(self, name: str, namespace: str) -> None:
+        self._look(name)
+
+    def _look(self, name: str) -> None:
+        if name not in self.there:
+            raise ApiException(status=404)
+
+
+DYNAMIC = {"storage_pvc_ensure": True, "pvc_name_template": "home-{username}"}
+
+
+async def test_a_guest_s_own_claim_is_erased_and_no_other() -> None:
+    spawner = made(DYNAMIC)
+    spawner.api = claims = PlayedClaims(spawner.pvc_name, "home-ben")
+    await spawner.erase_guest()
+    await spawner.erase_guest()
+    assert claims.there == {"home-ben"}
+
+
+async def test_a_claim_that_is_still_used_is_not_told_to_be_erased() -> None:
+    spawner = made(DYNAMIC)
+    spawner.api = claims = PlayedClaims(spawner.pvc_name, held=True)
+    with pytest.raises(Unavailable):
+        await spawner.erase_guest()
+    claims.held = False
+    await spawner.erase_guest()
+    assert claims.there == set()
+
+
+async def test_where_somebody_else_makes_the_folders_no_erasure_is_claimed() -> None:
+    with pytest.raises(ConfigurationError):
+        await made({"storage": STORAGE}).erase_guest()
+
+
+async def test_where_nobody_has_files_there_is_nothing_to_erase() -> None:
+    await made().erase_guest()

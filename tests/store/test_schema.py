@@ -11,10 +11,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, func, insert, inspect, select, text
 
 from mlmp_spawner.errors import ConfigurationError, Unavailable
-from mlmp_spawner.store import schema
+from mlmp_spawner.store import course_tables, guest_tables, schema
 from mlmp_spawner.store.engine import make_engine
 from mlmp_spawner.store.tables import delivery, metadata, notice, person, ssh_key
 from tests.store.rows import book, node
+
+# Their tables are there as soon as they are imported.
+assert course_tables.metadata is guest_tables.metadata is metadata
 
 
 def ours(url: str) -> set[str]:
@@ -90,6 +93,12 @@ def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
     assert checks == {
         "mlmp_allocation": 2,
         "mlmp_capacity": 1,
+        "mlmp_class": 1,
+        "mlmp_course": 2,
+        "mlmp_course_group": 0,
+        "mlmp_course_member": 1,
+        "mlmp_guest": 0,
+        "mlmp_guest_code": 0,
         "mlmp_history": 0,
         "mlmp_idempotency": 0,
         "mlmp_job": 3,

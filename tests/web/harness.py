@@ -14,6 +14,7 @@ from tornado.netutil import bind_sockets
 
 from mlmp_spawner.errors import MLMPError, NotFound
 from mlmp_spawner.hub import HubClient, HubServer, HubUser
+from mlmp_spawner.operations.courses.groups import GroupKeeper
 from mlmp_spawner.operations.image_states import Look, Preloading
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.throttle import Throttle
@@ -29,6 +30,7 @@ T = TypeVar("T")
 PREFIX = "/services/mlmp/"
 API = PREFIX + "api/v1/"
 ACCESS = "access:services!service=mlmp"
+GUEST = "guest-0000000000"
 
 
 def user(name: str, *scopes: str, admin: bool = False, groups: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -49,6 +51,7 @@ TOKENS = {
     "filtered-admin-token": user("root", ACCESS, "admin-ui!user=root", "custom:mlmp:admin!group=lab", admin=True),
     "server-token": user("ann", ACCESS, "custom:mlmp:book!server=ann/"),
     "foreign-token": user("eve", ACCESS, "custom:mlmp:book!user=ann"),
+    "guest-token": user(GUEST, ACCESS, "custom:mlmp:book", groups=("course-ml",)),
     "service-token": {"kind": "service", "name": "robot", "scopes": ["access:services", "custom:mlmp:admin"]},
 }
 
@@ -81,6 +84,10 @@ class ObedientHub(HubClient):
         super().__init__("http://127.0.0.1:1/hub/api", "none")
         self.asked: list[tuple[str, str, str]] = []
         self.refusal: MLMPError | None = None
+        self.members: dict[str, frozenset[str]] = {"lab": frozenset({"ben"})}
+
+    async def group_members(self) -> dict[str, frozenset[str]]:
+        return self.members
 
     async def get_user(self, name: str) -> HubUser:
         if name not in {"ann", "ben", "eve", "root"}:
@@ -171,6 +178,7 @@ class RunningApp:
         self.context = Context(
             site=self.site,
             hub=self.hub,
+            groups=GroupKeeper(lambda: self.site, self.hub),
             auth=self.auth,
             feed=self.feed,
             throttle=Throttle(self.settings.rate, self.settings.burst),

@@ -10,12 +10,17 @@ import pytest
 from tornado.web import RequestHandler
 
 from mlmp_spawner.operations import ssh_keys
+from mlmp_spawner.operations.courses import courses
 from mlmp_spawner.operations.site import Actor
+from mlmp_spawner.rules import course_yaml
+from mlmp_spawner.store import guests
+from mlmp_spawner.store.guests import Guest
+from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR, to_iso
 from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW
-from tests.web.harness import PREFIX, TOKENS, PlayedImages, RunningApp
+from tests.web.harness import GUEST, PREFIX, TOKENS, PlayedImages, RunningApp
 from tests.web.job_parts import SLEEP, begin, submit
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFZ/NjApOsAaTTRQGQiFxbHjDryfYzQkpSQ/Ust23aVj"
@@ -49,7 +54,26 @@ ITS_OWNER = THEMSELVES | dict.fromkeys(("other", "instructor", "admin", "hub adm
 ITS_READERS = SEERS | {"admin": 403, "hub admin": 403}  # nobody sees another's logs and files
 THEIR_PODS = dict.fromkeys(CALLERS, 401)  # no token of the hub is one of theirs
 
+COURSE_SEERS = LET_IN | dict.fromkeys(("foreign", "narrow admin", "filtered admin"), 404)  # ann and ben are in it
+
 EXPECTED = {
+    "GET courses": LET_IN,
+    "POST courses": TEACHERS,
+    "GET courses/{name}": COURSE_SEERS,
+    "DELETE courses/{name}": TEACHERS,
+    "GET courses/{name}/roster": TEACHERS,
+    "POST courses/{name}/roster": TEACHERS,
+    "GET courses/{name}/classes": COURSE_SEERS,
+    "POST courses/{name}/classes": TEACHERS,
+    "GET courses/{name}/classes/{id}": COURSE_SEERS,
+    "DELETE courses/{name}/classes/{id}": TEACHERS,
+    "POST courses/{name}/classes/{id}/extend": TEACHERS,
+    "POST courses/{name}/classes/{id}/message": TEACHERS,
+    "POST courses/{name}/classes/{id}/servers": TEACHERS,
+    "GET courses/{name}/guests": TEACHERS,
+    "POST courses/{name}/guests": TEACHERS,
+    "DELETE courses/{name}/guests": TEACHERS,
+    "DELETE courses/{name}/guests/{guest}": TEACHERS,
     "GET me": LET_IN,
     "GET catalog": LET_IN,
     "GET availability": LET_IN,
@@ -79,6 +103,7 @@ EXPECTED = {
     "POST images/{name}/preload": TEACHERS,
     "DELETE images/{name}/preload": TEACHERS,
     "GET stream": LET_IN,
+    "GET me/courses": LET_IN,
     "GET me/notices": LET_IN,
     "POST me/notices/read": LET_IN,
     "GET me/preferences": LET_IN,
@@ -110,6 +135,7 @@ EXPECTED = {
     "GET scans": LET_IN,
     "POST scans": BOOKERS,
     "GET scans/{id}": SEERS,
+    "GET scans/{id}/results": SEERS,
     "POST scans/{id}/retry": OWNERS,
     "DELETE scans/{id}": OWNERS,
     "GET health": ANYBODY,
@@ -118,14 +144,31 @@ EXPECTED = {
     "GET docs": ANYBODY,
 }
 SCAN = {"manifest": SLEEP, "parameters": {"lr": [0.1, 0.01]}}
+COURSE = {"name": "ml", "title": "ML", "profile": "gpu", "seats": 2, "instructors": ["ben"], "students": ["ann"]}
 QUERIES = {"GET availability": {"profile": "gpu"}}
 NOTHING = hashlib.sha256(b"").hexdigest()
 NAMES = {
     "limits/{name}": "limits/user:ann",
     "nodes/{name}/outages": "nodes/gpu-a/outages",
     "jobs/code/{sha256}": f"jobs/code/{NOTHING}",
+    "courses/{name}": "courses/ml",
+    "courses/{name}/roster": "courses/ml/roster",
+    "courses/{name}/classes": "courses/ml/classes",
+    "courses/{name}/classes/{id}": "courses/ml/classes/{id}",
+    "courses/{name}/classes/{id}/extend": "courses/ml/classes/{id}/extend",
+    "courses/{name}/classes/{id}/message": "courses/ml/classes/{id}/message",
+    "courses/{name}/classes/{id}/servers": "courses/ml/classes/{id}/servers",
+    "courses/{name}/guests": "courses/ml/guests",
+    "courses/{name}/guests/{guest}": f"courses/ml/guests/{GUEST}",
 }
 BODIES = {
+    "POST courses": {"course": COURSE},
+    "POST courses/{name}/roster": {"add": ["zoe"]},
+    "POST courses/{name}/guests": {"count": 1, "until": to_iso(NOW + HOUR)},
+    "POST courses/{name}/classes": {"start": to_iso(NOW + 9 * HOUR), "duration": "1h", "seats": 1},
+    "POST courses/{name}/classes/{id}/extend": {"duration": "15m"},
+    "POST courses/{name}/classes/{id}/message": {"text": "Break"},
+    "POST courses/{name}/classes/{id}/servers": {"what": "stop"},
     "PUT nodes/{name}/outages": {"items": [{"start": to_iso(NOW + HOUR)}]},
     "POST images/{name}/preload": {},
     "PUT limits/{name}": {"units_at_once": 3},
@@ -173,6 +216,17 @@ PAGES = {
     "POST bookings/([a-z0-9]+)/change": ITS_SENDERS,
     "GET bookings/([a-z0-9]+)/(start|extend|cancel|stop)": OF_BOOKINGS,
     "POST bookings/([a-z0-9]+)/(start|extend|cancel|stop)": ITS_SENDERS,
+    "GET courses": VISITORS,
+    "GET new-course": TEACHING_VISITORS,
+    "POST new-course": TEACHERS,
+    "GET courses/([a-z0-9-]+)": COURSE_SEERS | {"nobody": 302, "unknown token": 302},
+    "GET courses/([a-z0-9-]+)/guests": TEACHING_VISITORS,
+    "POST courses/([a-z0-9-]+)/guests": TEACHERS,
+    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)": TEACHING_VISITORS,
+    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": TEACHING_VISITORS,
+    "POST courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": TEACHERS,
+    "GET courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHING_VISITORS,
+    "POST courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHERS,
     "GET jobs": VISITORS,
     "GET jobs/compare": VISITORS,
     "GET jobs/([a-z0-9]+)": JOB_VISITORS,
@@ -216,7 +270,7 @@ def booked(ann: httpx.Client) -> str:
     return ann.post("reservations", json={"profile": "gpu", "duration": "1h", "title": "ann's"}).json()["id"]
 
 
-def _address(path: str, booked: str, ann: httpx.Client) -> str:
+def _address(path: str, booked: str, ann: httpx.Client, app: RunningApp) -> str:
     if path.startswith("series/"):
         again = {"rrule": "FREQ=DAILY;COUNT=2", "zone": "UTC"}
         body = {"profile": "gpu", "start": to_iso(NOW + 30 * HOUR), "duration": "1h", "recurrence": again}
@@ -227,7 +281,17 @@ def _address(path: str, booked: str, ann: httpx.Client) -> str:
         booked = submit(ann, code=NOTHING)["id"]
     if path.startswith("scans/"):
         booked = ann.post("scans", json=SCAN).json()["id"]
+    if path.startswith("courses/{name}/classes/"):
+        courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
+        booked = class_of(app)
     return NAMES.get(path, path).replace("{id}", booked)
+
+
+def class_of(app: RunningApp) -> str:
+    """A class of the course that is there, by its id."""
+    with app.client("admin-token") as client:
+        made = client.post("courses/ml/classes", json=BODIES["POST courses/{name}/classes"])
+        return str(made.json()["id"])
 
 
 def test_every_call_has_its_row_here():
@@ -244,10 +308,14 @@ def test_every_page_has_its_rows_here():
     assert found == set(PAGES)
 
 
-def page_address(pattern: str, booked: str, job: str, scan: str) -> str:
+def page_address(pattern: str, booked: str, job: str, scan: str, a_class: str = "") -> str:
     """An address that the pattern is for."""
-    one = {"jobs": job, "scans": scan}.get(pattern.partition("/")[0], booked)
-    path = pattern.replace("([a-z0-9]+)", one).replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
+    one = {"jobs": job, "scans": scan, "courses": a_class or booked}.get(pattern.partition("/")[0], booked)
+    path = (
+        pattern.replace("([a-z0-9-]+)", "ml")
+        .replace("([a-z0-9]+)", one)
+        .replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
+    )
     return re.sub(r"\((\w+)\|[^)]*\)", r"\1", path).replace("\\.", ".")
 
 
@@ -257,10 +325,12 @@ def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booke
     job = submit(ann)["id"]
     begin(app.site, job, NOW)
     scan = ann.post("scans", json=SCAN).json()["id"]
+    courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
+    a_class = class_of(app)
     for caller, token in CALLERS.items():
         with app.client(token, Accept="text/html") as client:
             for call in (one for one in PAGES if one.startswith(f"{method} ")):
-                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked, job, scan)
+                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked, job, scan, a_class)
                 answer = client.request(method, address, data=FORMS.get(call))
                 status, expected = answer.status_code, PAGES[call][caller]
                 # After an owner gave it back the next one is told that it is over: let in, and refused for that alone.
@@ -278,6 +348,16 @@ def test_who_is_no_admin_finds_no_way_to_the_admins_pages(app: RunningApp, booke
         with app.client(token, Accept="text/html") as client:
             page = client.get(app.url + PREFIX).text
         assert (f'href="{PREFIX}admin"' in page) == (PAGES["GET admin"][caller] == "in"), caller
+
+
+def test_who_has_nothing_to_do_with_courses_finds_no_way_to_them(app: RunningApp, booked: str):
+    courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
+    for caller, token in CALLERS.items():
+        if PAGES["GET "][caller] != "in":
+            continue
+        with app.client(token, Accept="text/html") as client:
+            page = client.get(app.url + PREFIX).text
+        assert (f'href="{PREFIX}courses"' in page) == (COURSE_SEERS[caller] == "in"), caller
 
 
 def test_who_runs_no_course_finds_no_way_to_the_images(app: RunningApp, booked: str):
@@ -298,8 +378,13 @@ def test_who_may(call: str, app: RunningApp, booked: str, ann: httpx.Client):
         for token in ("ann-token", "ben-token", "admin-token"):
             with app.client(token) as client:
                 assert client.put(f"jobs/code/{NOTHING}").status_code == 201
-    address = _address(path, booked, ann)
+    address = _address(path, booked, ann, app)
     for caller, token in CALLERS.items():
+        if path.startswith("courses/"):  # there again, after somebody removed it
+            courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
+        if path.endswith("{guest}") and caller == "nobody":
+            with transaction(app.site.engine) as connection:
+                guests.add(connection, Guest(GUEST, "ml", NOW, NOW + HOUR, NOW + HOUR, entered_at=NOW))
         with app.client(token) as client:
             request = client.build_request(method, address, params=QUERIES.get(call), json=BODIES.get(call))
             answer = client.send(request, stream=True)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import httpx
+from contextlib import ExitStack
+from urllib.parse import parse_qs
 
-from mlmp_spawner.web.scan_views import ShownRow, plot, sorted_rows
+import httpx
+import pytest
+
+from mlmp_spawner.lab.pscan.pattern import compile_pattern
+from mlmp_spawner.web.api.job_code import one_of
+from mlmp_spawner.web.api.job_logs import NUMBERS
+from mlmp_spawner.web.scan_views import ShownRow, plot, pscan_query, sorted_rows
 from tests.web.harness import PREFIX, RunningApp
 from tests.web.job_parts import SLEEP
 
@@ -23,10 +30,51 @@ def test_the_plot_has_an_axis_for_each_column_and_a_line_for_each_whole_row():
     found = plot(["lr", "opt", "loss"], [row(0, 0.1, "a", 3), row(1, 1e-5, "b", 1), row(2, 0.1, True, None)])
     assert [axis.name for axis in found.axes] == ["lr", "opt", "loss"]
     assert [line.points for line in found.lines] == [
-        "70.0,30.0 450.0,250.0 830.0,30.0", "70.0,250.0 450.0,30.0 830.0,250.0"
+        "50.0,30.0 450.0,250.0 850.0,30.0", "50.0,250.0 450.0,30.0 850.0,250.0"
     ]  # fmt: skip
     assert found.left_out == 1
     assert plot(["lr"], [row(0, 1), row(1, 2)]).lines == ()
+
+
+@pytest.mark.parametrize(
+    ("out", "query"),
+    [
+        ("runs/lr={lr}/bs={bs}", {"root": ["~/runs"], "pattern": ["lr={lr}/bs={bs}/{file}"]}),
+        ("{lr}", {"root": ["~"], "pattern": ["{lr}/{file}"]}),
+        ("a/b/x-{lr}-{id}/{name}/{lr}", {"root": ["~/a/b"], "pattern": ["x-{lr}-*/*/*/{file}"]}),
+        ("runs/{weight-decay}", {"root": ["~/runs"]}),
+        ("runs/{file}", {"root": ["~/runs"], "pattern": ["{file}/*"]}),
+        ("runs/x", {}),
+        (None, {}),
+    ],
+)
+def test_pscan_is_told_the_directories_of_the_rows(out: str | None, query: dict[str, list[str]]):
+    found = pscan_query(out, ["lr", "bs", "weight-decay", "file"])
+    assert parse_qs(found) == query
+    if "pattern" in query:
+        compile_pattern(query["pattern"][0])
+
+
+def test_results_are_browsed_and_downloaded_by_their_owner(app: RunningApp, ann: httpx.Client):
+    body = {"manifest": SLEEP, "parameters": {"lr": [0.1, 0.01]}, "out": "runs/{lr}"}
+    page = f"{app.url}{PREFIX}scans/{ann.post('scans', json=body).json()['id']}"
+    with app.client("ann-token", Accept="text/html") as browser:
+        assert (
+            'href="/hub/user-redirect/pscan?root=~%2Fruns&amp;pattern=%7Blr%7D%2F%7Bfile%7D"' in browser.get(page).text
+        )
+        assert "results?format=csv" in browser.get(page).text
+    with app.client("root-token", Accept="text/html") as browser:
+        assert "user-redirect" not in browser.get(page).text
+
+
+def test_a_page_that_must_not_read_more_just_now_is_there_without_numbers(app: RunningApp, ann: httpx.Client):
+    made = ann.post("scans", json={"manifest": SLEEP, "parameters": {"lr": [0.1]}}).json()["id"]
+    assert app.context.jobs
+    with app.client("ann-token", Accept="text/html") as browser, ExitStack() as crowd:
+        for _ in range(NUMBERS):
+            crowd.enter_context(one_of(app.context.jobs, "numbers of ann", NUMBERS))
+        answer = browser.get(f"{app.url}{PREFIX}scans/{made}")
+        assert answer.status_code == 200 and "it comes by itself" in answer.text
 
 
 def test_a_person_sees_scans_and_cancels_one(app: RunningApp, ann: httpx.Client):

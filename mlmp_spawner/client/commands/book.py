@@ -56,7 +56,7 @@ def book(
 
     What repeats is at the same time of day in your zone, and booked on all dates or on none.
     """
-    recurrence = _recurrence(session, repeat, until, rrule, without)
+    recurrence = recurrence_of(session, repeat, until, rrule, without)
     begins = instant(start, session, "--start")
     booked = session.client.book(
         profile=profile,
@@ -104,7 +104,7 @@ def extend(session: Session, id: str, duration: str) -> None:
 RULES = {"daily": "FREQ=DAILY", "weekdays": "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR", "weekly": "FREQ=WEEKLY"}
 
 
-def _recurrence(
+def recurrence_of(
     session: Session, repeat: str | None, until: str | None, rrule: str | None, without: tuple[str, ...]
 ) -> dict[str, object] | None:
     """What the options say of how often, as the API takes it."""

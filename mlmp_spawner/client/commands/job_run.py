@@ -63,6 +63,29 @@ def with_settings(function: Any) -> Any:
     return function
 
 
+def with_code(function: Any) -> Any:
+    """The options that say which files go with a manifest that is read from FILE: see :func:`folder_of`."""
+    directory = click.Path(path_type=Path)
+    for option in (
+        click.option("--no-code", is_flag=True, help="Send no files: its command is installed where it runs."),
+        click.option(
+            "--code", type=directory, metavar="DIR", help="The folder that is sent with it. [default: of FILE]"
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def folder_of(file: str, code: Path | None, *, no_code: bool) -> Path | None:
+    """What is packed with the manifest in ``file``; None for nothing.
+
+    :raises Invalid: both were said, a folder and none.
+    """
+    if code and no_code:
+        raise Invalid.field("--no-code", "give it or --code, not both")
+    return None if no_code else code or (Path.cwd() if file == "-" else Path(file).expanduser().parent)
+
+
 # Options that are not known here are the script's, wherever they stand; so there are no short ones, -p would be taken
 # out of -epochs.
 @command(name="run", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
@@ -112,13 +135,7 @@ def run(
 
 @command(name="submit")
 @click.argument("file")
-@click.option(
-    "--code",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The folder that is sent with it. [default: of FILE]",
-)
-@click.option("--no-code", is_flag=True, help="Send no files: its command is installed where it runs.")
+@with_code
 @_FOLLOW
 def submit(session: Session, file: str, code: Path | None, no_code: bool, follow: bool | None) -> None:
     """Submit the job that FILE describes, a manifest in YAML or JSON; - reads standard input.
@@ -128,10 +145,8 @@ def submit(session: Session, file: str, code: Path | None, no_code: bool, follow
     """
     from mlmp_spawner.client import job_submit
 
-    if code and no_code:
-        raise Invalid.field("--no-code", "give it or --code, not both")
-    text = _read(file)
-    folder = None if no_code else code or (Path.cwd() if file == "-" else Path(file).expanduser().parent)
+    folder = folder_of(file, code, no_code=no_code)
+    text = read_manifest(file)
     api = session.client.jobs
     normal = api.check(text)
     python = job_submit.in_python_here(normal, os.environ, note=session.note)
@@ -259,8 +274,10 @@ def secret_values(names: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def _read(file: str) -> str:
-    """:raises NotFound: there is no such file. :raises Invalid: it can't be read, or is no manifest by its size."""
+def read_manifest(file: str) -> str:
+    """The text of a file; ``-``: standard input.
+
+    :raises NotFound: there is no such file. :raises Invalid: it can't be read, or is no manifest by its size."""
     try:
         if file == "-":
             data = sys.stdin.buffer.read(LARGEST + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import click
 
 from mlmp_spawner.client import show as shown
 from mlmp_spawner.client.commands import job_run
-from mlmp_spawner.client.scans import ScanRecord, best
+from mlmp_spawner.client.scans import Planned, ScanRecord, best
 from mlmp_spawner.client.session import Session, command
 from mlmp_spawner.errors import Invalid, NotFound
 
 LARGEST = 256 << 10
 """Bytes of a file with rows."""
+
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,307})", re.ASCII)
+_NUMBER = re.compile(r"-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_RANGE = re.compile(rf"{_NUMBER.pattern}\.\.-?[.\d]")
 
 
 @click.group()
@@ -25,6 +30,7 @@ def scan() -> None:
 
     \b
       mlmp scan run train.py --profile gpu --vary lr=0.1,0.01 --vary bs=32,64
+      mlmp scan submit scan.yaml
       mlmp scan show ID --metric accuracy
       mlmp scan retry ID
       mlmp scan cancel ID
@@ -40,7 +46,9 @@ def scan() -> None:
 )
 @click.option("--samples", type=click.IntRange(min=1), help="So many rows by chance, not each combination.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="The same one gives the same rows. [default: 0]")
-@click.option("--out", metavar="DIR", help="In your home, what each row makes: 'runs/lr={lr}/bs={bs}'.")
+@click.option(
+    "--out", metavar="DIR", help="In your home, where each row's MLMP_OUTPUT_DIR is: 'runs/lr={lr}/bs={bs}'."
+)
 @click.option("--at-once", type=click.IntRange(min=1), help="How many may run at a time. [default: all with room]")
 @click.option("--dry-run", is_flag=True, help="Show the rows; submit nothing.")
 @click.option("--wait", is_flag=True, help="Wait until all are over; exit status 1 if one did not succeed.")
@@ -64,11 +72,41 @@ def run(session: Session, script: str, arguments: tuple[str, ...], code: Path | 
     }
     api = session.client.scans
     if given["dry_run"]:
-        size, rows = api.check({**asked, "code": "0" * 64, "secrets": values})
-        _show_rows(session, size, rows)
+        _show_rows(session, api.check(asked))
         return
-    made = api.send(session.client.jobs, job_submit.Work(manifest, folder, values), asked, note=session.note)
-    if not given["wait"]:
+    work = job_submit.Work(manifest, folder, values)
+    _answer(session, api.send(session.client.jobs, work, asked, note=session.note), waiting=given["wait"])
+
+
+@command(name="submit")
+@click.argument("file")
+@job_run.with_code
+@click.option("--dry-run", is_flag=True, help="Show the rows; submit nothing.")
+@click.option("--wait", is_flag=True, help="Wait until all are over; exit status 1 if one did not succeed.")
+def submit(session: Session, file: str, code: Path | None, no_code: bool, dry_run: bool, wait: bool) -> None:
+    """Submit the scan that FILE describes, a job's manifest in YAML or JSON with a part `scan`.
+
+    - reads standard input. Secrets and the Python environment are taken from here, as with `mlmp job submit`.
+    """
+    from mlmp_spawner.client import job_submit
+
+    folder = job_run.folder_of(file, code, no_code=no_code)
+    text = job_run.read_manifest(file)
+    api = session.client.scans
+    planned = api.check({"manifest": text})
+    if dry_run:
+        _show_rows(session, planned)
+        return
+    manifest = job_submit.in_python_here(planned.manifest, os.environ, note=session.note)
+    values = job_run.secret_values([str(name) for name in manifest.get("secrets") or ()])
+    work = job_submit.Work(manifest, folder, values)
+    asked = {"manifest": manifest, **planned.scan}
+    _answer(session, api.send(session.client.jobs, work, asked, note=session.note), waiting=wait)
+
+
+def _answer(session: Session, made: ScanRecord, *, waiting: bool) -> None:
+    """Tells of a scan that was just submitted, and waits for it if wished."""
+    if not waiting:
         if session.json:
             shown.print_json(made.raw)
             return
@@ -76,7 +114,7 @@ def run(session: Session, script: str, arguments: tuple[str, ...], code: Path | 
         session.say(f"  Look: mlmp scan show {made.id}")
         return
     session.note(f"Submitted {made.size} jobs of {made.name}. The scan's id is {made.id}; Ctrl-C leaves it running.")
-    over = api.wait(made.id, None, lambda one: session.note(counts(one)))
+    over = session.client.scans.wait(made.id, None, lambda one: session.note(counts(one)))
     _show(session, over, None, lowest=False)
     click.get_current_context().exit(0 if over.counts.get("succeeded", 0) == over.size else 1)
 
@@ -135,13 +173,16 @@ def _show(session: Session, of: ScanRecord, metric: str | None, *, lowest: bool)
     first = None
     if metric is not None:
         first = best(rows, metric, lowest=lowest)
-        having = sorted((one for one in rows if metric in one.metrics), key=lambda one: one.metrics[metric],
-                        reverse=not lowest)  # fmt: skip
-        rows = [first, *(one for one in having if one is not first), *(one for one in rows if one not in having)]
+        having = [one for one in rows if metric in one.metrics and one is not first]
+        having.sort(key=lambda one: one.metrics[metric], reverse=not lowest)
+        rest = [one for one in rows if metric not in one.metrics]
+        rows = [*([first] if first else []), *having, *rest]
     if session.json:
         shown.print_json({**of.raw, "rows": [of.raw["rows"][one.row] for one in rows]})
         return
     metrics = sorted({name for one in rows for name in one.metrics})
+    if metric is not None and first is None:
+        session.note(f"No row that succeeded has a metric {metric!r} yet; there are {', '.join(metrics) or 'none'}.")
     session.say(f"{of.id}  {of.name}: {counts(of)}" + (", cancelled" if of.cancelled else ""))
     table = [
         (one.row + 1, *(one.parameters[name] for name in of.parameters), one.state + (" *" if one is first else ""),
@@ -152,7 +193,8 @@ def _show(session: Session, of: ScanRecord, metric: str | None, *, lowest: bool)
                 caption="* the best" if first else "")  # fmt: skip
 
 
-def _show_rows(session: Session, size: int, rows: list[dict[str, Any]]) -> None:
+def _show_rows(session: Session, planned: Planned) -> None:
+    size, rows = planned.size, planned.rows
     if session.json:
         shown.print_json({"size": size, "rows": rows})
         return
@@ -174,14 +216,14 @@ def _parameters(vary: tuple[str, ...], file: Path | None, samples: int | None) -
             raise Invalid.field("--vary", f"{text[:40]!r} is not NAME=VALUES")
         if name in found:
             raise Invalid.field("--vary", f"{name[:40]!r} is there twice")
-        found[name] = _range(said) if ".." in said else [_value(one) for one in said.split(",")]
+        found[name] = _range(said) if _RANGE.match(said) else [_value(name, one) for one in said.split(",")]
     return ("random" if samples is not None else "grid"), found
 
 
 def _range(said: str) -> dict[str, Any]:
     low, _, rest = said.partition("..")
     high, *more = rest.split(":")
-    found: dict[str, Any] = {"from": _value(low), "to": _value(high)}
+    found: dict[str, Any] = {"from": _value("", low), "to": _value("", high)}
     for one in more:
         if one in ("lin", "log"):
             found["scale"] = one
@@ -192,16 +234,16 @@ def _range(said: str) -> dict[str, Any]:
     return found
 
 
-def _value(text: str) -> Any:
-    """A number, true or false; anything else is text."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        try:
-            return float(text)  # such as .5
-        except ValueError:
-            return text
-    return found if isinstance(found, (bool, int, float)) else text
+def _value(name: str, text: str) -> Any:
+    """A number as JSON has it (or .5, or 5.), true or false; anything else is text."""
+    text = text.strip()
+    if not text:
+        raise Invalid.field("--vary", f"{name[:40]!r} has a value that is empty: is there a comma too many?")
+    if text in ("true", "false"):
+        return text == "true"
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    return float(text) if _NUMBER.fullmatch(text) else text
 
 
 def _rows(file: Path) -> Any:
@@ -217,5 +259,5 @@ def _rows(file: Path) -> Any:
         raise Invalid.field("--rows", f"{file} is no list in JSON: {error}") from None
 
 
-for _each in (run, ls, show, retry, cancel):
+for _each in (run, submit, ls, show, retry, cancel):
     scan.add_command(_each)

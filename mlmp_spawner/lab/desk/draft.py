@@ -33,18 +33,24 @@ class Draft:
     def shown(self, root: Path) -> dict[str, str | None]:
         """As JupyterLab shows it. ``command``: None where no command can say it."""
         text = yaml.safe_dump(self.manifest, sort_keys=False, allow_unicode=True)
-        return {"manifest": text, "command": command(self, root), "folder": _below(self.folder, root)}
+        return {
+            "manifest": text, "command": command(self, root), "folder": _below(self.folder, root),
+            "profile": str(self.manifest.get("profile") or ""),
+        }  # fmt: skip
+
+    def on(self, profile: str) -> Draft:
+        """The same, on something else."""
+        return Draft({**self.manifest, "profile": profile}, self.folder)
 
 
-def of_file(path: str, root: Path, *, profile: str, hours: float | None = None) -> Draft:
+def of_file(path: str, root: Path, *, profile: str) -> Draft:
     """To run a script or notebook of the user's; the files beside it are sent along.
 
     :param path: below ``root``. :raises NotFound: there is no such file.
     """
     file = _inside(path, root)
     runs, folder = _program(file, (), file.parent)
-    more = {} if hours is None else {"hours": hours}
-    return Draft({**runs, "name": job_submit.name_of(file), "profile": profile, **more}, folder)
+    return Draft({**runs, "name": job_submit.name_of(file), "profile": profile}, folder)
 
 
 def of_manifest(text: str, folder: str, root: Path) -> Draft:
@@ -53,12 +59,16 @@ def of_manifest(text: str, folder: str, root: Path) -> Draft:
     try:
         _refuse_aliases(text)
         found = yaml.safe_load(text)
-        json.dumps(found, allow_nan=False)
-    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise Invalid.field("manifest", f"it is no YAML{where}: {reason}") from None
+    try:
+        json.dumps(found, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        problem = "a value is neither text nor number, list or mapping; put a date, or what is to be text, into quotes"
+        raise Invalid.field("manifest", problem) from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise Invalid.field("manifest", "write it as lines of `name: value`")
     code = _inside(folder, root, follow=True)
@@ -118,7 +128,11 @@ def command(draft: Draft, root: Path) -> str | None:
     arguments = said.pop("arguments", None) or []
     if not isinstance(script, str) or not isinstance(arguments, list):
         return None
-    words = [*START, _below(draft.folder / script, root), "--code", _below(draft.folder, root)]
+    file = draft.folder / script
+    if root not in file.parents or ".." in file.parts:
+        return None
+    name = _below(file, root)
+    words = [*START, f"./{name}" if name.startswith("-") else name, "--code", _below(draft.folder, root)]
     try:
         for key, value in said.items():
             words += _option(key, value)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any
@@ -15,6 +15,7 @@ from tornado import web
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError
 from mlmp_spawner.lab.desk import draft
+from mlmp_spawner.lab.desk.courses import Courses
 from mlmp_spawner.lab.desk.service import Desk
 
 Method = Callable[..., Awaitable[Any]]
@@ -23,14 +24,14 @@ LARGEST = 1 << 20
 """Bytes of a body; each member has a limit of its own."""
 
 
-def _answers(method: Method) -> Method:
+def answers(method: Method) -> Method:
     """What it returns becomes JSON, refusals become problem documents."""
 
     @wraps(method)
     async def answer(self: Handler, *arguments: str) -> None:
         self.set_header("Cache-Control", "no-store")
         try:
-            body = await method(self, *arguments)
+            body = await _in_our_words(method(self, *arguments))
         except MLMPError as error:
             self.set_status(error.status)
             self.set_header("Content-Type", "application/problem+json")
@@ -39,6 +40,14 @@ def _answers(method: Method) -> Method:
             self.finish(json.dumps(body))
 
     return answer
+
+
+async def _in_our_words(work: Awaitable[Any]) -> Any:
+    """:raises Invalid: a file of the user's can't be read."""
+    try:
+        return await work
+    except OSError as error:
+        raise Invalid(f"{error.filename or 'A file'} can't be read: {error.strerror or error}.") from error
 
 
 class Handler(APIHandler):
@@ -88,10 +97,11 @@ class State(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self) -> Any:
         """As it is now."""
-        return await asyncio.to_thread(self.desk.state, units.now())
+        found = await self.desk.run(self.desk.state, units.now())
+        return found | {"now": units.now()}
 
 
 class Extend(Handler):
@@ -99,10 +109,11 @@ class Extend(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def post(self) -> Any:
         """``{"duration": "30m"}``; the booking afterwards."""
-        return await asyncio.to_thread(self.desk.extend, self.text(self.said(), "duration"), units.now())
+        found = await self.desk.run(self.desk.extend, self.text(self.said(), "duration"), units.now())
+        return found | {"now": units.now()}
 
 
 class Profiles(Handler):
@@ -110,10 +121,10 @@ class Profiles(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self) -> Any:
         """Names and titles."""
-        return {"items": await asyncio.to_thread(self.desk.profiles)}
+        return {"items": await self.desk.run(self.desk.profiles)}
 
 
 class Drafts(Handler):
@@ -121,18 +132,20 @@ class Drafts(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def post(self) -> Any:
-        """``path`` with ``profile``, or ``command``, or ``manifest`` with ``folder``: all three of it."""
-        return (await asyncio.to_thread(self._made, self.said())).shown(self.desk.root)
+        """``path``, or ``command``, or ``manifest`` with ``folder``, and maybe another ``profile``: all of it."""
+        return (await self.desk.run(self._made, self.said())).shown(self.desk.root)
 
     def _made(self, body: dict[str, Any]) -> draft.Draft:
         root = self.desk.root
         if "command" in body:
-            return draft.of_command(self.text(body, "command"), root)
-        if "manifest" in body:
-            return draft.of_manifest(self.text(body, "manifest"), self.text(body, "folder"), root)
-        return draft.of_file(self.text(body, "path"), root, profile=self.text(body, "profile"))
+            made = draft.of_command(self.text(body, "command"), root)
+        elif "manifest" in body:
+            made = draft.of_manifest(self.text(body, "manifest"), self.text(body, "folder"), root)
+        else:
+            return draft.of_file(self.text(body, "path"), root, profile=self.text(body, "profile"))
+        return made.on(self.text(body, "profile")) if "profile" in body else made
 
 
 class Jobs(Handler):
@@ -140,24 +153,26 @@ class Jobs(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self) -> Any:
         """The newest."""
-        return {"items": await asyncio.to_thread(self.desk.jobs)}
+        return {"items": await self.desk.run(self.desk.jobs)}
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def post(self) -> Any:
-        """Submits ``manifest``, with the files of ``folder``."""
+        """Submits ``manifest``, with the files of ``folder``; with the same ``key`` once."""
         body = self.said()
-        made = await asyncio.to_thread(self._submit, self.text(body, "manifest"), self.text(body, "folder"))
+        made = await self.desk.run(self._submit, *(self.text(body, one) for one in ("manifest", "folder", "key")))
         self.set_status(201)
         return made
 
-    def _submit(self, manifest: str, folder: str) -> dict[str, Any]:
+    def _submit(self, manifest: str, folder: str, key: str) -> dict[str, Any]:
+        if not re.fullmatch(r"[A-Za-z0-9-]{8,64}", key):
+            raise Invalid.field("key", "8 to 64 letters, digits and hyphens")
         wanted = draft.of_manifest(manifest, folder, self.desk.root)
-        found = self.desk.submit(wanted.manifest, wanted.folder)
+        found = self.desk.submit(wanted.manifest, wanted.folder, key)
         return {"id": found.id, "name": found.name, "why": found.why}
 
 
@@ -166,17 +181,17 @@ class Job(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self, id: str) -> Any:
         """As it is now."""
-        return await asyncio.to_thread(self.desk.job, id)
+        return await self.desk.run(self.desk.job, id)
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def delete(self, id: str) -> Any:
         """Ends it."""
-        return await asyncio.to_thread(self.desk.cancel, id)
+        return await self.desk.run(self.desk.cancel, id)
 
 
 class Log(Handler):
@@ -184,11 +199,11 @@ class Log(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self, id: str) -> Any:
         """From byte ``start`` on, of ``attempt``."""
         start, attempt = self.number("start", 0) or 0, self.number("attempt", None)
-        return await asyncio.to_thread(partial(self.desk.log, id, attempt, start))
+        return await self.desk.run(partial(self.desk.log, id, attempt, start))
 
 
 class Metrics(Handler):
@@ -196,10 +211,36 @@ class Metrics(Handler):
 
     @web.authenticated
     @authorized
-    @_answers
+    @answers
     async def get(self, id: str) -> Any:
         """As far as it is."""
-        return {"series": await asyncio.to_thread(self.desk.metrics, id)}
+        return {"series": await self.desk.run(self.desk.metrics, id)}
+
+
+class CourseFiles(Handler):
+    """The files of the courses that one is in."""
+
+    @property
+    def courses(self) -> Courses:
+        """Who brings them."""
+        found: Courses = self.settings["mlmp_courses"]
+        return found
+
+    @web.authenticated
+    @authorized
+    @answers
+    async def get(self) -> Any:
+        """How far they are."""
+        return self.courses.state()
+
+    @web.authenticated
+    @authorized
+    @answers
+    async def post(self) -> Any:
+        """Brings them up to date."""
+        self.courses.start()
+        self.set_status(202)
+        return self.courses.state()
 
 
 def routes(base_url: str) -> list[tuple[str, type[Handler]]]:
@@ -207,5 +248,6 @@ def routes(base_url: str) -> list[tuple[str, type[Handler]]]:
     at, id = f"{base_url.rstrip('/')}/mlmp/api/", "([a-z0-9]{8,30})"
     return [
         (f"{at}state", State), (f"{at}extend", Extend), (f"{at}profiles", Profiles), (f"{at}drafts", Drafts),
+        (f"{at}courses", CourseFiles),
         (f"{at}jobs", Jobs), (f"{at}jobs/{id}", Job), (f"{at}jobs/{id}/log", Log), (f"{at}jobs/{id}/metrics", Metrics),
     ]  # fmt: skip

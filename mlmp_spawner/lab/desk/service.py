@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mlmp_spawner import units
 from mlmp_spawner.client import config, job_submit
@@ -15,8 +17,16 @@ from mlmp_spawner.client.job_models import JobRecord
 from mlmp_spawner.client.models import Reservation
 from mlmp_spawner.errors import Invalid, NotNow
 
-PATIENCE = 3.0
-"""Seconds for which a service that is away is waited for: JupyterLab asks again by itself."""
+T = TypeVar("T")
+
+TO_READ = (0.5, 5.0)
+"""Seconds of patience, and for one answer: JupyterLab asks again by itself, and says soon that nobody answers."""
+
+TO_CHANGE = (3.0, 10.0)
+"""The same for what a person asked for."""
+
+AT_ONCE = 4
+"""Questions under way; they have threads of their own, so that none of the server's waits for a service that hangs."""
 
 MOST_JOBS = 50
 """So many of one's jobs are listed, the newest."""
@@ -32,22 +42,35 @@ class Desk:
         self.root = root
         self._environ = environ
         self._lock = threading.Lock()
-        self._client: Client | None = None
+        self._clients: dict[bool, Client] = {}
+        self._threads = ThreadPoolExecutor(AT_ONCE, "mlmp-desk")
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Something of this that takes its time, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     @property
     def client(self) -> Client:
-        """The service. :raises NotSignedIn: this server is none of MLMP, and nobody signed in."""
+        """The service, to read. :raises NotSignedIn: this server is none of MLMP, and nobody signed in."""
+        return self._service(to_change=False)
+
+    @property
+    def _changing(self) -> Client:
+        return self._service(to_change=True)
+
+    def _service(self, *, to_change: bool) -> Client:
         with self._lock:
-            if self._client is None:
-                self._client = Client(config.load(self._environ), patience=PATIENCE, timeout=20)
-            return self._client
+            if to_change not in self._clients:
+                patience, timeout = TO_CHANGE if to_change else TO_READ
+                self._clients[to_change] = Client(config.load(self._environ), patience=patience, timeout=timeout)
+            return self._clients[to_change]
 
     # -- the booking ----------------------------------------------------------------------------------------------
 
     def state(self, now: int) -> dict[str, Any]:
         """The booking that this server runs in, None where it runs in none; times in ms UTC."""
         found = self._booking(now)
-        return {"now": now, "booking": None if found is None else _booking(found)}
+        return {"booking": None if found is None else _booking(found)}
 
     def extend(self, duration: str, now: int) -> dict[str, Any]:
         """Moves the end of the booking back.
@@ -57,7 +80,7 @@ class Desk:
         found = self._booking(now)
         if found is None:
             raise NotNow("This server runs in no booking, so there is nothing to extend.")
-        return {"now": now, "booking": _booking(self.client.extend(found.id, duration))}
+        return {"booking": _booking(self._changing.extend(found.id, duration))}
 
     def _booking(self, now: int) -> Reservation | None:
         """Of several that follow each other without a break, the one of now: a server goes on from one to the next."""
@@ -81,14 +104,15 @@ class Desk:
         """On what a job may run."""
         return [{"name": one.name, "title": one.title} for one in self.client.profiles()]
 
-    def submit(self, manifest: Any, folder: Path) -> JobRecord:
+    def submit(self, manifest: Any, folder: Path, key: str) -> JobRecord:
         """Puts a job into the queue, with the files of ``folder`` as they are now.
 
+        :param key: who repeats it with the same submits once.
         :raises Invalid, OverLimit, NotAllowed: it is refused.
         """
         said = job_submit.in_python_here(manifest, self._environ)
         values = _secrets(said.get("secrets") or (), self._environ)
-        return job_submit.submit(self.client.jobs, job_submit.Work(said, folder, values))
+        return job_submit.submit(self._changing.jobs, job_submit.Work(said, folder, values), key=key)
 
     def jobs(self) -> list[dict[str, Any]]:
         """One's own jobs, the newest first."""
@@ -105,7 +129,7 @@ class Desk:
 
     def cancel(self, id: str) -> dict[str, Any]:
         """Ends a job. :raises TooLate: it is over."""
-        return _job(self.client.jobs.cancel(id))
+        return _job(self._changing.jobs.cancel(id))
 
     def log(self, id: str, attempt: int | None, start: int) -> dict[str, Any]:
         """A piece of a job's log: ``text``, and the bytes ``start``, ``end`` of ``size`` that it is."""

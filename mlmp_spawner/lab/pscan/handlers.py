@@ -9,7 +9,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jupyter_server.auth.decorator import allow_unauthenticated, authorized
+from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
@@ -18,6 +18,7 @@ from mlmp_spawner.lab.pscan import cells, index
 from mlmp_spawner.lab.pscan.browse import Asked, Browser, Seen
 from mlmp_spawner.lab.pscan.export import exported
 from mlmp_spawner.lab.pscan.kinds import kind_of, media_type
+from mlmp_spawner.lab.static_files import Static
 
 HERE = Path(__file__).parent
 CHUNK = 1 << 20
@@ -113,7 +114,7 @@ class Look(Handler):
         brief = self.get_query_argument("brief", "") == "1"
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps(_cells(seen) if brief else _found(seen) | _cells(seen)))
+        self.finish(await self.browser.run(lambda: json.dumps(_cells(seen) if brief else _found(seen) | _cells(seen))))
 
 
 class Cell(Handler):
@@ -184,20 +185,6 @@ class File(Handler):
             self.set_header("Content-Security-Policy", _PDF)
         elif kind == "image":
             self.set_header("Content-Security-Policy", f"{_NOTHING}; style-src 'unsafe-inline'; img-src data:")
-
-
-class Static(web.StaticFileHandler):
-    """The page's own scripts and styles, which are no secret; modules are fetched without what proves who asks."""
-
-    @allow_unauthenticated
-    async def get(self, path: str, include_body: bool = True) -> None:
-        """A file of ours."""
-        await super().get(path, include_body)
-
-    def set_extra_headers(self, path: str) -> None:
-        """Asked for again after an update."""
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("X-Content-Type-Options", "nosniff")
 
 
 def _opened(home: Path, root: str, path: str) -> BinaryIO:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -35,7 +37,7 @@ LARGEST = 64 << 20
 """Bytes that the manifests and secrets of all of its jobs may have together."""
 T = TypeVar("T")
 
-_SHELL = ("sh", "-c")
+_SHELLS = ("ash", "bash", "dash", "ksh", "sh", "zsh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ def planned(wish: Wish) -> tuple[list[Row], list[Manifest]]:
     """
     base = job_manifest.parse(wish.manifest)
     rows = scan_parameters.rows(wish.kind, wish.parameters, samples=wish.samples, seed=wish.seed)
-    outs = [base.outputs] * len(rows) if wish.out is None else scan_parameters.outputs(wish.out, rows)
+    field = "outputs" if wish.out is None else "out"
+    outs = scan_parameters.outputs(wish.out or base.outputs, rows, field=field)
+    scan_parameters.outputs(base.checkpoint, rows, field="checkpoint")
     normal = base.normal()
     made = [_of_row(normal, row, number, out) for number, (row, out) in enumerate(zip(rows, outs, strict=True))]
     _check_size(made, wish.secrets)
@@ -197,11 +201,17 @@ def _of_row(normal: dict[str, Any], row: Row, number: int, out: str) -> Manifest
         said["parameters"] = {**said["parameters"], **row}
     elif "script" in said:
         said["arguments"] = [*said["arguments"], *scan_parameters.options(row)]
-    elif tuple(said["command"][:2]) == _SHELL:
+    elif _is_shell(said["command"]):
         raise Invalid.field("command", "a text that a shell runs takes no parameters: write the command as a list")
     else:
         said["command"] = [*said["command"], *scan_parameters.options(row)]
     return job_manifest.parse({**said, "name": f"{normal['name'][:90]}-{number + 1}", "outputs": out})
+
+
+def _is_shell(command: Sequence[str]) -> bool:
+    """Whether what it runs is a text, to which its arguments would say nothing."""
+    options = itertools.takewhile(lambda one: one.startswith("-"), command[1:])
+    return PurePosixPath(command[0]).name in _SHELLS and any("c" in one for one in options if one[:2] != "--")
 
 
 def _job(first: Job, scan: Scan, manifest: Manifest, place: int) -> Job:
@@ -228,7 +238,12 @@ def _again(
 ) -> None:
     groups = people.groups_of(connection, scan.owner_id)
     secrets = job_store.secrets_of(connection, failed[0].id)
-    asked = Submission(job_manifest.parse(failed[0].manifest), failed[0].code, secrets, scan.owner, groups)
+    manifest = job_manifest.parse(failed[0].manifest)
+    if missing := sorted(set(manifest.secrets) - set(secrets)):
+        raise Conflict(
+            f"The values of {', '.join(missing)[:200]} are not kept any more.", hint="Submit it as a new scan."
+        )
+    asked = Submission(manifest, failed[0].code, secrets, scan.owner, groups)
     first, groups = draft(connection, site, asked, actor, now)
     _put(
         connection, site, files,

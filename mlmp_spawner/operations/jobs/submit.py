@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -21,7 +21,7 @@ from mlmp_spawner.rules.catalog import Profile
 from mlmp_spawner.rules.job_manifest import Manifest
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.store import jobs as store
-from mlmp_spawner.store import people, reservations
+from mlmp_spawner.store import people, reservations, scans
 from mlmp_spawner.store.transaction import Busy, lock_owner, read, transaction
 from mlmp_spawner.units import format_duration, format_size
 
@@ -59,6 +59,19 @@ def submit(
     :raises Invalid, NotAllowed, NotFound, Conflict: see :func:`draft`; its code is not kept.
     :raises OverLimit: a quota of its owner's refuses it; the numbers are in ``limits``.
     """
+    if asked.batch is not None:
+        with read(site.engine) as connection:
+            if scans.known(connection, asked.batch):
+                told = f"{asked.batch[:40]!r} is the id of a scan, whose jobs are those of its rows."
+                raise Conflict(told, hint="Choose another batch.")
+    return _submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key)
+
+
+def _submit(
+    site: Site, asked: Submission, *, files: JobFiles, actor: Actor, now: int, idempotency_key: str | None,
+    again: Job | None = None,
+) -> Job:  # fmt: skip
+    """:param again: the job that it repeats."""
     repeatable = Repeatable(actor, asked, idempotency_key)
     for _ in range(ATTEMPTS):
         try:
@@ -70,6 +83,9 @@ def submit(
                 lock_owner(connection, new.owner)
                 if (known := repeatable.id_of_known(connection, now)) is not None:
                     return listing.known(store.find(connection, known), known)
+                # Only now: of two at the same time one is the next of its row.
+                if again is not None and scans.can_follow(connection, again):
+                    new = replace(new, batch=again.batch, place=again.place)
                 quotas.check(connection, site, new, groups)
                 if new.code is not None:
                     snapshots.use(connection, files, new.owner, new.code, now=now)
@@ -87,21 +103,23 @@ def _write(connection: Connection, new: Job, secrets: Mapping[str, str], actor: 
                    profile=new.profile, units=new.units, title=new.name)  # fmt: skip
 
 
-def check(site: Site, asked: Submission, *, actor: Actor, now: int) -> Job:
+def check(site: Site, asked: Submission, *, actor: Actor, now: int, count: int = 1) -> Job:
     """The job that :func:`submit` would put into the queue. Whether its code is kept is not looked at.
 
+    :param count: how many such are to be submitted.
     :raises Invalid, NotAllowed, NotFound, Conflict, OverLimit: it would be refused.
     """
     with read(site.engine) as connection:
         new, groups = draft(connection, site, asked, actor, now, whole=False)
-        quotas.check(connection, site, new, groups)
+        quotas.check(connection, site, new, groups, count=count)
         return new
 
 
 def resubmit(
     site: Site, job_id: str, *, files: JobFiles, actor: Actor, now: int, idempotency_key: str | None = None
 ) -> Job:
-    """Puts the same job into the queue once more, as a new one: same manifest, code and secrets.
+    """Puts the same job into the queue once more, as a new one: same manifest, code and secrets. Of a row of a scan
+    whose last job is over it is the next.
 
     :raises NotFound, NotAllowed: there is no such job, or it is somebody else's.
     :raises Invalid, Conflict, OverLimit: see :func:`submit`; it could be submitted once, but not any more.
@@ -114,7 +132,7 @@ def resubmit(
         secrets = store.secrets_of(connection, job_id)
         groups = people.groups_of(connection, old.owner_id)
     asked = Submission(job_manifest.parse(old.manifest), old.code, secrets, old.owner, groups)
-    return submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key)
+    return _submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key, again=old)
 
 
 def draft(
@@ -239,6 +257,10 @@ def _check_inside(
         raise NotFound(f"There is no booking {(manifest.inside or '')[:40]!r}.")
     if booking.owner != owner or booking.owner_id is None:
         raise NotAllowed("The booking in which the job is to run is somebody else's.")
+    if booking.is_seat:
+        raise Conflict(
+            "That is a seat of a class: no job runs inside one.", hint="Leave it out, or book for yourself."
+        )
     if booking.state(now) not in ("booked", "active"):
         raise Conflict("The booking in which the job is to run is over, or has no place.", hint="Leave it out.")
     if booking.resource != profile.resource:

@@ -37,7 +37,7 @@ async def list_reservations(call: Call) -> Answer:
             models.LATEST if query.end is None else query.end,
         )
     caller = call.handler.me
-    if query.owner not in (None, caller.name) and not (caller.is_admin or context.settings.show_owners):
+    if query.owner not in (None, caller.name) and not (caller.is_admin or context.shows_owners(caller)):
         raise NotAllowed("Whose booking is whose is not shown here.", hint="Leave the owner out.")
     found, cursor = await context.run(
         listing.listing,
@@ -47,6 +47,7 @@ async def list_reservations(call: Call) -> Answer:
         owner=query.owner,
         state=query.state,
         kind=query.kind,
+        viewer=None if caller.is_admin else caller.name,
         limit=query.limit,
         cursor=query.cursor,
     )

@@ -85,10 +85,10 @@ def _metrics(files: JobFiles, attempts: list[str], manifest: dict[str, Any]) -> 
     )
 
 
-def _points(found: Series) -> types.Series:
+def _points(found: Series) -> types.MetricSeries:
     """As the API gives them; a job may write times that no calendar has."""
     at = [time if time is not None and models.EARLIEST <= time <= models.LATEST else None for time in found.at]
-    return types.Series(steps=list(found.steps), values=list(found.values), at=at)
+    return types.MetricSeries(steps=list(found.steps), values=list(found.values), at=at)
 
 
 def attempt_of(found: Job, number: int | None) -> Attempt | None:

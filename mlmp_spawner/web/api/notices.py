@@ -23,7 +23,7 @@ from mlmp_spawner.web.times import find_zone, said
 
 Kind = Literal[
     "booked", "starts_soon", "ends_soon", "promoted", "moved", "released", "idle", "maintenance", "job_ended",
-    "job_failed", "job_requeued",
+    "job_failed", "job_requeued", "message",
 ]  # fmt: skip
 
 

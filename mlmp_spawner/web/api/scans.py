@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from mlmp_spawner.errors import NotFound
+from mlmp_spawner.errors import Invalid, NotFound
 from mlmp_spawner.jobs import metrics
 from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.operations.jobs import scans
 from mlmp_spawner.operations.jobs import submit as submitting
 from mlmp_spawner.operations.jobs.scans import Standing, Wish
+from mlmp_spawner.rules import job_manifest, scan_file
 from mlmp_spawner.rules.jobs import Job
-from mlmp_spawner.web import models
+from mlmp_spawner.web import csv_text, models, scan_results
 from mlmp_spawner.web import scan_models as types
 from mlmp_spawner.web.api.common import idempotency_key
 from mlmp_spawner.web.api.job_logs import numbers
 from mlmp_spawner.web.api.jobs import LARGEST_BODY, OFF, jobs_of, tell
 from mlmp_spawner.web.context import Context
+from mlmp_spawner.web.csv_text import MEDIA_TYPE
 from mlmp_spawner.web.routes import Answer, Call, Route
+from mlmp_spawner.web.scan_results import Values, answer
 
 _ID = re.compile(models.ID)
-
-Values = Mapping[str, Mapping[str, float]]
-"""Of each job, by its id, the last value of each metric."""
 
 
 async def list_scans(call: Call) -> Answer:
@@ -35,15 +37,18 @@ async def list_scans(call: Call) -> Answer:
 
 async def submit_scan(call: Call) -> Answer:
     """Puts a job for every row into the queue, or says what would be."""
-    body: types.Submission = call.body
+    body: types.ScanSubmission = call.body
     context, actor, now = call.handler.context, call.handler.me.actor(), call.handler.now
     jobs = jobs_of(context)
-    wish = Wish(**{name: getattr(body, name) for name in types.Submission.model_fields})
+    wish = await context.run(wish_of, body)
     if call.query.dry_run:
         rows, manifests = await context.run(scans.planned, wish)
         asked = submitting.Submission(manifests[0], wish.code, wish.secrets)
-        await context.run(submitting.check, context.site, asked, actor=actor, now=now)
-        return Answer(types.Planned(size=len(rows), rows=rows[: types.MOST_OF_ROWS]))
+        await context.run(submitting.check, context.site, asked, actor=actor, now=now, count=len(rows))
+        manifest = job_manifest.parse(wish.manifest).normal()
+        asked_with = types.Said(**{name: getattr(wish, name) for name in types.Said.model_fields})
+        shown = rows[: types.MOST_OF_ROWS]
+        return Answer(types.Planned(size=len(rows), rows=shown, manifest=manifest, scan=asked_with))
     made = await context.run(
         scans.submit, context.site, wish, files=jobs.files, actor=actor, now=now, idempotency_key=idempotency_key(call)
     )
@@ -59,6 +64,23 @@ async def get_scan(call: Call) -> Answer:
     found = await context.run(scans.get, context.site, scan_id(call), actor=caller.actor(), **part)
     measured = await values_of(context, caller.name, found)
     return Answer(answer(found, measured, rows=call.query.limit))
+
+
+async def get_results(call: Call) -> Answer:
+    """All rows, as JSON or CSV."""
+    context, caller = call.handler.context, call.handler.me
+    found = await context.run(scans.get, context.site, scan_id(call), actor=caller.actor())
+    measured: dict[str, Mapping[str, float]] = {}
+    for at in range(0, len(found.last), types.MOST_OF_ROWS):  # others read numbers too, in between
+        part = replace(found, last=found.last[at : at + types.MOST_OF_ROWS], start=at)
+        measured |= await values_of(context, caller.name, part)
+    made = await context.run(scan_results.results, found, measured)
+    wanted = call.query.format or csv_text.asked_for(call.handler.request.headers.get("Accept", ""))
+    if wanted == "json":
+        return Answer(made, headers={"Vary": "Accept"})
+    name = {"Content-Disposition": f'attachment; filename="scan-{found.scan.id}.csv"', "Vary": "Accept"}
+    text = await context.run(scan_results.table, made)
+    return Answer(None, text=text, media_type=f"{MEDIA_TYPE}; charset=utf-8; header=present", headers=name)
 
 
 async def retry_scan(call: Call) -> Answer:
@@ -80,6 +102,25 @@ async def cancel_scan(call: Call) -> Answer:
     )
     tell(context)
     return Answer(answer(found))
+
+
+def wish_of(body: types.ScanSubmission) -> Wish:
+    """What is wished, said beside the manifest or in its part ``scan``.
+
+    :raises Invalid: it is said nowhere, or twice; or the part is wrong.
+    """
+    beside: dict[str, Any] = {name: getattr(body, name) for name in types.Said.model_fields}
+    same: dict[str, Any] = {"name": body.name, "code": body.code, "secrets": body.secrets}
+    part = scan_file.part_of(body.manifest)
+    if part is None:
+        if body.parameters is None:
+            job_manifest.parse(body.manifest)
+            raise Invalid.field("parameters", 'are missing: names with values, such as {"lr": [0.1, 0.01]}')
+        return Wish(body.manifest, **beside, **same)
+    if twice := sorted(body.model_fields_set & types.Said.model_fields.keys()):
+        raise Invalid.field(twice[0], "is for a manifest without a part scan, which says it here")
+    manifest = job_manifest.parse(body.manifest, beside=scan_file.KEY).normal()
+    return Wish(manifest, **{name: getattr(part, name) for name in types.Said.model_fields}, **same)
 
 
 def scan_id(call: Call) -> str:
@@ -104,33 +145,6 @@ def _values(files: JobFiles, jobs: Sequence[Job]) -> Values:
     return {job.id: metrics.last_values(files, job.attempts[-1].id, job.manifest) for job in jobs}
 
 
-def answer(of: Standing, measured: Values | None = None, *, rows: int = 0) -> types.Scan:
-    """A scan as the API tells it. :param rows: how many of those that were read it has."""
-    scan = of.scan
-    stop = min(of.start + rows, of.start + len(of.last))
-    return types.Scan(
-        id=scan.id, name=scan.name, owner=scan.owner, parameters=list(scan.names), size=scan.size, out=scan.out,
-        at_once=scan.at_once, created_at=scan.created_at, cancelled_at=scan.cancelled_at, counts=dict(of.counts),
-        rows=[row(of, number, measured or {}) for number in range(of.start, stop)],
-        next_start=stop if rows and stop < scan.size else None,
-    )  # fmt: skip
-
-
-def row(of: Standing, number: int, measured: Values) -> types.Row:
-    """A row as the API tells it."""
-    job = of.last[number - of.start]
-    return types.Row(
-        row=number,
-        parameters=of.scan.rows[number],
-        job=job.id if job else None,
-        state=job.state() if job else None,
-        outcome=job.outcome if job else None,
-        reason=job.reason if job else None,
-        message=job.message if job else "",
-        metrics=dict(measured.get(job.id, {})) if job else {},
-    )
-
-
 _ONCE = {"Idempotency-Key": "your own name for this request: repeated within a day, nothing is submitted twice"}
 _REFUSED = {409: "its code is not kept, or there are no jobs here"}
 
@@ -138,13 +152,17 @@ TABLE: tuple[Route, ...] = (
     Route("GET", "scans", "listScans", "your scans, the newest first", "access", list_scans, answer=types.Scans),
     Route(
         "POST", "scans", "submitScan", "submit a job for every row of parameters, all or none", "book", submit_scan,
-        query=types.SubmitQuery, body=types.Submission, answer=types.Scan, status=201, headers=_ONCE,
+        query=types.ScanSubmitQuery, body=types.ScanSubmission, answer=types.Scan, status=201, headers=_ONCE,
         body_limit=LARGEST_BODY, statuses={200: "with dry_run: it would be taken", **_REFUSED},
         answers={200: types.Planned},
     ),
     Route(
         "GET", "scans/{id}", "getScan", "one scan with its rows and their last metrics", "access", get_scan,
         query=types.RowsQuery, answer=types.Scan,
+    ),
+    Route(
+        "GET", "scans/{id}/results", "getScanResults", "all rows of a scan as one table", "access", get_results,
+        query=types.ResultsQuery, answer=types.Results, also=(MEDIA_TYPE,), headers={"Accept": "text/csv for a table"},
     ),
     Route(
         "POST", "scans/{id}/retry", "retryScan", "submit once more each row that failed", "book", retry_scan,

@@ -32,7 +32,8 @@ SLOW_READER = 30.0
 QUIET = {
     "announced", "warned", "offered", "idle_warned", "maintenance", "starting", "started", "stopping", "stopped",
     "continued", "limits", "intruder", "intruder_stopped", "ssh_key_added", "ssh_key_removed", "job_submitted",
-    "job_cancelled", "job_running", "job_stopping",
+    "job_cancelled", "job_running", "job_stopping", "course_made", "course_changed", "course_removed", "roster",
+    "class_servers", "class_message", "guest_codes", "guest_invited", "guest_ended", "guest_left", "guest_erased",
 }  # fmt: skip
 """Actions that change nothing of what is free."""
 

@@ -14,7 +14,11 @@ from mlmp_spawner.web.api import (
     audit,
     bookings,
     calendar,
+    class_room,
+    classes,
     cluster,
+    courses,
+    guests,
     images,
     job_code,
     job_logs,
@@ -37,6 +41,7 @@ TABLE: tuple[Route, ...] = (
     *access.TABLE, *bookings.TABLE, *series.TABLE, *limits.TABLE, *outages.TABLE, *cluster.TABLE, *images.TABLE,
     *timeline.TABLE, *stream.TABLE, *notices.TABLE, *calendar.TABLE, *audit.TABLE, *usage.TABLE,
     *ssh.TABLE, *jobs.TABLE, *job_logs.TABLE, *job_code.TABLE, *job_pods.TABLE, *scans.TABLE, *own.TABLE,
+    *courses.TABLE, *classes.TABLE, *class_room.TABLE, *guests.TABLE,
 )  # fmt: skip
 
 

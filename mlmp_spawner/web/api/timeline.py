@@ -243,7 +243,7 @@ def _bar(one: Drawn, caller: Caller, show_owners: bool, now: int) -> Bar:
         kind=booking.kind,
         preemptible=booking.preemptible,
         state=booking.state(now),
-        title=booking.title if mine else None,
+        title=booking.title if mine or booking.kind == "class" else None,
         pinned=booking.pinned,
         stopping=booking.server_state() == "stopping",
         etag=f'"{booking.version}"' if mine else None,

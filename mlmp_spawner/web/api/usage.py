@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import tzinfo
 from typing import Annotated, Literal
 
@@ -19,7 +18,7 @@ from mlmp_spawner.web.api.common import window_of
 from mlmp_spawner.web.api.timeline import zone_of
 from mlmp_spawner.web.auth import Caller
 from mlmp_spawner.web.context import Context
-from mlmp_spawner.web.csv_text import MEDIA_TYPE, csv_text
+from mlmp_spawner.web.csv_text import MEDIA_TYPE, asked_for, csv_text
 from mlmp_spawner.web.models import Instant, InstantIn, Line, Name, Request
 from mlmp_spawner.web.routes import Answer, Call, Route
 
@@ -146,7 +145,7 @@ async def get_usage(call: Call) -> Answer:
     )
     body = _body(found, window, query.by, zone, handler.me, handler.context)
     vary = {"Vary": "Accept"}
-    if (query.format or _wanted(handler.request.headers.get("Accept", ""))) == "json":
+    if (query.format or asked_for(handler.request.headers.get("Accept", ""))) == "json":
         return Answer(body, headers=vary)
     parts = ("booked", "used", "idle", "not_started", "jobs")
     rows = [[row.name or "(no group)", *(getattr(row, part) for part in parts)] for row in body.items]
@@ -171,17 +170,6 @@ async def spent(
         operation.usage, context.site, window, by=by, zone=zone, now=now, owner=owner, groups=groups, resource=resource
     )
     return found
-
-
-def _wanted(accept: str) -> str:
-    """``csv`` where it is asked for rather than JSON."""
-    weights = {"text/csv": 0.0, "application/json": 0.0, "*/*": 0.0}
-    for part in accept.lower().split(","):
-        kind, *parameters = [piece.strip() for piece in part.split(";")]
-        weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
-        if kind in weights and re.fullmatch(r"[01](\.\d{0,3})?", weight):
-            weights[kind] = float(weight)
-    return "csv" if weights["text/csv"] > max(weights["application/json"], weights["*/*"]) else "json"
 
 
 def _hours(amount: Amount) -> dict[str, float]:

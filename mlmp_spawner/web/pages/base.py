@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed, NotFound
 from mlmp_spawner.operations import availability, changes, history, notices
+from mlmp_spawner.operations.courses import courses
 from mlmp_spawner.operations.series_changes import Which
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.units import from_iso
@@ -39,9 +40,10 @@ _ID = re.compile(models.ID)
 _starting: set[asyncio.Task[None]] = set()
 
 
-def _news(engine: Engine, caller: Caller) -> tuple[int, int]:
-    """The last line of the history, and how much a person has not read."""
-    return history.latest(engine), notices.unread(engine, caller.name) if caller.kind == "user" else 0
+def _news(engine: Engine, caller: Caller) -> tuple[int, int, bool]:
+    """The last line of the history, how much a person has not read, and whether there are courses for them."""
+    unread = notices.unread(engine, caller.name) if caller.kind == "user" else 0
+    return history.latest(engine), unread, caller.can_teach or courses.is_in_any(engine, caller.name)
 
 
 class Page(PageHandler):
@@ -49,14 +51,15 @@ class Page(PageHandler):
 
     here = ""
     unread = 0
+    sees_courses = False
     latest = 0
     """The last line of the history that this page can know of: what comes later, its stream tells."""
 
     async def prepare(self) -> None:
-        """Also counts what the caller has not read, for the bell of every page."""
+        """Also counts what the caller has not read, for the bell of every page, and looks where else they may go."""
         await super().prepare()
         if self.caller is not None and not self._finished:
-            self.latest, self.unread = await self.context.run(_news, self.site.engine, self.caller)
+            self.latest, self.unread, self.sees_courses = await self.context.run(_news, self.site.engine, self.caller)
 
     @property
     def person(self) -> str:
@@ -102,6 +105,7 @@ class Page(PageHandler):
             "titles": {name: profile.title for name, profile in catalog.profiles.items()},
             "can_book": self.caller is not None and self.me.can_book,
             "is_admin": self.caller is not None and self.me.is_admin,
+            "sees_courses": self.sees_courses,
             "sees_images": self.context.images is not None and self.caller is not None and self.me.can_teach,
             "has_jobs": self.context.jobs is not None,
             "jobs_off": self.context.jobs_off(),

@@ -88,7 +88,7 @@ class One(Page):
     async def show(self, *, problem: MLMPError | None = None) -> None:
         """The booking, who did what when."""
         found = await self.own(self.path_args[0])
-        entries = await self.context.run(history.of, self.site.engine, found.id)
+        entries = [] if self.me.is_guest else await self.context.run(history.of, self.site.engine, found.id)
         live = await self.live()
         self.render_page(
             "booking.html",

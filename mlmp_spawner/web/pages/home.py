@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.operations import admission, limits, listing, start_options
+from mlmp_spawner.operations.courses import guests
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.web import views
 from mlmp_spawner.web.api.common import tell
@@ -35,9 +36,17 @@ class Home(Page):
             greeting="Good morning" if 4 <= hour < 12 else "Good afternoon" if 12 <= hour < 18 else "Good evening",
             upcoming=UPCOMING,
             use=views.use_line(rules, used),
+            guest_until=await self._guest_until(),
             problem=problem.problem() if problem else None,
             **live | {"did": await self.did()},
         )
+
+    async def _guest_until(self) -> int | None:
+        """When a guest's time is over, ms UTC; None for everybody else. :raises NotAllowed: it is over."""
+        if not self.me.is_guest:
+            return None
+        until: int = await self.context.run(guests.until, self.site.engine, self.me.name, now=self.now)
+        return until
 
 
 class StartNow(Home):
@@ -63,7 +72,7 @@ class StartNow(Home):
         fields = {name: [self.field(name)] for name in self.request.body_arguments if name.isascii()}
         options = start_options.parse(start_options.from_form(fields))
         booked = await self.context.run(
-            admission.walk_up, self.site, actor=self.me.actor(), server=None, options=options, now=self.now
+            admission.from_now, self.site, actor=self.me.actor(), options=options, now=self.now
         )
         await tell(self.context, booked)
         return booked

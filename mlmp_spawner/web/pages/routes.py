@@ -11,6 +11,9 @@ from mlmp_spawner.web.pages.admin.people import LimitsOf, People
 from mlmp_spawner.web.pages.book import Book
 from mlmp_spawner.web.pages.bookings import Action, Bookings, One
 from mlmp_spawner.web.pages.change import Change
+from mlmp_spawner.web.pages.class_room import ClassAction, OneClass
+from mlmp_spawner.web.pages.course_guests import CourseGuests
+from mlmp_spawner.web.pages.courses import CourseAction, Courses, NewCourse, OneCourse
 from mlmp_spawner.web.pages.home import Home, StartNow
 from mlmp_spawner.web.pages.images import Images
 from mlmp_spawner.web.pages.job import JobAction, LogFile, OneJob
@@ -49,6 +52,13 @@ def routes() -> list[tuple[Any, ...]]:
         (r"bookings/([a-z0-9]+)", One),
         (r"bookings/([a-z0-9]+)/change", Change),
         (r"bookings/([a-z0-9]+)/(start|extend|cancel|stop)", Action),
+        (r"courses", Courses),
+        (r"new-course", NewCourse),
+        (r"courses/([a-z0-9-]+)", OneCourse),
+        (r"courses/([a-z0-9-]+)/guests", CourseGuests),
+        (r"courses/([a-z0-9-]+)/classes/([a-z0-9]+)", OneClass),
+        (r"courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)", ClassAction),
+        (r"courses/([a-z0-9-]+)/(settings|roster|remove)", CourseAction),
         (r"jobs", Jobs),
         (r"jobs/compare", CompareJobs),
         (r"jobs/([a-z0-9]+)", OneJob),

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlencode
 
-from mlmp_spawner.errors import MLMPError
+from mlmp_spawner.errors import MLMPError, TooManyRequests
 from mlmp_spawner.operations.jobs import scans
 from mlmp_spawner.operations.jobs.scans import Standing
+from mlmp_spawner.rules.scan_parameters import said as as_written
+from mlmp_spawner.rules.scans import Scan
 from mlmp_spawner.units import SECOND
 from mlmp_spawner.web import scan_views
 from mlmp_spawner.web.api.jobs import jobs_of, tell
-from mlmp_spawner.web.api.scans import Values, values_of
+from mlmp_spawner.web.api.scans import values_of
 from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.pages.jobs import JobPage
+from mlmp_spawner.web.scan_results import Values
 from mlmp_spawner.web.scan_views import MOST_SHOWN, ShownRow
 
 DID = {"cancelled": "Cancelled. What runs may still write its checkpoint.", "retried": "Submitted again.",
-       "none": "No row failed: nothing was submitted."}  # fmt: skip
+       "none": "No row is failed any more: nothing was submitted."}  # fmt: skip
 OPEN = ("queued", "starting", "running", "stopping")
 LOOK_AGAIN = 5 * SECOND
 
 
 class Scans(JobPage):
     """One's own, the newest first."""
+
+    @property
+    def address(self) -> str:
+        """Apart from that of all jobs, whose entry of the navigation is marked."""
+        return "scans"
 
     async def get(self) -> None:
         """Shows it."""
@@ -49,15 +58,19 @@ class OneScan(JobPage):
         found = await self.context.run(
             scans.get, self.site, self.path_args[0], actor=self.me.actor(), limit=MOST_SHOWN
         )
-        measured = await values_of(self.context, self.me.name, found)
+        try:
+            measured, crowded = await values_of(self.context, self.me.name, found), False
+        except TooManyRequests:  # the page of this person in many tabs
+            measured, crowded = {}, True
         metrics = sorted({name for one in measured.values() for name in one})
         asked = self.query()
         metric = asked.get("metric", "")
         metric = metric if metric in metrics else next(iter(metrics), "")
         low = asked["low"] == "1" if asked.get("low") in ("0", "1") else scan_views.lowest_is_best(metric)
         columns = [*found.scan.names, *metrics]
-        rows = _best(_rows(found, measured, metrics), columns.index(metric, len(found.scan.names)), low=low) \
-            if metric else _rows(found, measured, metrics)  # fmt: skip
+        rows = _rows(found, measured, metrics)
+        if metric:
+            rows = _best(rows, columns.index(metric, len(found.scan.names)), low=low)
         sort, down = asked.get("sort", ""), asked.get("down") == "1"
         column = int(sort) if sort.isdecimal() and len(sort) < 4 and int(sort) < len(columns) else None
         number = found.counts
@@ -69,6 +82,7 @@ class OneScan(JobPage):
             counts=number,
             open=sum(number.get(state, 0) for state in OPEN),
             columns=columns,
+            order=_order(columns, metric, len(found.scan.names)),
             metrics=metrics,
             metric=metric,
             low=low,
@@ -78,18 +92,28 @@ class OneScan(JobPage):
             best=next((one for one in rows if one.best), None),
             plot=scan_views.plot(columns, rows),
             link=self._link,
+            kept=urlencode(self._kept()),
+            crowded=crowded,
+            pscan=scan_views.pscan_query(found.scan.out, found.scan.names) if self._own(found.scan) else "",
+            redirect=f"{self.context.hub_prefix}user-redirect/",
+            results=f"{self.context.api_prefix}scans/{found.scan.id}/results",
             rest=found.scan.size - len(found.last),
-            own=found.scan.owner == self.me.name,
+            own=self._own(found.scan),
             done=DID.get(asked.get("did", ""), ""),
             problem=problem.problem() if problem else None,
             **live | {"next": min((at for at in (again, live["next"]) if at is not None), default=None)},
         )
 
+    def _own(self, scan: Scan) -> bool:
+        return scan.owner == self.me.name and scan.owner_id is not None
+
     def _link(self, **changed: object) -> str:
         """This page, sorted or judged in another way."""
+        return f"{self.context.prefix}{self.address}?{urlencode(self._kept() | changed)}"
+
+    def _kept(self) -> dict[str, Any]:
         asked = self.query()
-        kept: dict[str, object] = {name: asked[name] for name in ("sort", "down", "metric", "low") if asked.get(name)}
-        return f"{self.context.prefix}{self.address}?{urlencode(kept | changed)}"
+        return {name: asked[name] for name in ("sort", "down", "metric", "low") if asked.get(name)}
 
 
 class ScanAction(OneScan):
@@ -118,7 +142,7 @@ class ScanAction(OneScan):
             await self.refuse(error)
             return
         tell(self.context)
-        self.go(f"scans/{wanted}", did=did)
+        self.go(f"scans/{wanted}", **self._kept(), did=did)
 
 
 def _rows(found: Standing, measured: Values, metrics: list[str]) -> list[ShownRow]:
@@ -127,8 +151,16 @@ def _rows(found: Standing, measured: Values, metrics: list[str]) -> list[ShownRo
         values = measured.get(job.id, {}) if job else {}
         cells = (*found.scan.rows[number].values(), *(values.get(name) for name in metrics))
         state = "gone" if job is None else job.outcome or job.state()
-        rows.append(ShownRow(number, job, state, cells, tuple(scan_views.text(one) for one in cells)))
+        values_said = [as_written(one) for one in found.scan.rows[number].values()]
+        measured_said = [scan_views.text(values.get(name)) for name in metrics]
+        rows.append(ShownRow(number, job, state, cells, (*values_said, *measured_said)))
     return rows
+
+
+def _order(columns: list[str], metric: str, names: int) -> list[int]:
+    """In which order the columns are shown: first that by which one judges."""
+    first = [columns.index(metric, names)] if metric else []
+    return first + [number for number in range(len(columns)) if number not in first]
 
 
 def _best(rows: list[ShownRow], column: int, *, low: bool) -> list[ShownRow]:

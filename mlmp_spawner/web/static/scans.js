@@ -14,6 +14,11 @@ function pick(row) {
   if (read) read.textContent = line ? line.querySelector("title").textContent : "";
 }
 
+// What is new on the page knows nothing of it.
+document.getElementById("mlmp").addEventListener("mlmp:fresh", () => {
+  if (picked !== null) pick(picked);
+});
+
 for (const begin of ["pointerover", "focusin"]) {
   document.addEventListener(begin, (event) => {
     const one = event.target.closest("#scan-table tbody tr, .scan-line");

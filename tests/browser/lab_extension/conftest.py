@@ -39,7 +39,9 @@ def app(sqlite_file: Path, folder: Path) -> Iterator[RunningApp]:
     engine = make_engine(sqlite_copy(sqlite_file, folder / "mlmp.sqlite"))
     with transaction(engine) as connection:
         connection.execute(insert(users), [{"id": n, "name": who} for n, who in enumerate(("ann", "ben", "root"), 1)])
-    site = Site(engine, catalog(gpu_a=4, gpu_b=2))
+    known = catalog(gpu_a=4, gpu_b=2)
+    pair = known.profiles["gpu"].model_copy(update={"name": "pair", "title": "Two A100", "units": 2})
+    site = Site(engine, known.model_copy(update={"profiles": {**known.profiles, "pair": pair}}))
     now = units.now()
     catalog_sync.sync(site, now=now)
     with RunningApp(site, now - HOUR) as running:

@@ -51,8 +51,9 @@ def test_an_extension_that_is_not_possible_is_refused_with_the_one_that_is(
         page = open_lab()
         page.locator(COUNTDOWN).click()
         page.get_by_role("menuitem", name="Extend the Booking by 1 h").click()
-        notice(page, "Not extended.")
-        page.get_by_role("button", name="Extend until").click()
+        refusal = page.get_by_role("dialog").filter(has_text="Not extended")
+        expect(refusal).to_contain_text(re.compile(r"\d\d:\d\d"))
+        refusal.get_by_role("button", name="Extend until").click()
         notice(page, "Extended until")
         expect(page.locator(COUNTDOWN)).to_have_text(re.compile(r"^gpu · (50|49) min left$"))
         for id in taken:
@@ -77,6 +78,16 @@ def test_more_time_is_in_the_command_palette(open_lab: Callable[..., Page], stop
     choose(page, "Extend the Booking by 2 h")
     notice(page, "Extended until")
     expect(page.locator(COUNTDOWN)).to_have_text(re.compile(r"^gpu · 2 h (40|39) min left$"))
+
+
+def test_a_proxy_that_forgot_the_server_for_a_moment_ends_nothing(open_lab: Callable[..., Page]):
+    page = open_lab()
+    expect(page.locator(COUNTDOWN)).to_have_text(re.compile(r"left$"))
+    page.route(re.compile("/mlmp/api/state"), lambda route: route.fulfill(status=404, body="Not found"))
+    look_now(page)
+    expect(page.locator(COUNTDOWN)).to_have_text(re.compile(r"left \(not connected\)$"))
+    page.unroute_all()
+    expect(page.locator(COUNTDOWN)).to_have_text(re.compile(r"left$"), timeout=60_000)
 
 
 def test_a_browser_that_was_offline_goes_on_by_itself(open_lab: Callable[..., Page]):
@@ -127,3 +138,4 @@ def test_where_there_is_no_mlmp_nothing_is_in_the_way(
         expect(page.locator(".mlmp-jobs [role=status]")).to_contain_text(why)
         expect(page.locator(COUNTDOWN)).to_be_hidden()
         expect(page.get_by_role("dialog")).to_have_count(0)
+        page.goto("about:blank")

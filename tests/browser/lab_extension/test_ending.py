@@ -82,6 +82,32 @@ def test_of_several_files_it_is_said_which_could_not_be_saved(
     shutil.rmtree(stuck)
 
 
+def test_all_files_that_could_not_be_saved_are_named_when_that_was_asked_for(
+    open_lab: Callable[..., Page], stops_in: Callable[[int], None], work: Path
+):
+    names = [f"a-name-that-takes-some-room-{n}.txt" for n in range(3)]
+    stops_in(9 * MINUTE)
+    page = open_lab("lab/tree/notes.txt")
+    for name in names:
+        (work / name).write_text("first\n")
+        page.get_by_title("Refresh the file browser").or_(
+            page.locator("[data-command='filebrowser:refresh']")
+        ).first.click()
+        page.locator(".jp-DirListing-item", has_text=name).dblclick()
+        expect(page.locator(".lm-TabBar-tab.lm-mod-current", has_text=name).first).to_be_visible()
+        type_at_end(page, "lost?")
+    for name in names:
+        (work / name).unlink()
+        (work / name).mkdir()
+    page.get_by_role("button", name="Save all").click()
+    for _ in names:  # Lab's own words on each come first
+        page.get_by_role("dialog").get_by_role("button").last.click()
+    told = page.get_by_role("dialog").filter(has_text="Not everything is saved")
+    for name in names:
+        expect(told).to_contain_text(name)
+        shutil.rmtree(work / name)
+
+
 def test_more_time_in_one_browser_closes_the_warning_in_the_other(
     open_lab: Callable[..., Page], stops_in: Callable[[int], None]
 ):

@@ -82,6 +82,21 @@ def test_a_job_is_opened_read_and_cancelled_by_keyboard(rows: Rows, open_lab: Ca
     expect(row.get_by_role("button", name="typed")).not_to_contain_text("cancelled")
 
 
+def test_what_can_not_be_read_of_one_job_is_said_there(rows: Rows, open_lab: Callable[..., Page]):
+    lost, fine = rows.add(name="lost"), rows.add(name="fine")
+    for job in (lost, fine):
+        rows.attempt(job, log="epoch 1\n")
+    page = open_lab()
+    answer = {"status": 404, "code": "not_found", "detail": "Its log is not kept any more."}
+    page.route(f"**/jobs/{lost.id}/log*", lambda route: route.fulfill(status=404, json=answer))
+    show_jobs(page)
+    for job in (lost, fine):
+        page.locator(f'[data-job="{job.id}"] > button').click()
+    expect(page.locator(f'[data-job="{lost.id}"]')).to_contain_text("Its log is not kept any more.")
+    expect(page.locator(f'[data-job="{fine.id}"]').get_by_role("log")).to_contain_text("epoch 1")
+    expect(page.locator(".mlmp-jobs [role=status]")).to_have_text("")
+
+
 def test_the_panel_says_that_nobody_answers_and_goes_on_afterwards(
     app: RunningApp, rows: Rows, open_lab: Callable[..., Page]
 ):

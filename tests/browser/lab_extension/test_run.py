@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from mlmp_spawner.operations.jobs import listing
 from tests.browser.lab_extension.inside import choose, notice
 from tests.web.harness import RunningApp, until
+
+DRAFTS, SUBMIT = re.compile(r"/mlmp/api/drafts\b"), re.compile(r"/mlmp/api/jobs\b")
+TROUBLE = ".mlmp-form [role=alert]"
 
 
 def submitted(app: RunningApp, before: set[str]) -> str:
@@ -62,7 +65,7 @@ def test_what_makes_no_sense_is_said_in_the_dialog_and_mended_there(app: Running
     page = open_lab("lab/tree/code/train.py")
     page.locator(".jp-FileEditor .cm-content").click(button="right")
     page.get_by_role("menuitem", name="Run as Job").click()
-    manifest, trouble = page.get_by_label("Manifest"), page.locator(".mlmp-form [role=alert]")
+    manifest, trouble = page.get_by_label("Manifest"), page.locator(TROUBLE)
     manifest.fill("script: [")
     expect(trouble).to_contain_text("it is no YAML")
     manifest.fill("script: train.py\nprofile: warp\n")
@@ -72,6 +75,66 @@ def test_what_makes_no_sense_is_said_in_the_dialog_and_mended_there(app: Running
     manifest.fill("script: train.py\nprofile: gpu\n")
     page.get_by_role("button", name="Submit").click()
     submitted(app, before)
+
+
+def test_what_was_refused_is_submitted_when_it_is_pressed_again(app: RunningApp, open_lab: Callable[..., Page]):
+    before = jobs_of(app)
+    page = open_lab("lab/tree/code/train.py")
+    page.route(SUBMIT, lambda route: route.fulfill(status=503, body="away"), times=1)
+    page.get_by_role("button", name="Run as Job").click()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator(TROUBLE)).to_contain_text("MLMP does not answer.")
+    page.get_by_role("button", name="Submit").click()
+    notice(page, "Submitted train.")
+    submitted(app, before)
+
+
+def test_a_job_whose_answer_was_lost_is_there_once(app: RunningApp, open_lab: Callable[..., Page]):
+    before = jobs_of(app)
+    page = open_lab("lab/tree/code/train.py")
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route(SUBMIT, lose, times=1)
+    page.get_by_role("button", name="Run as Job").click()
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator(TROUBLE)).to_contain_text("does not answer")
+    page.get_by_role("button", name="Submit").click()
+    notice(page, "Submitted train.")
+    assert len(jobs_of(app) - before) == 1
+
+
+def test_what_is_submitted_is_what_is_shown_however_slow_the_server_is(app: RunningApp, open_lab: Callable[..., Page]):
+    before = jobs_of(app)
+    page = open_lab("lab/tree/code/train.py")
+    page.get_by_role("button", name="Run as Job").click()
+    held: list[Route] = []
+    expect(page.get_by_label("Manifest")).to_be_visible()
+    slow = True
+    page.route(DRAFTS, lambda route: held.append(route) if slow else route.continue_())
+    command = page.get_by_label("Command, as in a terminal")
+    with page.expect_request(DRAFTS):
+        command.fill("mlmp job run code/train.py --code code --name second --profile gpu")
+    page.get_by_role("button", name="Submit").click()
+    slow = False
+    for one in held:
+        one.continue_()
+    notice(page, "Submitted second.")
+    assert listing.get(app.site, submitted(app, before)).name == "second"
+
+
+def test_another_profile_keeps_what_was_written(open_lab: Callable[..., Page]):
+    page = open_lab("lab/tree/code/train.py")
+    page.get_by_role("button", name="Run as Job").click()
+    command, manifest = page.get_by_label("Command, as in a terminal"), page.get_by_label("Manifest")
+    manifest.fill("script: train.py\nname: mine\nhours: 7\nprofile: gpu\n")
+    page.get_by_label("Runs on").select_option("pair")
+    expect(command).to_have_value("mlmp job run code/train.py --code code --name mine --hours 7 --profile pair")
+    expect(manifest).to_have_value("script: train.py\nname: mine\nhours: 7\nprofile: pair\n")
+    command.fill("mlmp job run code/train.py --profile gpu")
+    expect(page.get_by_label("Runs on")).to_have_value("gpu")
 
 
 def test_by_keyboard_alone_from_the_command_palette(app: RunningApp, open_lab: Callable[..., Page]):

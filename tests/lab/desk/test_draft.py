@@ -19,7 +19,7 @@ BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]
 def root(tmp_path: Path) -> Path:
     made = tmp_path.resolve() / "home"
     (made / "code" / "deep").mkdir(parents=True)
-    for name in ("top.py", "code/train.py", "code/deep/a b.py", "code/study.ipynb"):
+    for name in ("top.py", "-x.py", "code/train.py", "code/deep/a b.py", "code/study.ipynb"):
         (made / name).touch()
     (tmp_path / "secret.py").touch()
     (made / "way.py").symlink_to(tmp_path / "secret.py")
@@ -32,6 +32,7 @@ def root(tmp_path: Path) -> Path:
     [
         ("code/train.py", {"script": "train.py", "name": "train"}, "code/train.py --code code --name train"),
         ("top.py", {"script": "top.py", "name": "top"}, "top.py --code . --name top"),
+        ("-x.py", {"script": "-x.py", "name": "x"}, "./-x.py --code . --name x"),
         (
             "code/study.ipynb",
             {"notebook": "study.ipynb", "name": "study"},
@@ -75,8 +76,21 @@ def test_parameters_of_a_notebook_keep_their_kinds(root: Path):
 
 
 def test_what_no_option_says_is_left_to_the_manifest(root: Path):
-    for more in ("command: [python, -V]", "script: train.py\nsomething: new", "script: train.py\nmetrics: [1]"):
+    for more in (
+        "command: [python, -V]",
+        "script: /etc/passwd",
+        "notebook: ../../x.ipynb",
+        "script: train.py\nsomething: new",
+        "script: train.py\nmetrics: [1]",
+    ):
         assert draft.command(draft.of_manifest(f"profile: gpu\n{more}\n", "code", root), root) is None
+
+
+def test_on_something_else_it_is_the_same(root: Path):
+    made = draft.of_command("mlmp job run code/train.py --name mine --hours 7 --profile gpu -- --lr 1", root)
+    moved = made.on("cpu")
+    assert draft.command(moved, root) == str(draft.command(made, root)).replace("gpu", "cpu")
+    assert moved.shown(root)["profile"] == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +118,11 @@ def test_nothing_outside_of_what_jupyterlab_shows_is_taken(root: Path, path: str
 def test_a_command_that_makes_no_sense_is_refused_in_words(root: Path, text: str, words: str):
     with pytest.raises(MLMPError, match=re.escape(words)):
         draft.of_command(text, root)
+
+
+def test_a_date_is_told_to_want_quotes(root: Path):
+    with pytest.raises(Invalid, match="into quotes"):
+        draft.of_manifest("name: 2024-01-01", "code", root)
 
 
 @pytest.mark.parametrize("text", ["[", "- a", "x", "", "a: .nan", "1: 2", "a: &a [*a]", "!!python/object:os.system {}",

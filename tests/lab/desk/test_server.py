@@ -85,7 +85,9 @@ def test_a_service_that_is_away_is_told_as_such(owner: httpx.Client):
 
 
 @pytest.mark.parametrize(("path", "body"), [("drafts", "[]"), ("drafts", "{"), ("drafts", '{"path": 1}'),
-                                            ("jobs", '{"manifest": "a: 1"}'), ("extend", "{}")])  # fmt: skip
+                                            ("jobs", '{"manifest": "a: 1"}'),
+                                            ("jobs", '{"manifest": "a: 1", "folder": ".", "key": "../x"}'),
+                                            ("extend", "{}")])  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_words(owner: httpx.Client, path: str, body: str):
     answer = owner.post(path, content=body)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid")

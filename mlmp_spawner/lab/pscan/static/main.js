@@ -229,11 +229,15 @@ function zoom(row, column) {
   zoomed = [row, column];
   by("zoom-path").textContent = cell ? cell[0] : "There is no file with these values";
   by("zoom-open").hidden = !cell;
+  by("zoom-flip").hidden = !active;
   // Without scripts: in a tab of its own no frame holds them.
   if (cell) by("zoom-open").setAttribute("href", fileAddress(state.root, cell[0]));
   by("zoom-file").replaceChildren(cell ? made(state.root, cell[0], cell[1], state.scripts) : "—");
   if (!dialog.open) dialog.showModal();
 }
+
+by("zoom-back").addEventListener("click", () => flip(-1, false));
+by("zoom-on").addEventListener("click", () => flip(1, false));
 
 dialog.addEventListener("close", () => {
   zoomed = null;

@@ -13,7 +13,7 @@
  * @property {boolean} scripts whether HTML files run theirs
  */
 
-const SIZE = 200;
+const SIZE = innerWidth < 640 ? 140 : 200; // two side by side on a phone
 
 /** @param {string} search @returns {State} */
 export function read(search) {

@@ -22,7 +22,9 @@ ACTIONS = (
     "capacity_lost", "maintenance", "starting", "started", "stopping", "stopped", "continued", "announced", "warned",
     "offered", "idle_warned", "outage", "limits", "capacity", "intruder", "intruder_stopped",
     "image_asked", "image_called_off", "job_submitted", "job_started", "job_running", "job_stopping", "job_requeued",
-    "job_cancelled", "job_ended", "job_failed",
+    "job_cancelled", "job_ended", "job_failed", "course_made", "course_changed", "course_removed", "roster",
+    "class_servers", "class_message", "class_extended",
+    "guest_codes", "guest_invited", "guest_ended", "guest_left", "guest_erased",
 )  # fmt: skip
 """What the history knows of."""
 

@@ -26,7 +26,7 @@ const who = (bar) => (bar.mine ? "you" : bar.owner ?? "taken");
 /** What a bar shows. @param {Bar} bar */
 export function words(bar) {
   if (bar.kind === "maintenance") return bar.title || "no bookings";
-  return bar.mine ? bar.title || what(bar) : who(bar);
+  return bar.mine || bar.kind === "class" ? bar.title || what(bar) : who(bar);
 }
 
 /** The mark in front of it: what colour and pattern say, as a word. @param {Bar} bar */

@@ -1,0 +1,162 @@
+"""Guests over HTTP: who invites them, and what they may see, which is nobody else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from sqlalchemy import insert
+
+from mlmp_spawner.operations.courses import courses, guests
+from mlmp_spawner.operations.site import Actor
+from mlmp_spawner.rules import course_yaml
+from mlmp_spawner.rules.courses import Member
+from mlmp_spawner.store import courses as course_store
+from mlmp_spawner.store import guests as store
+from mlmp_spawner.store.tables import users
+from mlmp_spawner.store.transaction import transaction
+from mlmp_spawner.units import DAY, HOUR, to_iso
+from mlmp_spawner.web.api.table import TABLE
+from mlmp_spawner.web.context import WebSettings
+from mlmp_spawner.web.guest_rights import CALLS, HANDLERS
+from mlmp_spawner.web.pages import routes as pages
+from tests.operations.conftest import NOW
+from tests.web.harness import GUEST, PREFIX, RunningApp
+from tests.web.test_rights import page_address
+
+COURSE = {"name": "ml", "title": "ML", "profile": "gpu", "seats": 2, "guests": 3, "instructors": ["ben"]}
+UNTIL = NOW + 7 * DAY
+
+
+@pytest.fixture(autouse=True)
+def course(app: RunningApp) -> None:
+    """A course of ben's, with a guest."""
+    app.context.settings = WebSettings(rate=0, poll=0.05, guest_isolation="account", guest_erase_after=DAY)
+    courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
+    with transaction(app.site.engine) as connection:
+        connection.execute(insert(users).values(id=77, name=GUEST))
+        store.add(connection, store.Guest(GUEST, "ml", NOW, UNTIL, UNTIL + DAY, entered_at=NOW))
+        course_store.put_members(connection, "ml", [Member("ml", GUEST, "guest", NOW)])
+
+
+@pytest.fixture
+def teacher(app: RunningApp) -> Iterator[httpx.Client]:
+    with app.client("teacher-token") as client:
+        yield client
+
+
+@pytest.fixture
+def guest(app: RunningApp) -> Iterator[httpx.Client]:
+    with app.client("guest-token") as client:
+        yield client
+
+
+def invite(teacher: httpx.Client, count: int = 1) -> httpx.Response:
+    return teacher.post("courses/ml/guests", json={"count": count, "until": to_iso(UNTIL)})
+
+
+def test_codes_come_with_a_link_that_leads_to_the_hub(teacher: httpx.Client, app: RunningApp) -> None:
+    answer = invite(teacher, 2)
+    assert answer.status_code == 201
+    body = answer.json()
+    assert body["address"] == f"{app.url}/hub/guest"
+    assert body["erased_after"] == "1d"
+    for one in body["items"]:
+        link = urlsplit(one["link"])
+        assert (f"{link.scheme}://{link.netloc}{link.path}", parse_qs(link.query)) == (
+            body["address"], {"code": [one["code"]]}
+        )  # fmt: skip
+        assert guests.redeem(app.site.engine, one["code"], erase_after=DAY, now=NOW) is not None
+
+
+def test_who_came_and_how_many_can_is_shown_and_no_code(teacher: httpx.Client) -> None:
+    code = invite(teacher).json()["items"][0]["code"]
+    answer = teacher.get("courses/ml/guests")
+    assert code not in answer.text
+    assert answer.json()["open_codes"] == 1
+    assert [one["name"] for one in answer.json()["items"]] == [GUEST]
+
+
+def test_codes_are_withdrawn_and_a_guest_is_ended(teacher: httpx.Client) -> None:
+    invite(teacher, 2)
+    assert teacher.delete("courses/ml/guests").json() == {"withdrawn": 2}
+    ended = teacher.delete(f"courses/ml/guests/{GUEST}").json()
+    assert (ended["until"], ended["erased_from"]) == (to_iso(NOW), to_iso(NOW + DAY))
+    assert teacher.delete("courses/ml/guests/guest-1111111111").status_code == 404
+
+
+def test_more_than_the_course_may_have_are_refused_with_how_many_it_may(teacher: httpx.Client) -> None:
+    answer = invite(teacher, 3)
+    assert (answer.status_code, answer.json()["free"]) == (409, 2)
+
+
+def test_where_nothing_would_isolate_them_nobody_is_invited(teacher: httpx.Client, app: RunningApp) -> None:
+    app.context.settings = WebSettings(rate=0, poll=0.05)
+    answer = invite(teacher)
+    assert answer.status_code == 409
+    assert "same account" in answer.json()["detail"]
+
+
+def test_a_guest_reaches_the_listed_calls_and_no_others(guest: httpx.Client) -> None:
+    names = {"id": "aaaaaaaaaaaa", "name": "ml", "guest": GUEST, "sha256": "0" * 64, "attempt": "a"}
+    wrong = []
+    for row in TABLE:
+        if row.right == "none" or row.handler is not None:
+            continue
+        method = guest.build_request(row.method, row.path.format(**names), json={} if row.body else None)
+        status = guest.send(method).status_code
+        if (status == 403) == (f"{row.method} {row.path}" in CALLS):
+            wrong.append(f"{row.method} {row.path}: {status}")
+    assert wrong == []
+
+
+def test_a_guest_reaches_the_listed_pages_and_handlers_and_no_others(guest: httpx.Client, app: RunningApp) -> None:
+    reached = set()
+    for pattern, handler, *_ in pages.routes():
+        address = app.url + PREFIX + page_address(pattern, "aaaaaaaaaaaa", "aaaaaaaaaaaa", "aaaaaaaaaaaa")
+        for method in ("GET", "POST"):
+            if guest.request(method, address, headers={"Accept": "text/html"}).status_code not in (403, 405):
+                reached.add(handler.__name__)
+    assert reached == HANDLERS - {"StreamHandler"}
+    for row in TABLE:
+        if row.handler is not None and row.handler.__name__ not in HANDLERS:
+            path = row.path.format(id="aaaaaaaaaaaa", sha256="0" * 64, attempt="a")
+            assert guest.request(row.method, path).status_code in (401, 403, 404), row.path
+
+
+def test_a_guest_sees_nobody_s_name(guest: httpx.Client, ann: httpx.Client, app: RunningApp) -> None:
+    booked = ann.post("reservations", json={"profile": "gpu", "duration": "1h", "title": "Secret"}).json()["id"]
+    seen = [guest.get(path).text for path in ("me", "catalog", "reservations", f"reservations/{booked}", "courses",
+                                              "courses/ml", "availability?profile=gpu")]  # fmt: skip
+    seen += [
+        guest.get(app.url + PREFIX + path, headers={"Accept": "text/html"}).text
+        for path in ("", "bookings", "notices", f"bookings/{booked}")
+    ]
+    with guest.stream("GET", "stream") as stream:
+        lines = stream.iter_lines()
+        while "hello" not in next(lines):
+            pass
+        ann.post(f"reservations/{booked}/extend", json={"duration": "10m"})
+        seen.append(next(line for line in lines if line.startswith("data:") and booked in line))
+    for text in seen:
+        for name in ("ann", "ben", "eve", "Secret"):
+            assert f'"{name}"' not in text and f">{name}<" not in text, text
+    assert guest.get("reservations", params={"owner": "ann"}).status_code == 403
+
+
+def test_a_guest_starts_what_the_course_is_about_and_books_nothing_ahead(guest: httpx.Client, app: RunningApp) -> None:
+    assert [one["name"] for one in guest.get("catalog").json()["profiles"]] == ["gpu"]
+    ahead = {"profile": "gpu", "start": to_iso(NOW + HOUR), "duration": "1h"}
+    assert guest.post("reservations", json=ahead).status_code == 403
+    assert guest.post("jobs", json={"manifest": {}}).status_code == 403
+    home = guest.get(app.url + PREFIX, headers={"Accept": "text/html"}).text
+    assert "Start something now" in home
+    assert not any(f'href="{PREFIX}{page}"' in home for page in ("timeline", "usage", "jobs", "book", "ssh"))
+
+
+def test_a_guest_s_groups_are_those_of_the_course(guest: httpx.Client) -> None:
+    me = guest.get("me").json()
+    assert json.dumps(me["groups"]) == json.dumps(["course-ml", "guests", "guests:gpu"])
