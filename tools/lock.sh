@@ -33,3 +33,5 @@ image images/ssh/ssh.lock --python-platform linux --constraints requirements/lab
 # PyTorch as on Windows, where PyPI has it without CUDA: which CUDA packages are needed, the chosen build itself says.
 image images/lab-pytorch/torch.lock --python-platform windows --constraints requirements/lab.lock "$@" \
     images/lab-pytorch/torch.in
+image images/lab-spark/spark.lock --python-platform linux --extra spark --constraints requirements/lab.lock "$@" \
+    images/lab-spark/spark.in setup.cfg
