@@ -57,6 +57,7 @@ class _Driver:
         self.progress: Progress | None = None
         self.session: Any = None
         self._master: Any = None
+        self._closing = threading.RLock()
 
     def open(self, settings: Mapping[str, str]) -> None:
         """Starts Java, with what it may read by itself alone.
@@ -106,21 +107,28 @@ class _Driver:
         session = self.session
         while session.sparkContext._jsc is not None:
             time.sleep(LOOK)
-        if self.session is session:
-            self.close()
+        self.current()
+
+    def current(self) -> Any:
+        """The session; None where there is none. What belongs to one that was stopped is ended."""
+        with self._closing:
+            if self.session is not None and self.session.sparkContext._jsc is None:
+                self.close()
+            return self.session
 
     def close(self) -> None:
         """Ends session, executors and master."""
-        session, workers, progress, master = self.session, self.workers, self.progress, self._master
-        self.session = self.workers = self.progress = self._master = None
-        if progress is not None:
-            progress.close()
-        if workers is not None:
-            workers.end()
-        if session is not None and session.sparkContext._jsc is not None:
-            session.stop()
-        if master is not None:
-            master.shutdown()
+        with self._closing:
+            session, workers, progress, master = self.session, self.workers, self.progress, self._master
+            self.session = self.workers = self.progress = self._master = None
+            if progress is not None:
+                progress.close()
+            if workers is not None:
+                workers.end()
+            if session is not None and session.sparkContext._jsc is not None:
+                session.stop()
+            if master is not None:
+                master.shutdown()
 
     def clear(self) -> None:
         """At the end of this Python."""
@@ -156,9 +164,9 @@ def spark_session(
     :raises Conflict: Spark runs in this Python without MLMP. In all of these nothing is left running.
     """
     _check(executors, profile)
-    if _drivers and _drivers[0].session is not None:
+    if _drivers and (session := _drivers[0].current()) is not None:
         spark_scale(executors, wait=wait)
-        return _drivers[0].session
+        return session
     driver = _open(conf or {})
     try:
         if executors == 0:
@@ -181,7 +189,7 @@ def spark_scale(executors: int, *, wait: float = WAIT) -> None:
     :raises Conflict: there is none, or it has no executors but this server's. :raises: see :func:`spark_session`.
     """
     driver = _drivers[0] if _drivers else None
-    if driver is None or driver.session is None:
+    if driver is None or driver.current() is None:
         raise Conflict("There is no Spark session.", hint="Begin one: spark_session(executors=2, profile=…)")
     if driver.workers is None:
         if executors == 0:
@@ -270,7 +278,7 @@ def spark_pages() -> str:
 
     :raises Conflict: there is no session.
     """
-    if not _drivers or _drivers[0].session is None:
+    if not _drivers or _drivers[0].current() is None:
         raise Conflict("There is no Spark session.", hint="Begin one: spark_session(executors=2, profile=…)")
     return f"{os.environ.get('JUPYTERHUB_SERVICE_PREFIX', '/')}mlmp/spark/{_drivers[0].id}/"
 

@@ -9,6 +9,13 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
+from tests.jobs.people import API, Submitter
+from tests.live import Site
+
+WORKER, EXECUTOR = "deploy.worker.Worker", "CoarseGrainedExecutorBackend"
+
 SHELL = """\
 import json, sys, traceback
 said = sys.stdout
@@ -69,3 +76,25 @@ class Driver:
 def _to(stream: IO[str] | None) -> IO[str]:
     assert stream is not None
     return stream
+
+
+def open_jobs(eve: Submitter) -> list[dict[str, Any]]:
+    """Her jobs that have not ended."""
+    return list(eve.api.get(API, params={"state": "open"}).json()["items"])
+
+
+def workers(site: Site, *kinds: str) -> list[psutil.Process]:
+    """Spark's workers and executors there, or those of the kinds."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        try:
+            if any(kind in line for kind in kinds or (WORKER, EXECUTOR)) and _home(process).is_relative_to(site.data):
+                found.append(process)
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return found
+
+
+def _home(process: psutil.Process) -> Path:
+    return Path(process.environ().get("HOME", "/"))

@@ -8,20 +8,38 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from tests.jobs.people import API, Submitter
+from tests.jobs.people import Submitter
 from tests.live import Site, wait_for
-from tests.spark.driver import Driver, Refused
+from tests.spark.driver import EXECUTOR, Driver, Refused, open_jobs, workers
 
 pytestmark = pytest.mark.faults
 
+OTHER_SECRET = (
+    ".config('spark.authenticate', 'true').config('spark.authenticate.secret', 'guessed')"
+    ".config('spark.network.crypto.enabled', 'true').config('spark.network.crypto.cipher', 'AES/GCM/NoPadding')"
+)
 BEGIN = "spark = spark_session(executors={}, profile='gpu', memory='512m')"
 SUM = "spark.sparkContext.parallelize(range(100), 4).map(lambda x: x * x).sum()"
 SQUARES = sum(x * x for x in range(100))
+WAITS = """
+import pathlib, threading, time
+def sum_in_background(spark, begun, go):
+    def square(x):
+        pathlib.Path(begun).touch()
+        while not pathlib.Path(go).exists():
+            time.sleep(0.05)
+        return x * x
+    sums = []
+    def add():
+        sums.append(spark.sparkContext.parallelize(range(100), 4).map(square).sum())
+    thread = threading.Thread(target=add)
+    thread.start()
+    return thread, sums
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +70,6 @@ def driver(site: Site, eve: Submitter) -> Iterator[Driver]:
         wait_for(lambda: not open_jobs(eve), 60, "the end of the executors")
 
 
-def open_jobs(eve: Submitter) -> list[dict[str, Any]]:
-    return list(eve.api.get(API, params={"state": "open"}).json()["items"])
-
-
-def workers(site: Site) -> list[psutil.Process]:
-    """Spark's workers and executors."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = process.info["cmdline"] or []
-        if any("deploy.worker.Worker" in one or "CoarseGrainedExecutorBackend" in one for one in line):
-            found.append(process)
-    return found
-
-
 def test_executors_come_compute_and_go_with_the_session(site: Site, driver: Driver, eve: Submitter) -> None:
     driver.run(BEGIN.format(2))
     assert driver.run(SUM) == SQUARES
@@ -76,6 +80,12 @@ def test_executors_come_compute_and_go_with_the_session(site: Site, driver: Driv
     wait_for(lambda: not workers(site) and not open_jobs(eve), 30, "the end of the executors")
     driver.run(BEGIN.format(1))
     assert driver.run(SUM) == SQUARES
+    driver.run("spark.stop()")
+    with pytest.raises(Refused, match="There is no Spark session"):
+        driver.run("spark_scale(2)")
+    driver.run(BEGIN.format(1))
+    assert driver.run(SUM) == SQUARES
+    wait_for(lambda: len(open_jobs(eve)) == 1, 60, "the end of the others")
 
 
 def test_more_and_fewer_executors_later(driver: Driver, eve: Submitter) -> None:
@@ -94,13 +104,19 @@ def test_a_driver_that_is_killed_takes_its_executors_along(site: Site, driver: D
     wait_for(lambda: not workers(site) and not open_jobs(eve), 30, "the end of the executors")
 
 
-def test_an_executor_that_is_killed_is_made_anew_and_the_sum_is_right(site: Site, driver: Driver) -> None:
+def test_an_executor_that_is_killed_at_work_is_made_anew_and_the_sum_is_right(
+    site: Site, driver: Driver, tmp_path: Path
+) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
     driver.run(BEGIN.format(1))
-    assert driver.run(SUM) == SQUARES
-    for process in workers(site):
-        if any("CoarseGrained" in one for one in process.cmdline()):
-            process.kill()
-    assert driver.run(SUM) == SQUARES
+    driver.run(WAITS)
+    driver.run(f"thread, sums = sum_in_background(spark, {str(begun)!r}, {str(go)!r})")
+    wait_for(begun.exists, 120, "a task at work")
+    for process in workers(site, EXECUTOR):
+        process.kill()
+    go.touch()
+    driver.run("thread.join()")
+    assert driver.run("sums") == [SQUARES]
     for process in workers(site):
         process.kill()
     assert driver.run(SUM) == SQUARES
@@ -109,10 +125,11 @@ def test_an_executor_that_is_killed_is_made_anew_and_the_sum_is_right(site: Site
 def test_nobody_without_the_secret_joins_or_sees_and_no_command_line_has_it(site: Site, driver: Driver) -> None:
     driver.run(BEGIN.format(1))
     assert driver.run(SUM) == SQUARES
-    key = driver.run("__import__('mlmp_spawner.client.spark').client.spark._drivers[0].secret")
+    driver.run("from mlmp_spawner.client.spark import _drivers")
+    key, folder = driver.run("_drivers[0].secret"), Path(driver.run("str(_drivers[0].folder)"))
     lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     assert not [line for line in lines if key in line]
-    (folder,) = (site.data / "homes" / "eve" / ".cache" / "mlmp" / "spark").iterdir()
+    assert folder.is_relative_to(site.data / "homes" / "eve")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o600}
     pages = json.loads((folder / "session.json").read_text())
@@ -124,10 +141,14 @@ def test_nobody_without_the_secret_joins_or_sees_and_no_command_line_has_it(site
     stranger = Driver(site.data / "homes" / "mallory", site.url, "none")
     try:
         stranger.run("from pyspark.sql import SparkSession")
+        join = f"SparkSession.builder.master({master!r})"
         with pytest.raises(Refused):
-            stranger.run(f"SparkSession.builder.master({master!r}).getOrCreate().range(9).count()")
+            stranger.run(f"{join}.getOrCreate().range(9).count()")
+        with pytest.raises(Refused):  # with a secret, but another
+            stranger.run(f"{join}{OTHER_SECRET}.getOrCreate().range(9).count()")
     finally:
         stranger.kill()
+    assert len(workers(site, EXECUTOR)) == 1
     assert driver.run(SUM) == SQUARES
 
 
@@ -144,6 +165,23 @@ def test_what_is_short_is_said_and_nothing_is_left_waiting(driver: Driver, eve: 
     assert open_jobs(eve) == []
     driver.run(BEGIN.format(1))
     assert driver.run(SUM) == SQUARES
+
+
+def test_over_a_quota_is_refused_with_the_numbers_and_what_is_there_stays(
+    site: Site, driver: Driver, eve: Submitter
+) -> None:
+    admin, limits = site.person("admin"), "/services/mlmp/api/v1/limits/user:eve"
+    assert admin.api.put(limits, json={"job_units": 1, "open_jobs": 1}).status_code == 200
+    try:
+        with pytest.raises(Refused, match="OverLimit: Your jobs may take at most 1 units at once; this one asks"):
+            driver.run(BEGIN.format(2))
+        assert open_jobs(eve) == []
+        driver.run(BEGIN.format(1))
+        with pytest.raises(Refused, match="OverLimit: At most 1 jobs may be open at once: 1 are"):
+            driver.run("spark_scale(2)")
+        assert driver.run(SUM) == SQUARES
+    finally:
+        assert admin.api.delete(limits).status_code == 200
 
 
 def test_without_executors_it_runs_in_the_server_itself(driver: Driver, eve: Submitter) -> None:
