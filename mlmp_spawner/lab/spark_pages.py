@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server_proxy.handlers import ProxyHandler
 from tornado import web
 
 from mlmp_spawner.client.spark import SESSIONS
+from mlmp_spawner.lab.own_pages import OwnPages
 
 NAME = re.compile(r"[0-9a-f]{12}")
 _LISTENS = "0A"
@@ -78,7 +78,7 @@ class Sessions(JupyterHandler):
                     f"<p>{'' if found else _NONE}</p>")  # fmt: skip
 
 
-class Pages(ProxyHandler):  # type: ignore[misc]  # it has no types
+class Pages(OwnPages):
     """Spark's own pages of one session."""
 
     auth_resource = "terminals"
@@ -86,25 +86,11 @@ class Pages(ProxyHandler):  # type: ignore[misc]  # it has no types
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.host_allowlist = lambda handler, host: True  # it is read from a file of this account's own
-        self.update_last_activity = False
         self._token = ""
 
     @authorized
-    async def http_get(self, name: str, path: str) -> None:
-        """Reads a page."""
-        await self._pass_on(name, path)
-
-    @authorized
-    async def post(self, name: str, path: str) -> None:
-        """Ends a stage or a job of Spark's, by a button of its pages."""
-        self.check_xsrf_cookie()
-        await self._pass_on(name, path)
-
-    async def open(self, name: str, path: str) -> None:
-        """Spark has no WebSockets."""
-        self.close()
-
-    async def _pass_on(self, name: str, path: str) -> None:
+    async def pass_on(self, name: str, path: str) -> None:
+        """Asks Spark."""
         found = pages_of(self.settings["mlmp_spark"], name)
         if found is None:
             raise web.HTTPError(404, "This Spark session is over.")
@@ -119,10 +105,8 @@ class Pages(ProxyHandler):  # type: ignore[misc]  # it has no types
         return there if there.startswith(ours) else ours + there.lstrip("/")
 
     def proxy_request_headers(self) -> dict[str, str]:
-        """Nothing by which somebody could act for the user here."""
-        passed = ("Accept", "Accept-Language", "Content-Type", "If-Modified-Since", "User-Agent")
-        mine = {name: self.request.headers[name] for name in passed if name in self.request.headers}
-        return mine | {"Authorization": f"Bearer {self._token}"}
+        """With the session's token, and nothing of the hub's."""
+        return super().proxy_request_headers() | {"Authorization": f"Bearer {self._token}"}
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:

@@ -64,7 +64,11 @@ def test_they_get_nothing_by_which_anybody_could_act_for_the_user(server: httpx.
     at = driver.run("spark_pages()")
     stranger = httpx.get(server.base_url.join(at), follow_redirects=False)
     assert stranger.status_code in (302, 403)
-    assert server.post(f"{at}jobs/job/kill/", data={"id": "0"}).status_code == 403  # without a token of the page
+    kill, elsewhere, here = f"{at}jobs/job/kill/?id=0", "cross-site", "same-origin"
+    asked = [server.post(kill, headers={"Sec-Fetch-Site": site}) for site in (elsewhere, here)]
+    assert [(one.status_code, "CSRF" in one.text) for one in asked] == [(403, False), (403, True)]
+    assert server.get(kill).status_code == 405
+    assert server.put(at, headers={"Sec-Fetch-Site": here}).status_code == 405
     for path in ("../../../etc/passwd", "%2e%2e/%2e%2e/x", "000000000000/"):
         assert server.get(f"{BASE}mlmp/spark/{path}").status_code in (404, 302)
 
