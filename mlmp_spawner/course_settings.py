@@ -26,3 +26,9 @@ class CourseSettings(Configurable):
         help="""How many servers of classes may be starting at the same time. They are started in the minutes before a
         class, in the order of the roster.""",
     ).tag(config=True)
+    class_names_kept = Integer(
+        180,
+        min=1,
+        help="""For how many days after a class it is kept who had its seats. After that the seats, and their lines in
+        the audit log, count for the course alone.""",
+    ).tag(config=True)

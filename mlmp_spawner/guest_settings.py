@@ -6,8 +6,8 @@ from traitlets import Enum, Float
 from traitlets.config import Configurable
 
 WHY_NONE = (
-    "There can be no guests here: everybody's server runs as the same account, so that a guest could read and change "
-    "all files. Guests need `mlmp up --auth pam`, or a cluster."
+    "There can be no guests here: no account of theirs could keep them apart. Guests need `mlmp up --auth pam`, or a "
+    "cluster; and one where the login says everybody's account needs a number for guests (users.guestUid)."
 )
 
 

@@ -24,7 +24,8 @@ RIGHTS = {
     "none": "anybody, also without login",
     "access": "who is let in",
     "book": "who may book",
-    "courses": "who runs courses, and admins",
+    "run": "instructors of the course, and admins",
+    "courses": "who may make courses, and admins",
     "admin": "admins",
 }
 

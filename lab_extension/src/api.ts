@@ -14,9 +14,15 @@ export interface Booking {
   stops_at: number;
 }
 
+export interface Message {
+  id: number;
+  text: string;
+}
+
 export interface State {
   now: number;
   booking: Booking | null;
+  messages?: Message[];
 }
 
 export interface Draft {

@@ -2,7 +2,7 @@
 // answers.
 import { Poll } from "@lumino/polling";
 import { Signal } from "@lumino/signaling";
-import { Absent, ask, Booking, Refused, State } from "./api";
+import { Absent, ask, Booking, Message, Refused, State } from "./api";
 
 const EVERY = 15_000;
 const LONGEST_PAUSE = 30_000;
@@ -13,6 +13,8 @@ const SELDOM = 300_000; // where there was never an MLMP
 export class BookingModel {
   readonly changed = new Signal<this, void>(this);
   booking: Booking | null = null;
+  /** What who teaches said, and was not read yet. */
+  messages: Message[] = [];
   /** Why what is shown may be old; empty while all is well. */
   trouble = "";
   private ahead = 0;
@@ -66,6 +68,7 @@ export class BookingModel {
     this.known = true;
     this.ahead = found.now - Date.now();
     this.booking = found.booking;
+    this.messages = found.messages ?? this.messages;
     this.trouble = "";
     this.changed.emit();
   }

@@ -10,6 +10,7 @@ import { Countdown, EXTEND } from "./countdown";
 import { addCourses } from "./courses";
 import { watchEnd } from "./ending";
 import { addJobs } from "./jobs";
+import { showMessages } from "./messages";
 import { addRun } from "./run";
 import { addTensorBoard } from "./tensorboard";
 import { clock } from "./time";
@@ -44,7 +45,7 @@ export async function extend(model: BookingModel, duration: string): Promise<boo
 
 const booking: JupyterFrontEndPlugin<void> = {
   id: "mlmp-lab:booking",
-  description: "How long the booking goes on, more time, and saving before its end",
+  description: "How long the booking goes on, more time, saving before its end, and what is said in class",
   autoStart: true,
   requires: [IDocumentManager],
   optional: [IStatusBar, ICommandPalette],
@@ -66,6 +67,7 @@ const booking: JupyterFrontEndPlugin<void> = {
       item: new Countdown(model, app.commands),
     });
     watchEnd(model, app, documents, (duration) => extend(model, duration));
+    showMessages(model);
   },
 };
 

@@ -23,6 +23,7 @@ from typing import Any
 import click
 from platformdirs import user_data_path
 from rich.console import Console
+from traitlets.config import Config
 
 from mlmp_spawner import cgroups, private_files, processes
 from mlmp_spawner.admin import accounts, db, ports
@@ -35,7 +36,7 @@ from mlmp_spawner.errors import ConfigurationError
 from mlmp_spawner.operations.catalog_files import changed_at
 from mlmp_spawner.operations.one_machine import one_machine_catalog
 from mlmp_spawner.settings import MLMP, load_config, private_directory, shared_file
-from mlmp_spawner.spawners.hub import EVERYWHERE, OneMachine, database_file, environment_of_service
+from mlmp_spawner.spawners.hub import EVERYWHERE, OneMachine, database_file, environment_of_service, has_own_hosts
 
 READY_WITHIN = 60.0
 STOP_WITHIN = 120.0
@@ -239,7 +240,7 @@ def _run(machine: OneMachine, own: Account | None, first: bool, console: Console
         with console.status("Installing the proxy with npm, once …"):
             proxy = nodes.install_proxy(node, root)
     supervisor = Supervisor(
-        _children(machine, own, config, node, proxy, jobs=MLMP(config=given).jobs),
+        _children(machine, own, config, node, proxy, given),
         lambda text: console.print(text, style="yellow"),
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -255,7 +256,7 @@ def _run(machine: OneMachine, own: Account | None, first: bool, console: Console
 
 
 def _children(
-    machine: OneMachine, own: Account | None, config: Path, node: Node, proxy: Path, *, jobs: bool
+    machine: OneMachine, own: Account | None, config: Path, node: Node, proxy: Path, given: Config
 ) -> list[Child]:
     root = Path(machine.data)
     runs_as, of_account = ((own.uid, own.gid), own.environment) if own else (None, {})
@@ -268,6 +269,7 @@ def _children(
     proxy_command = [
         node.node, str(proxy), "--ip", machine.host, "--port", str(machine.port), "--api-ip", "127.0.0.1",
         "--api-port", str(machine.proxy_api_port), "--error-target", f"{hub_url}/hub/error",
+        *(["--host-routing"] if has_own_hosts(given) else []),
     ]  # fmt: skip
     children = [
         Child(
@@ -281,7 +283,7 @@ def _children(
         ),
     ]  # fmt: skip
     # Where they were switched off, what runs still wants looking after, or it would never be seen to end.
-    if jobs or any((root / "jobs" / "running").glob("[!.]*.json")):
+    if MLMP(config=given).jobs or any((root / "jobs" / "running").glob("[!.]*.json")):
         starter = [sys.executable, "-m", "mlmp_spawner.admin.job_starter", "--config", str(config)]
         children.append(Child("job starter", starter, logs / "jobs.log", {"PATH": path["PATH"]}, root))
     if machine.ssh_port is not None:

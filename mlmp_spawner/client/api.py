@@ -242,9 +242,10 @@ class Client:
         """A page of what the caller was told, newest first: ``items, unread, zone, next_cursor``."""
         return self._parse(dict, self._http.json("GET", "me/notices", query=query))
 
-    def read_notices(self, up_to: int) -> int:
-        """Marks as read all up to this id; how many are left unread."""
-        body = self._http.json("POST", "me/notices/read", body={"up_to": up_to}, repeatable=True)
+    def read_notices(self, up_to: int, *, only: bool = False) -> int:
+        """Marks as read all up to this id, or this one only; how many are left unread."""
+        said = {"up_to": up_to, "only": True} if only else {"up_to": up_to}
+        body = self._http.json("POST", "me/notices/read", body=said, repeatable=True)
         return self._parse(lambda found: int(found["unread"]), body)
 
     def preferences(self) -> dict[str, Any]:

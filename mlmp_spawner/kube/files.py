@@ -6,12 +6,13 @@ Pure, as :mod:`mlmp_spawner.kube.confinement`, after which it is added: which fo
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
 from mlmp_spawner.kube.confinement import SERVER, containers
+from mlmp_spawner.rules.hand_in import InPod
 from mlmp_spawner.rules.storage import Storage, volumes
 
 Json = dict[str, Any]
@@ -35,14 +36,15 @@ class Account:
     """Whether only the login knows it, and no image has a name for it."""
 
 
-def with_files(pod: Mapping[str, Any], storage: Storage, folder: str) -> Json:
+def with_files(pod: Mapping[str, Any], storage: Storage, folder: str, hand_in: Sequence[InPod] = ()) -> Json:
     """The pod with the volumes, in the container of the server alone.
 
-    :param folder: the user's, in the claim of all homes.
+    :param folder: the user's, in the claim of all homes. :param hand_in: what else is seen of that claim.
     """
     made = copy.deepcopy(dict(pod))
     spec = made["spec"]
     ours, mounts = volumes(storage, folder)
+    mounts += [_handed_in(one) for one in hand_in]
     names = {one["name"] for one in ours}
     if storage.claim:  # all homes, under whatever name
         names |= {one.get("name") for one in spec.get("volumes") or () if _claim_of(one) == storage.claim}
@@ -53,6 +55,11 @@ def with_files(pod: Mapping[str, Any], storage: Storage, folder: str) -> Json:
     _link(server, storage)
     _group(spec, storage)
     return made
+
+
+def _handed_in(one: InPod) -> Json:
+    said = {"name": "home", "mountPath": one.place, "subPath": one.path}
+    return said if one.student else said | {"readOnly": True}
 
 
 def _claim_of(volume: Mapping[str, Any]) -> str:

@@ -36,6 +36,10 @@ class Work:
 
 PROGRAM = Path(make_home.__file__).read_text(encoding="utf-8")
 MAKE = Work("home", PROGRAM, "Making your folder", "Your folder can't be made", "Your folder was not made")
+HAND_IN = Work(
+    "hand-in", PROGRAM, "Making the place to hand in", "The place to hand in can't be made",
+    "The place to hand in was not made",
+)  # fmt: skip
 ERASE = Work(
     "erase", Path(erase_home.__file__).read_text(encoding="utf-8"), "Erasing the folder",
     "The folder can't be erased", "The folder was not erased",
@@ -49,26 +53,28 @@ _ROOT = "/homes"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A folder, and the account that it shall belong to."""
+    """A folder, and the account that it shall belong to. ``around``: folders of the same account that it is in."""
 
     folder: str
     uid: int
     gid: int
+    around: tuple[str, ...] = ()
 
 
 def pod_name(home: Home, folders: Folders, work: Work = MAKE) -> str:
     """The same for the same folder and account, so that two starts make one pod."""
-    told = f"{folders.claim}/{home.folder}:{home.uid}:{home.gid}"
+    told = f"{'/'.join((folders.claim, *home.around, home.folder))}:{home.uid}:{home.gid}"
     return f"mlmp-{work.kind}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
 
 
 def manifest(home: Home, folders: Folders, patience: float, work: Work = MAKE) -> dict[str, Any]:
     """The pod. :param patience: seconds after which the cluster ends it."""
+    what = [_ROOT, home.folder, str(home.uid), str(home.gid), *home.around]
     container = {
         "name": "home",
         "image": folders.image,
         "imagePullPolicy": folders.pull_policy,
-        "command": ["python3", "-I", "-c", work.program, _ROOT, home.folder, str(home.uid), str(home.gid)],
+        "command": ["python3", "-I", "-c", work.program, *what],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"cpu": "1", "memory": "128Mi"}},
         "securityContext": {

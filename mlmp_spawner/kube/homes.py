@@ -15,7 +15,7 @@ from mlmp_spawner import units
 from mlmp_spawner.errors import Unavailable
 from mlmp_spawner.kube import creation
 from mlmp_spawner.kube.client import Connection
-from mlmp_spawner.kube.home_pods import ERASE, MAKE, Home, Work, is_left_over, judge, manifest, pod_name
+from mlmp_spawner.kube.home_pods import ERASE, HAND_IN, MAKE, Home, Work, is_left_over, judge, manifest, pod_name
 from mlmp_spawner.kube.labels import HOME, KIND
 from mlmp_spawner.kube.outcomes import ASK, Fails, Going, NotStarted
 from mlmp_spawner.rules.storage import Folders
@@ -40,6 +40,10 @@ class Homes:
         :param tell: gets each step. :raises NotStarted: it can't be made; why.
         """
         await self._do(MAKE, home, tell)
+
+    async def make_hand_in(self, home: Home, tell: Callable[[int, str], None]) -> None:
+        """The same for a folder to hand in."""
+        await self._do(HAND_IN, home, tell)
 
     async def erase(self, home: Home) -> None:
         """Returns when there is no such folder any more. May be killed and called again.

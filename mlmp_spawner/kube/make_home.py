@@ -1,10 +1,11 @@
 """Makes the folder of one user in the volume of all homes: the program of a pod, without anything of MLMP around it.
 
-``python3 -I -c PROGRAM ROOT NAME UID GID``. Run as root, it gives the folder to its user; where a file server takes
-root's rights away (root_squash), it makes the folder as that user instead. Run as the user, it does only that. A
-folder that is there and belongs to its user is left as it is; one of somebody else is never given away, and one of
-root's only while it is empty, as a run that was killed or the kubelet leaves it. It can be killed at any time and run
-again.
+``python3 -I -c PROGRAM ROOT NAME UID GID [AROUND ...]``. Run as root, it gives the folder to its user; where a file
+server takes root's rights away (root_squash), it makes the folder as that user instead. Run as the user, it does only
+that. A folder that is there and belongs to its user is left as it is; one of somebody else is never given away, and
+one of root's only while it is empty, as a run that was killed or the kubelet leaves it. It can be killed at any time
+and run again. With AROUND it is in folders of the same user's, one in the other, which let everybody pass; where NAME
+is empty then, only these are made.
 """
 
 from __future__ import annotations
@@ -34,12 +35,34 @@ def make(root: str, name: str, uid: int, gid: int) -> None:
         if os.geteuid() != 0:
             _own(volume, name, "")
         elif not _given(volume, name, uid, gid):
-            os.setgroups([])
-            os.setgid(gid)
-            os.setuid(uid)
+            _become(uid, gid)
             _own(volume, name, "root (the file server takes its rights away: root_squash) nor ")
     finally:
         os.close(volume)
+
+
+def make_within(root: str, around: list[str], name: str, uid: int, gid: int) -> None:
+    """Sees to it that there are ``ROOT/AROUND/…`` and, below, ``NAME``.
+
+    :raises NotMade: they can't be.
+    """
+    for each in around:
+        make(root, each, uid, gid)
+        folder = os.open(os.path.join(root, each), os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+        _become(uid, gid)  # all below is the user's, and closed to a root without rights
+        os.fchdir(folder)
+        os.close(folder)
+        os.chmod(".", 0o711)  # noqa: S103 -- the node passes as well, where a file server takes its root's rights away
+        root = "."
+    if name or not around:
+        make(root, name, uid, gid)
+
+
+def _become(uid: int, gid: int) -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
 
 
 def _given(volume: int, name: str, uid: int, gid: int) -> bool:
@@ -149,9 +172,9 @@ def _belongs(there: os.stat_result, name: str, uid: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """0 when the folder is there; else 1, and why on stderr."""
-    root, name, uid, gid = arguments
+    root, name, uid, gid, *around = arguments
     try:
-        make(root, name, int(uid), int(gid))
+        make_within(root, around, name, int(uid), int(gid))
     except NotMade as error:
         print(error, file=sys.stderr)
         return 1

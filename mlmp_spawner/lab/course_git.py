@@ -7,6 +7,7 @@ user keeps them, follows no address but https, and reads no settings but the mac
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,13 @@ PATIENCE = 600.0
 BEGUN = ".mlmp-fetching-"
 """How the names of folders begin in which files arrive; they get their own name when all is there."""
 _OLD = 86_400
-_SETTINGS = {"credential.helper": "", "core.hooksPath": "/dev/null", "submodule.recurse": "false"}
+_SETTINGS = {
+    "credential.helper": "", "core.hooksPath": "/dev/null", "submodule.recurse": "false",
+    # Links of a repository could lead nbgitpuller, which renames what is in the way, to any file of the user's.
+    "core.symlinks": "false",
+    # nbgitpuller takes names out of what git says: as they are, and each file for itself.
+    "core.quotePath": "false", "diff.renames": "false", "merge.renames": "true",
+}  # fmt: skip
 _SLOW = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
 
 
@@ -44,14 +51,15 @@ def bring(
     how = _Git(_environment(environ, folder.parent), patience)
     if os.path.lexists(folder):
         _check_ours(how, folder, url)
-        _check_there(how, url, branch)
-        _pull(how, url, branch, folder)
+        ref = _find(how, url, branch)
+        _follow(how, url, ref, folder)
+        _pull(how, url, ref, folder)
         return
     _remove_old(folder.parent)
-    _check_there(how, url, branch)
+    ref = _find(how, url, branch)
     with tempfile.TemporaryDirectory(prefix=BEGUN, dir=folder.parent) as place:
         arrived = Path(place) / "files"
-        _pull(how, url, branch, arrived)
+        _pull(how, url, ref, arrived)
         try:
             os.rename(arrived, folder)
         except OSError:
@@ -110,8 +118,13 @@ def _check_ours(git: _Git, folder: Path, url: str) -> None:
     if not (folder / ".git").is_dir():
         raise _taken(folder)
     found = git.run("git", "config", "--local", "--get", "remote.origin.url", cwd=folder)
-    if found.returncode != 0 or found.stdout.strip() != url:
+    if found.returncode != 0 or _plain(found.stdout) != _plain(url):
         raise _taken(folder)
+
+
+def _plain(url: str) -> str:
+    """The same for all ways of writing the address of a repository."""
+    return url.strip().rstrip("/").removesuffix(".git")
 
 
 def _taken(folder: Path) -> MLMPError:
@@ -122,18 +135,50 @@ def _taken(folder: Path) -> MLMPError:
     )
 
 
-def _check_there(git: _Git, url: str, branch: str | None) -> None:
-    """:raises Unavailable: the repository can't be read, or has no such branch; in git's words."""
+def _find(git: _Git, url: str, branch: str | None) -> str:
+    """The full name of the branch, or tag, that is followed: ``refs/heads/main``.
+
+    :raises Unavailable: the repository can't be read, or has no such branch; in git's words.
+    """
     wanted = [f"refs/heads/{branch}", f"refs/tags/{branch}"] if branch else ["HEAD"]
-    done = git.run("git", "ls-remote", "--", url, *wanted)
+    done = git.run("git", "ls-remote", "--symref", "--", url, *wanted)
     if done.returncode != 0:
         raise Unavailable(f"{url} can't be read: {_said(done.stdout)}")
-    if not done.stdout.strip():
+    there = re.findall(r"refs/(?:heads|tags)/\S+", done.stdout)
+    found = next((ref for ref in (wanted if branch else there) if ref in there), None)
+    if found is None:
         raise Unavailable(f"{url} has no branch {branch!r}." if branch else f"{url} is empty.")
+    return found
 
 
-def _pull(git: _Git, url: str, branch: str | None, folder: Path) -> None:
-    done = git.run(sys.executable, "-I", "-m", "nbgitpuller.pull", "--", url, branch or "", str(folder))
+def _short(ref: str) -> str:
+    return ref.split("/", 2)[2]
+
+
+def _follow(git: _Git, url: str, ref: str, folder: Path) -> None:
+    """Has a clone follow this branch, which may be another than that it was made of.
+
+    :raises Conflict: nothing ties what is there to it. :raises Unavailable: git fails; in its words.
+    """
+    theirs = f"refs/remotes/origin/{_short(ref)}"
+    for name, value in (("remote.origin.url", url), ("remote.origin.fetch", f"+{ref}:{theirs}")):
+        git.run("git", "config", "--local", "--replace-all", name, value, cwd=folder)
+    fetched = git.run("git", "fetch", cwd=folder)
+    if fetched.returncode != 0:
+        raise Unavailable(f"{url} can't be read: {_said(fetched.stdout)}")
+    related = ("git", "merge-base", "HEAD", theirs)
+    if git.run(*related, cwd=folder).returncode == 0:
+        return
+    git.run("git", "fetch", "--unshallow", cwd=folder)  # where the two part is before what a shallow clone has
+    if git.run(*related, cwd=folder).returncode != 0:
+        raise Conflict(
+            f"The course's repository has begun anew: nothing ties it to ~/{folder.parent.name}/{folder.name}.",
+            hint="Give that another name, and get the course files again.",
+        )
+
+
+def _pull(git: _Git, url: str, ref: str, folder: Path) -> None:
+    done = git.run(sys.executable, "-I", "-m", "nbgitpuller.pull", "--", url, _short(ref), str(folder))
     if "No module named" in done.stdout and "nbgitpuller" in done.stdout:
         raise Unavailable("There is no nbgitpuller in this server's image.")
     if done.returncode != 0:

@@ -5,6 +5,7 @@ The hub alone can do that: its spawner knows where the files are, and under ``--
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from jupyterhub import orm
@@ -46,12 +47,15 @@ class _OfAGuest(APIHandler):
 
 
 class LeaveHandler(_OfAGuest):
-    """``POST mlmp/guests/NAME/leave``: no login, no token, no server is left afterwards."""
+    """``POST mlmp/guests/NAME/leave``: no login, no token, no server, and nothing else of theirs that runs is left."""
 
     async def post(self, name: str) -> None:
         """204 when that is so, 202 while a server is being stopped."""
         user = self.guest(name)
-        self.say(user is None or await self.take_all(user))
+        gone = user is None or await self.take_all(user)
+        if user is not None and gone:
+            await end(user)
+        self.say(gone)
 
 
 class ErasureHandler(_OfAGuest):
@@ -80,14 +84,32 @@ async def erase(user: User) -> None:
 
     :raises HTTPError: not all of it is gone yet; what is in the way.
     """
-    user.get_or_create_spawner("", "")  # for the row that one needs
-    spawner: Any = user._new_spawner("")
+    spawner = _spawner(user)
     if not hasattr(spawner, "erase_guest"):
         raise web.HTTPError(501, f"{type(spawner).__name__} does not know how to erase anybody's files")
+    await _told(user, spawner.erase_guest())
+
+
+async def end(user: User) -> None:
+    """Ends what of a guest runs beside their servers, where something can: as an account of the system.
+
+    :raises HTTPError: not all of it is gone yet; what is in the way.
+    """
+    spawner = _spawner(user)
+    if hasattr(spawner, "end_guest"):
+        await _told(user, spawner.end_guest())
+
+
+def _spawner(user: User) -> Any:
+    user.get_or_create_spawner("", "")  # for the row that one needs
+    return user._new_spawner("")
+
+
+async def _told(user: User, work: Awaitable[None]) -> None:
     try:
-        await spawner.erase_guest()
+        await work
     except MLMPError as error:
-        spawner.log.warning("Erasing %r: %s", user.name, error.detail)
+        user.log.warning("Of guest %r not all is gone: %s", user.name, error.detail)
         raise web.HTTPError(error.status, error.detail.replace("%", "%%")) from error
 
 

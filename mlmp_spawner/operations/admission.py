@@ -175,7 +175,7 @@ def walk_up(site: Site, *, actor: Actor, server: str | None, options: StartOptio
         )
     profile = usable_profile(site, options.profile, actor.groups)
     with read(site.engine) as connection:
-        rules = limits.of(limits.rules(connection, site), actor.name, actor.groups, profile)
+        rules = limits.of(limits.rules(connection, site, actor.name), actor.name, actor.groups, profile)
     longest = min(profile.max_duration, rules.max_duration or profile.max_duration)
     length = min(profile.default_duration, longest) if options.duration is None else options.duration
     units = profile.units if options.units is None else options.units

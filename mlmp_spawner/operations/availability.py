@@ -143,7 +143,7 @@ def offer(site: Site, *, actor: Actor, now: int) -> Offer:
     """What one person can do now. Short enough for the hub's spawn page: two reads, no lock."""
     with read(site.engine) as connection:
         mine = store.of_owner(connection, actor.name, since=now - policy.WEEK)
-        holding = limits.rules(connection, site)
+        holding = limits.rules(connection, site, actor.name)
         outages = store.outages(connection, Interval(now, now + 1))
         profiles = []
         for profile in site.catalog.profiles_for(actor.groups):

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, insert, select, update
 from mlmp_spawner.errors import Changed
 from mlmp_spawner.operations import history, planning, yielding
 from mlmp_spawner.operations.changes import give_back
-from mlmp_spawner.operations.courses.placing import end_seat
+from mlmp_spawner.operations.courses import placing
 from mlmp_spawner.operations.relocating import Lost, relocate
 from mlmp_spawner.operations.requests import HORIZON
 from mlmp_spawner.operations.site import CLOCK, Site
@@ -107,7 +107,25 @@ def _resolve(site: Site, node: str, resource: str, now: int) -> list[Lost]:
                 found.append(Lost(row.id, row.owner, "ended", node))
             elif (outcome := relocate(connection, site, row, now)) != "kept":
                 found.append(Lost(row.id, row.owner, outcome, node))
-        return found
+        return found if site.cluster else found + _seats_of_kept_classes(connection, site, node, resource, now)
+
+
+def _seats_of_kept_classes(connection: Connection, site: Site, node: str, resource: str, now: int) -> list[Lost]:
+    """Ends running seats, the last given first, while classes have more units on a node than it has."""
+    found = []
+    rows = _affected(connection, node, resource, Interval(now, now + HORIZON))
+    for row in sorted((row for row in rows if row.kind == "class"), key=lambda row: -row.created_at):
+        seats = [seat for seat in placing.open_seats(connection, row.id, now) if seat.nodes[0] == node]
+        while _over(connection, node, resource, Interval(now, row.end)):
+            if relocate(connection, site, store.find(connection, row.id) or row, now) != "kept":
+                continue
+            if not seats:
+                break
+            seat = seats.pop()
+            placing.end_seat(connection, seat, reason="capacity_lost", action="capacity_lost", actor=CLOCK.name,
+                             now=now)  # fmt: skip
+            found.append(Lost(seat.id, seat.owner, "ended", node))
+    return found
 
 
 def _seats_on(connection: Connection, gone: Collection[str], node: str, now: int) -> list[Lost]:
@@ -115,7 +133,7 @@ def _seats_on(connection: Connection, gone: Collection[str], node: str, now: int
     seats = [row for row in (store.find(connection, holder) for holder in sorted(gone)) if row and row.is_seat]
     open_ones = [seat for seat in seats if seat.state(now) == "active"]
     for seat in open_ones:
-        end_seat(connection, seat, reason="capacity_lost", action="capacity_lost", actor=CLOCK.name, now=now)
+        placing.end_seat(connection, seat, reason="capacity_lost", action="capacity_lost", actor=CLOCK.name, now=now)
     return [Lost(seat.id, seat.owner, "ended", node) for seat in open_ones]
 
 

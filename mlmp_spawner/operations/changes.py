@@ -233,7 +233,7 @@ def get_own(connection: Connection, reservation_id: str, actor: Actor) -> Reserv
     """
     found = _get(connection, reservation_id)
     if found.owner != actor.name and not actor.admin:
-        raise NotAllowed("This booking is somebody else's.", hint=f"Ask {found.owner} or an admin.")
+        raise NotAllowed("This booking is somebody else's.", hint="Ask whose it is, or an admin.")
     if found.kind == "job":
         raise Conflict(f"{found.id} holds the units of a job: it is no booking.", hint="Cancel the job instead.")
     if found.kind == "class":

@@ -7,10 +7,10 @@ anew for each question, in the connection of the question, so that hub and servi
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from sqlalchemy import Connection
 
 from mlmp_spawner.errors import OverLimit
@@ -28,9 +28,22 @@ from mlmp_spawner.store.transaction import read
 log = logging.getLogger(__name__)
 
 
-def rules(connection: Connection, site: Site) -> LimitRules:
-    """The limits that hold now. An entry that can't be read is left out: the catalog's holds in its place. What a
-    course says of its students' hours outside class is said of its group."""
+class Holding(LimitRules):
+    """The limits that hold. What a course says of hours outside class holds for whom its roster calls a student or
+    guest, whatever groups the hub has them in just now; ``study``: the groups that stand for that, by person."""
+
+    study: dict[str, tuple[str, ...]] = Field(default={})
+
+    def of(self, user: str, groups: Iterable[str]) -> Limits:
+        """The limits that hold for ``user``, a member of ``groups``."""
+        return super().of(user, {*groups, *self.study.get(user, ())})
+
+
+def rules(connection: Connection, site: Site, person: str | None = None) -> Holding:
+    """The limits that hold now. An entry that can't be read is left out: the catalog's holds in its place.
+
+    :param person: whose courses are looked at; None: everybody's.
+    """
     known = site.catalog.limits
     everybody, groups, users = known.everybody, dict(known.groups), dict(known.users)
     for entry in entries.entries(connection):
@@ -43,9 +56,18 @@ def rules(connection: Connection, site: Site) -> LimitRules:
             everybody = said
         else:
             (groups if entry.kind == "group" else users)[entry.name] = said
-    for group, hours in courses.self_study(connection).items():
-        groups[group] = groups.get(group, Limits()).model_copy(update={"hours_per_week": hours})
-    return LimitRules(everybody=everybody, groups=groups, users=users)
+    study: dict[str, tuple[str, ...]] = {}
+    for name, found in courses.self_study(connection, person).items():
+        mine = {course: hours for course, hours in found.items() if not _says_hours(groups, course)}
+        groups |= {f"study:{course}": Limits(hours_per_week=hours) for course, hours in mine.items()}
+        study[name] = tuple(f"study:{course}" for course in mine)
+    return Holding(everybody=everybody, groups=groups, users=users, study=study)
+
+
+def _says_hours(groups: Mapping[str, Limits], course: str) -> bool:
+    """Whether who runs the machines said for a course how many hours its people have: that wins."""
+    said = groups.get(f"course-{course}")
+    return said is not None and "hours_per_week" in said.model_fields_set
 
 
 def parse(stored: object) -> Limits:
@@ -56,7 +78,7 @@ def parse(stored: object) -> Limits:
 def of_person(site: Site, name: str, groups: Iterable[str]) -> Limits:
     """The limits that hold for somebody just now."""
     with read(site.engine) as connection:
-        return rules(connection, site).of(name, groups)
+        return rules(connection, site, name).of(name, groups)
 
 
 def of(holding: LimitRules, owner: str, groups: Iterable[str], profile: Profile | None) -> Limits:
@@ -72,7 +94,7 @@ def of(holding: LimitRules, owner: str, groups: Iterable[str], profile: Profile 
 def for_owner(connection: Connection, site: Site, drafted: Draft) -> Limits:
     """The limits that hold for a draft."""
     new = drafted.reservation
-    return of(rules(connection, site), new.owner, drafted.groups, site.catalog.profiles.get(new.profile))
+    return of(rules(connection, site, new.owner), new.owner, drafted.groups, site.catalog.profiles.get(new.profile))
 
 
 def check(connection: Connection, site: Site, drafted: Draft, now: int, *, changed: Reservation | None = None) -> None:

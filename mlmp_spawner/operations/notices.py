@@ -180,14 +180,15 @@ def _unread(connection: Connection, mine: Iterable[ColumnElement[bool]]) -> int:
     return connection.execute(query).scalar() or 0
 
 
-def mark_read(engine: Engine, name: str, *, up_to: int, now: int) -> int:
-    """Marks all up to this id as read; how many are left that are not."""
+def mark_read(engine: Engine, name: str, *, up_to: int, now: int, only: bool = False) -> int:
+    """Marks all up to this id as read; how many are left that are not. :param only: this one, and none before it."""
     with transaction(engine) as connection:
         user_id = store.user_id(connection, name)
         if user_id is None:
             return 0
         mine = (notice.c.user_id == user_id, notice.c.read_at.is_(None))
-        connection.execute(update(notice).where(*mine, notice.c.id <= up_to).values(read_at=now))
+        which = notice.c.id == up_to if only else notice.c.id <= up_to
+        connection.execute(update(notice).where(*mine, which).values(read_at=now))
         return _unread(connection, _shown(connection, user_id))
 
 

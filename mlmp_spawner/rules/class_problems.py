@@ -15,6 +15,13 @@ LITTLE = 1 << 30
 """Bytes that are free on a disk which counts as full."""
 
 
+def is_new(said: Iterable[str], before: Iterable[str]) -> bool:
+    """Whether there is a problem that was not told before. What stands after a colon, a figure or a reason, changes
+    from look to look."""
+    told = {problem.partition(":")[0] for problem in before}
+    return any(problem.partition(":")[0] not in told for problem in said)
+
+
 def missing(seats: int, there: int) -> list[str]:
     """That seats have no place."""
     return [f"{seats - there} of {seats} seats have no place: their node was lost."] if there < seats else []

@@ -204,6 +204,8 @@ def person(text: str) -> str:
 
 def misfits(entry: CourseEntry, catalog: Catalog, groups: Iterable[str]) -> Iterator[Mistake]:
     """Everything in which a course does not fit the catalog. :param groups: of who makes it."""
+    if entry.look_in:
+        yield Mistake(("look_in",), "nobody can look into students' servers; leave it out")
     usable = {profile.name for profile in catalog.profiles_for(groups)}
     profile = catalog.profiles.get(entry.profile)
     if profile is None or profile.name not in usable:

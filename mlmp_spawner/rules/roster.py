@@ -155,11 +155,18 @@ class _Reading:
         if other != written and "@" in other and at:
             self._not(number, text, f"would be {quoted(name)}, as {quoted(other)} is")
             return
-        self.people[name] = role or self.people.get(name)
+        former = self.people.get(name)
+        if role and former and role != former:
+            self._not(number, text, f"is on the list as {former} already")
+            return
+        self.people[name] = role or former
 
     def _not(self, number: int, text: str, why: str) -> None:
-        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:100])
-        self.wrong.append(NotUnderstood(number, shown.strip(), why))
+        self.wrong.append(NotUnderstood(number, _shown(text[:100]).strip(), _shown(why)))
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _delimiter(first: str) -> str | None:

@@ -71,7 +71,7 @@ def words(
 class _Said:
     def __init__(self, details: Mapping[str, Any], what: str, when: Callable[[int], str], named: bool) -> None:
         self.details, self.what, self.when = details, what, when
-        self.action = str(details.get("action", ""))
+        self.action, self.named = str(details.get("action", "")), named
         self.by = one_line(details.get("by", ""), 60) if named else "somebody else"
 
     def words(self, kind: Kind) -> Words:
@@ -191,7 +191,8 @@ class _Said:
 
     def _message(self) -> tuple[str, str]:
         said = one_line(self.details.get("message") or "nothing", 500)
-        return f"{self.title}: {said}", f"{self.by} says to everybody in class: {said}"
+        by = self.by if self.named else "Who teaches"
+        return f"{self.title}: {said}", f"{by} says to everybody in class: {said}"
 
     @property
     def job(self) -> str:

@@ -49,6 +49,7 @@ class Users:
     gid: int = 1000
     uid_from: str = ""
     gid_from: str = ""
+    guest_uid: int = 0
     image_pull_secrets: list[str] = field(default_factory=list)
     priority_class: str = ""
     node_selector: dict[str, str] = field(default_factory=dict)
@@ -125,6 +126,7 @@ def configure(c: Config, environment: Mapping[str, str] = os.environ) -> Cluster
 
         serve(c)
     _apply(c, cluster)
+    _keep_guests_apart(c)
     _let_in(c)
     let_make_users(c)
     # What the hub's own pages lead to, of the pages of the service.
@@ -190,6 +192,7 @@ def _configure_users(c: Config, cluster: Cluster) -> None:
         c.MLMPKubeSpawner.ssh_image = users.ssh_image
     c.MLMP.ssh = users.ssh_mode != "none"
     c.MLMPKubeSpawner.update(storage=users.files, uid_from=users.uid_from, gid_from=users.gid_from)
+    c.MLMPKubeSpawner.guest_uid = users.guest_uid
     if users.storage == "dynamic":
         home = users.files.get("home", Storage().home)
         c.KubeSpawner.update(
@@ -211,6 +214,13 @@ def _apply(c: Config, cluster: Cluster) -> None:
             c[name][trait] = value
     for name, code in sorted(cluster.extra_config.items()):
         exec(compile(code, f"hub.extraConfig.{name}", "exec"), {"c": c, "get_config": lambda: c})  # noqa: S102
+
+
+def _keep_guests_apart(c: Config) -> None:
+    """Where the login says everybody's account there are no guests, unless there is a number for them."""
+    users = c.MLMPKubeSpawner
+    if users.get("uid_from") and not users.get("guest_uid"):
+        c.MLMP.guest_isolation = "none"
 
 
 def _let_in(c: Config) -> None:

@@ -1,13 +1,15 @@
 """Accounts of this machine for guests: one for each, which nobody can log in with, gone with all its files afterwards.
 
 The account has no password and no shell, so that SSH keys that a guest leaves lead nowhere, and expires by itself.
-Everything here is done as root, after the guest's servers are gone.
+What they may go on with is ended with their
+time (:func:`leave`), the rest when they are erased. Everything here is done as root, after their servers are gone.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import signal
 import subprocess
 import threading
@@ -26,8 +28,17 @@ HOMES = Path("/home")
 ABOUT = "MLMP guest"
 """What marks an account as one of ours; no other is ever removed."""
 NO_SHELL = "/usr/sbin/nologin"
-EVERYBODYS = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 -- to remove what guests left there
-LEFT_ELSEWHERE = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/mail", "/var/spool/mail")))
+EVERYBODYS = tuple(map(Path, ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock")))  # noqa: S108
+"""Where everybody may leave files, queues of messages too."""
+CRONTABS = tuple(map(Path, ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/lib/systemd/linger")))
+"""Where files of a user's name start something without the user."""
+AT_JOBS = tuple(map(Path, ("/var/spool/cron/atjobs", "/var/spool/cron/atspool", "/var/spool/at")))
+MAIL = (Path("/var/mail"), Path("/var/spool/mail"))
+IPC = {"shm": "-m", "sem": "-s", "msg": "-q"}
+"""What of System V outlives processes, by its file of /proc/sysvipc; with ipcrm's option for it."""
+FIRST_NUMBER, LAST_NUMBER = 0x7000_0000, 0x7FFF_FFFE
+"""The numbers of guests' accounts: nobody else is given these, and one drawn at random does not come back soon, so
+that nobody owns what a former guest left."""
 PATIENCE = 5.0
 """Seconds that killed processes may take to be gone."""
 _passwd = threading.Lock()
@@ -47,28 +58,44 @@ def make(name: str, *, until: int) -> None:
         return
     day = datetime.fromtimestamp(until / 1000, timezone.utc) + timedelta(days=2)
     _run(
-        "useradd", "--no-create-home", "--home-dir", str(HOMES / name), "--user-group", "--shell", NO_SHELL,
-        "--comment", ABOUT, "--expiredate", day.date().isoformat(), name,
+        "useradd", *_number(), "--no-log-init", "--no-create-home", "--home-dir", str(HOMES / name), "--user-group",
+        "--shell", NO_SHELL, "--comment", ABOUT, "--expiredate", day.date().isoformat(), name,
     )  # fmt: skip
 
 
-def erase(name: str) -> None:
-    """Ends every process of the account, and removes its files and then itself. Again: goes on where it was.
+def leave(name: str) -> None:
+    """Ends every process of the account and all that would start one; its files stay.
 
     :raises Unavailable: a part is not gone yet. :raises NotAllowed: the account is somebody else's.
     """
     found = _find(name)
     if found is None:
         return
+    _run("usermod", "--expiredate", "1", name)  # from now on cron, at and su refuse
+    for place in CRONTABS:
+        _remove_named(place, name)
+    for place in AT_JOBS:
+        _remove_of(place, found.pw_uid)
     _end_processes(found.pw_uid)
+
+
+def erase(name: str) -> None:
+    """Besides, removes what the account left, and then itself. Again: goes on where it was.
+
+    :raises Unavailable: a part is not gone yet. :raises NotAllowed: the account is somebody else's.
+    """
+    found = _find(name)
+    if found is None:
+        return
+    leave(name)
+    _remove_ipc(found.pw_uid)
     home = HOMES / name
     if os.path.lexists(home):
         _remove(home)
     for place in EVERYBODYS:
         _remove_of(place, found.pw_uid)
-    for place in LEFT_ELSEWHERE:
-        with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            (place / name).unlink()
+    for place in MAIL:
+        _remove_named(place, name)
     _run("userdel", name)
 
 
@@ -82,6 +109,16 @@ def _find(name: str) -> pwd.struct_passwd | None:
     if not ours or found.pw_dir != str(HOMES / name):
         raise NotAllowed(f"The account {name!r} of this machine is no guest's.", hint="Ask the people who run it.")
     return found
+
+
+def _number() -> list[str]:
+    """What says which number an account gets; nothing where the machine has no such numbers, as in a container."""
+    with open("/proc/self/uid_map", encoding="ascii") as lines:
+        spans = [[int(field) for field in line.split()] for line in lines]
+    if not any(first <= FIRST_NUMBER and first + count > LAST_NUMBER for first, _, count in spans):
+        return []
+    number = FIRST_NUMBER + secrets.randbelow(LAST_NUMBER - FIRST_NUMBER)
+    return ["--uid", str(number), "--key", f"GID_MIN={FIRST_NUMBER}", "--key", f"GID_MAX={LAST_NUMBER}"]
 
 
 def _end_processes(uid: int) -> None:
@@ -100,6 +137,22 @@ def _is_of(process: psutil.Process, uid: int) -> bool:
     uids = process.info.get("uids")
     alive = process.info.get("status") != psutil.STATUS_ZOMBIE
     return alive and uids is not None and uid in (uids.real, uids.effective)
+
+
+def _remove_ipc(uid: int) -> None:
+    """Removes shared memory, semaphores and queues of System V that an account made or owns."""
+    for kind, option in IPC.items():
+        with suppress(FileNotFoundError):
+            columns, *rows = (line.split() for line in Path(f"/proc/sysvipc/{kind}").read_text("ascii").splitlines())
+            owners = columns.index("uid"), columns.index("cuid")
+            for row in rows:
+                if str(uid) in [row[at] for at in owners]:
+                    _run("ipcrm", option, row[columns.index("perms") - 1])
+
+
+def _remove_named(place: Path, name: str) -> None:
+    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        (place / name).unlink()
 
 
 def _remove_of(place: Path, uid: int) -> None:

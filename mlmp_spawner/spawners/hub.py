@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from traitlets.config import Config
 
@@ -22,7 +23,7 @@ LOGINS = {"pam": "mlmp_spawner.logins.pam.PAMLogin"}
 """The authenticator of each ``mlmp up --auth`` that is not JupyterHub's own."""
 SCOPES = {
     "custom:mlmp:book": {"description": "Book, start and stop one's own servers"},
-    "custom:mlmp:courses": {"description": "Run courses"},
+    "custom:mlmp:courses": {"description": "Make courses"},
     "custom:mlmp:admin": {"description": "Run the machines: bookings of all, catalog, limits, maintenance"},
     "custom:mlmp:guests": {"description": "End guests, and erase what they leave"},
 }
@@ -221,10 +222,39 @@ def let_in(c: Config, up: OneMachine) -> None:
     whoever is called ``admin`` there an admin.
     """
     let_make_users(c)
+    part_hosts(c, up)
     if c.JupyterHub.authenticator_class in (up.auth, LOGINS.get(up.auth)):
         c.Authenticator.setdefault("allow_all", not _names_who_may_log_in(c))
     elif c.Authenticator.get("admin_users") == {up.admin}:
         del c.Authenticator["admin_users"]
+
+
+def has_own_hosts(c: Config) -> bool:
+    """Whether users' servers have hosts of their own, so that the proxy has to look at hosts and not only at paths."""
+    return bool(c.JupyterHub.get("subdomain_host"))
+
+
+def part_hosts(c: Config, up: OneMachine) -> None:
+    """Where an admin sets ``subdomain_host``, users' servers get hosts of their own, and with that another origin. The
+    service stays on the hub's, as part of one site with its look and its login; who asks on this machine finds it at
+    the machine's address, too.
+
+    :raises ConfigurationError: there is an SSH gateway, which finds servers by their path at one address.
+    """
+    if not has_own_hosts(c):
+        return
+    if up.ssh_port is not None:
+        raise ConfigurationError(["c.JupyterHub.subdomain_host: the SSH gateway finds servers at the hub's own host "
+                                  "only; leave out --ssh-port or subdomain_host"])  # fmt: skip
+    host = c.JupyterHub.subdomain_host
+    names = {urlsplit(url).hostname for url in (host if "://" in host else f"https://{host}", up.local_url)}
+    path, target = f"/services/{SERVICE}/", f"http://127.0.0.1:{up.service_port}"
+    c.Proxy.extra_routes = {**c.Proxy.get("extra_routes", {}), **{f"{name}{path}": target for name in names}}
+    c.JupyterHub.services = [
+        # The host that the hub would give it has none of the hub's pages beside it: nothing leads there.
+        {**one, "oauth_redirect_uri": f"{path}oauth_callback", "display": False} if one["name"] == SERVICE else one
+        for one in c.JupyterHub.services
+    ]
 
 
 def _names_who_may_log_in(c: Config) -> bool:

@@ -24,7 +24,7 @@ from mlmp_spawner.operations.admission import Admission
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import policy
 from mlmp_spawner.rules.catalog import is_in_cluster
-from mlmp_spawner.spawners import choices
+from mlmp_spawner.spawners import choices, hand_in
 from mlmp_spawner.spawners.choices import Choice
 from mlmp_spawner.spawners.mixin import ReservationMixin
 from mlmp_spawner.spawners.pod_files import FilesPodSpawner
@@ -44,6 +44,7 @@ _KEPT = (
     "storage",
     "uid_from",
     "gid_from",
+    "guest_uid",
 )
 _OF_SSH = {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}}
 _GRANTING = (
@@ -218,6 +219,8 @@ class MLMPKubeSpawner(ReservationMixin, FilesPodSpawner):
         if image is not None:
             self.image = image.reference
         self._resource = booked.resource if is_in_cluster(booked.resource) else ""
+        owner = self.user.name
+        self._places = await self._ask(lambda site: hand_in.places(site, owner)) if self.hands_in else ()
 
     async def confined(self, pod: V1Pod) -> V1Pod:
         """The pod as the cluster gets it: whatever was configured, with what was booked and nothing beyond.

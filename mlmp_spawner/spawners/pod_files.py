@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
 from jupyterhub.utils import maybe_future
 from kubernetes_asyncio.client.exceptions import ApiException
-from traitlets import Dict, Float, Unicode, validate
+from traitlets import Dict, Float, Int, Unicode, validate
 
 from mlmp_spawner.errors import ConfigurationError, MLMPError, NotAllowed, Unavailable
 from mlmp_spawner.kube.client import Connection
@@ -17,11 +18,17 @@ from mlmp_spawner.kube.files import Account, run_as, with_account, with_files
 from mlmp_spawner.kube.home_pods import Home
 from mlmp_spawner.kube.homes import Homes
 from mlmp_spawner.kube.outcomes import sentence
+from mlmp_spawner.rules import hand_in
 from mlmp_spawner.rules import storage as files
+from mlmp_spawner.rules.guests import is_guest
+from mlmp_spawner.rules.hand_in import InPod
 from mlmp_spawner.rules.storage import Storage
+from mlmp_spawner.spawners.hand_in import Place
 from mlmp_spawner.spawners.pods import WatchedPodSpawner
 
 _connection = Connection()
+HAND_IN_WITHIN = 60.0
+"""Seconds that making a place to hand in may take; the server starts without it then."""
 ERASED_WITHIN = 90.0
 """Seconds that erasing a guest's folder may take in one call; asked again, it goes on."""
 
@@ -47,9 +54,22 @@ class FilesPodSpawner(WatchedPodSpawner):
         ``oauth_user.uid_number``. Needs ``c.Authenticator.enable_auth_state``. Empty: ``uid`` for everybody."""
     ).tag(config=True)
     gid_from = Unicode(help="The same for the group; empty: ``gid``, or with ``uid_from`` the uid.").tag(config=True)
+    guest_uid = Int(
+        0,
+        min=0,
+        max=files.LAST_UID,
+        help="""As which uid and gid guests' servers run with ``uid_from``, since no login knows them: a number that no
+        account has. 0: there are no guests then. Without ``uid_from`` they run as everybody.""",
+    ).tag(config=True)
 
     _home = ""
     """The folder that was made, with claim and account; outlives servers and hubs."""
+    _places: Sequence[Place] = ()
+    """Where the user hands in, or reads what others did."""
+    _hand_in: tuple[InPod, ...] = ()
+    """What of these is there."""
+    _hand_in_made: frozenset[str] = frozenset()
+    """As ``_home``."""
     _account: Account | None = None
     """As whom the server that starts runs; None: as profiles and hooks say."""
 
@@ -74,7 +94,7 @@ class FilesPodSpawner(WatchedPodSpawner):
         :raises RuntimeError: it is not known as whom it has to run.
         """
         known, account = self.files, self._account
-        made = with_files(pod, known, self.folder)
+        made = with_files(pod, known, self.folder, self._hand_in)
         if account is None:
             if self._has_an_account:
                 raise RuntimeError("no pod with somebody's files before it is known as whom it runs")
@@ -95,6 +115,7 @@ class FilesPodSpawner(WatchedPodSpawner):
             await self._make_home()
         except MLMPError as error:
             raise self.explain(error) from None
+        await self._make_hand_in()
         started = False
         try:
             address = await super().start()
@@ -102,6 +123,7 @@ class FilesPodSpawner(WatchedPodSpawner):
         finally:
             if not started:
                 self._home = ""  # it may be for want of the folder: somebody removed it
+                self._hand_in_made = frozenset()
         return address
 
     async def move_in(self) -> Account:
@@ -133,16 +155,23 @@ class FilesPodSpawner(WatchedPodSpawner):
             self._account = await self._their_account()
 
     async def _ask_the_login(self) -> None:
+        if self.guest_uid and is_guest(self.user.name):
+            self._run_as_number(self.guest_uid, self.guest_uid)
+            return
         about = await self.user.get_auth_state()
         if about is None:
             raise NotAllowed(
                 f"The login keeps nothing about {self.user.name!r}: as which uid the server runs is not known.",
                 hint="Log out and in again; if that does not help, c.Authenticator.enable_auth_state is not set.",
             )
-        self.uid = files.number_of(about, self.uid_from, user=self.user.name)
-        self.gid = files.number_of(about, self.gid_from, user=self.user.name) if self.gid_from else self.uid
+        uid = files.number_of(about, self.uid_from, user=self.user.name)
+        gid = files.number_of(about, self.gid_from, user=self.user.name) if self.gid_from else uid
+        self._run_as_number(uid, gid)
+
+    def _run_as_number(self, uid: int, gid: int) -> None:
+        self.uid, self.gid = uid, gid
         if getattr(self, "fs_gid", None) is not None:
-            self.fs_gid = self.gid
+            self.fs_gid = gid
 
     async def _make_home(self) -> None:
         known = self.files
@@ -156,6 +185,38 @@ class FilesPodSpawner(WatchedPodSpawner):
         await Homes(known.folders, _connection, self.home_timeout).make(home, self.say)
         self._home = key
 
+    @property
+    def hands_in(self) -> bool:
+        """Whether things can be handed in: there is one claim that all have a part of, and nothing but what pods mount
+        leads there. Accounts of the login's own are known elsewhere too, and may come by in other ways."""
+        known = self.files
+        return bool(known.claim and known.folders and not self.uid_from)
+
+    async def _make_hand_in(self) -> None:
+        """Whatever fails here keeps nobody's server from starting; in JupyterLab it is said that there is no such
+        place."""
+        self._hand_in = ()
+        for place in self._places if self.hands_in else ():
+            student = files.directory_name(self.user.name) if place.role == "student" else ""
+            one = hand_in.in_pod(place.course, student)
+            try:
+                await self._make_place(one)
+            except MLMPError as error:
+                self.log.warning("%s: nothing can be handed in for %s: %s", self.user.name, one.course, error)
+            else:
+                self._hand_in += (one,)
+
+    async def _make_place(self, one: InPod) -> None:
+        known, account = self.files, self._account or await self._their_account()
+        home = Home(one.student, account.uid, account.gid or account.uid, one.around)
+        key = f"{known.claim}/{one.path}:{home.uid}:{home.gid}"
+        if known.folders is None or key in self._hand_in_made:
+            return
+        self.say(42, "Making the place to hand in")
+        patience = min(self.home_timeout, HAND_IN_WITHIN)
+        await Homes(known.folders, _connection, patience).make_hand_in(home, self.say)
+        self._hand_in_made |= {key}
+
     async def erase_guest(self) -> None:
         """The folder, or the claim of the guest's own. Where nobody has files there is nothing to erase.
 
@@ -165,6 +226,8 @@ class FilesPodSpawner(WatchedPodSpawner):
         if known.claim and known.folders is None:
             raise ConfigurationError(["users.storage.folders is not set: who made the folders of homes erases them"])
         if known.claim and known.folders is not None:
+            if self.guest_uid:
+                await self._run_as_their_account()
             patience = min(self.home_timeout, ERASED_WITHIN)
             await Homes(known.folders, _connection, patience).erase(await self._their_home())
         elif self.storage_pvc_ensure:
@@ -207,16 +270,20 @@ class FilesPodSpawner(WatchedPodSpawner):
         return await maybe_future(said(self)) if callable(said) else said
 
     def get_env(self) -> dict[str, str]:
-        """Where shared data are."""
+        """Where shared data are, and where to hand in."""
         env: dict[str, str] = super().get_env()
+        places = {one.course: one.place for one in self._hand_in}
+        env |= {"MLMP_HAND_IN": json.dumps(places)} if places else {}
         return env | ({"MLMP_SHARED": files.SHARED} if self.files.shared else {})
 
     def get_state(self) -> dict[str, Any]:
         """What outlives server and hub."""
         state: dict[str, Any] = super().get_state()
+        state |= {"hand_in": sorted(self._hand_in_made)} if self._hand_in_made else {}
         return state | ({"home": self._home} if self._home else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Comes back after a restart of the hub."""
         super().load_state(state)
         self._home = str(state.get("home", ""))
+        self._hand_in_made = frozenset(state.get("hand_in", ()))

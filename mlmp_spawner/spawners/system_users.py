@@ -98,6 +98,10 @@ class SystemUserSpawner(MLMPLocalSpawner):
         until = await self._ask(lambda site: guests.until(site.engine, name, now=units.now()))
         await asyncio.to_thread(guest_accounts.make, name, until=until)
 
+    async def end_guest(self) -> None:
+        """Ends what the account runs, and what it has asked to be run later."""
+        await asyncio.to_thread(guest_accounts.leave, self.user.name)
+
     async def erase_guest(self) -> None:
         """The account, all its files, and what its servers wrote into the log."""
         await asyncio.to_thread(guest_accounts.erase, self.user.name)

@@ -115,11 +115,18 @@ def teachers(connection: Connection, owner: str) -> dict[str, int]:
     return {row.name: row.id for row in connection.execute(joined.where(*mine))}
 
 
-def self_study(connection: Connection) -> dict[str, float]:
-    """Unit-hours a week that each in a course has outside class, by the course's group, where it says any."""
-    c = course.c
-    rows = connection.execute(select(c.name, c.self_study).where(c.self_study.is_not(None)))
-    return {f"course-{row.name}": row.self_study for row in rows}
+def self_study(connection: Connection, person: str | None = None) -> dict[str, dict[str, float]]:
+    """Unit-hours a week that students and guests have outside class: by person and course, where it says any.
+
+    :param person: of whom alone; None: of everybody.
+    """
+    c, m = course.c, course_member.c
+    query = select(m.name, m.course, c.self_study).join(course, c.name == m.course)
+    query = query.where(c.self_study.is_not(None), m.role != "instructor")
+    found: dict[str, dict[str, float]] = {}
+    for row in connection.execute(query if person is None else query.where(m.name == person)):
+        found.setdefault(row.name, {})[row.course] = row.self_study
+    return found
 
 
 def groups(connection: Connection) -> frozenset[str]:

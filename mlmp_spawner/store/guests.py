@@ -58,7 +58,7 @@ def use_code(connection: Connection, sha256: str, *, by: str, now: int) -> Code 
 
 
 def free_code(connection: Connection, used_by: str) -> None:
-    """Makes the code of somebody who never came in good again."""
+    """Makes the code of somebody who never came in good again, unless it was withdrawn meanwhile."""
     connection.execute(update(guest_code).where(guest_code.c.used_by == used_by).values(used_at=None, used_by=None))
 
 
@@ -70,9 +70,17 @@ def open_codes(connection: Connection, course: str, *, now: int) -> list[Code]:
 
 
 def drop_open_codes(connection: Connection, course: str) -> int:
-    """Withdraws the codes of a course that nobody used; how many."""
+    """Withdraws the codes of a course that nobody used, how many; also those of who is just coming, who may come in
+    but not again."""
     c = guest_code.c
+    coming = select(guest.c.name).where(guest.c.course == course, guest.c.entered_at.is_(None))
+    connection.execute(delete(guest_code).where(c.course == course, c.used_by.in_(coming)))
     return connection.execute(delete(guest_code).where(c.course == course, c.used_at.is_(None))).rowcount
+
+
+def drop_code_of(connection: Connection, used_by: str) -> None:
+    """Withdraws the code that somebody used."""
+    connection.execute(delete(guest_code).where(guest_code.c.used_by == used_by))
 
 
 def drop_old_codes(connection: Connection, *, before: int) -> None:

@@ -25,8 +25,12 @@ COURSES = "custom:mlmp:courses"
 ADMIN = "custom:mlmp:admin"
 HUB_ADMIN = "admin-ui"
 
-Right = Literal["none", "access", "book", "courses", "admin"]
-"""What a route asks for: nothing, being let in to MLMP, booking, running courses, running the machines."""
+Right = Literal["none", "access", "book", "run", "courses", "admin"]
+"""What a route asks for: nothing, being let in to MLMP, booking, running the courses that one is an instructor of,
+making courses, running the machines."""
+
+SCOPES: dict[Right, str] = {"book": BOOK, "run": BOOK, "courses": COURSES, "admin": ADMIN}
+"""The scope of the hub that gives a right."""
 
 HUB_PATIENCE = 10.0
 STALE_FOR = 300.0
@@ -67,8 +71,14 @@ class Caller:
 
     @property
     def can_teach(self) -> bool:
-        """Whether the token may do what courses need: unfiltered, or as an admin."""
+        """Whether the token may make courses: unfiltered, or as an admin."""
         return self.is_admin or COURSES in self.scopes
+
+    @property
+    def can_run(self) -> bool:
+        """Whether the token may run the courses that its owner is an instructor of. Who that is the rosters say; a
+        server's token may not, since whatever runs there may use it."""
+        return self.can_teach or (self.kind == "user" and self.can_book and not self.is_server)
 
     @property
     def is_guest(self) -> bool:
@@ -83,7 +93,7 @@ class Caller:
 
     def has(self, right: Right) -> bool:
         """Whether the token gives this right. Being let in at all is checked before."""
-        given = {"book": self.can_book, "courses": self.can_teach, "admin": self.is_admin}
+        given = {"book": self.can_book, "run": self.can_run, "courses": self.can_teach, "admin": self.is_admin}
         return right in ("none", "access") or given[right]
 
     def actor(self) -> Actor:

@@ -23,7 +23,7 @@ from mlmp_spawner.errors import Invalid, MLMPError, NoAccess, NotFound, TooManyR
 from mlmp_spawner.operations.courses import guests
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.web import guest_rights
-from mlmp_spawner.web.auth import Caller, HubAuthentication, Right
+from mlmp_spawner.web.auth import SCOPES, Caller, HubAuthentication, Right
 from mlmp_spawner.web.context import Context
 from mlmp_spawner.web.problems import HTTPProblem, Unauthenticated, as_error, printable
 from mlmp_spawner.web.templating import PageUser, page_namespace
@@ -109,7 +109,7 @@ class Handler(HubOAuthenticated, RequestHandler):
                 raise NoAccess("This is not for guests.")
             if not self.me.has(self.right):
                 raise NoAccess(
-                    f"Your login or token lacks the scope custom:mlmp:{self.right}.",
+                    f"Your login or token lacks the scope {SCOPES[self.right]}.",
                     hint="Ask the people who run this for it, or use a token that has it.",
                 )
         limit = self.body_limit or self.context.settings.body_limit

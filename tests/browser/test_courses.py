@@ -92,7 +92,7 @@ def test_the_pages_are_for_everybody(
     courses.apply(app.site, hostile, actor=ben, now=app.now)
     page = person("teacher-token", color_scheme=theme, viewport={"width": width, "height": 844}, bypass_csp=True)
     page.on("dialog", lambda dialog: pytest.fail("a script of a user ran"))
-    for path in ("courses", "courses/ml", "courses/evil", "new-course", "preview"):
+    for path in ("courses", "courses/ml", "courses/evil", "courses/evil/new-class", "new-course", "preview"):
         if path == "preview":
             page.goto(page.url.replace("new-course", "courses/ml"))
             page.locator("summary", has_text="Put people on it").click()

@@ -28,11 +28,20 @@ def under_way(app: RunningApp, teacher: CommandLine) -> str:
 
 def test_who_is_in_is_shown(app: RunningApp, teacher: CommandLine, under_way: str, tmp_path: Path) -> None:
     shown = done(teacher("course", "class", "show", "ml", under_way)).out
-    assert "2 waiting" in shown and "ann" in shown and "3 of 5 seats nobody got" in shown
+    assert "2 waiting" in shown and "ann" in shown and "3 of 5 seats nobody has" in shown
     people = done(teacher("course", "class", "show", "ml", under_way, "--json")).json["people"]
     assert {one["name"]: one["status"] for one in people} == {"ann": "waiting", "ben": "waiting"}
     mine = done(of(app, "ann", tmp_path)("course", "class", "show", "ml", under_way)).out
     assert "ann" in mine and "ben" not in mine
+
+
+def test_seats_that_were_given_back_count_as_nobodys(
+    app: RunningApp, teacher: CommandLine, under_way: str, tmp_path: Path
+) -> None:
+    done(teacher("course", "roster", "remove", "ml", "ann"))
+    opening.look(app.site, app.now + MINUTE)
+    shown = done(teacher("course", "class", "show", "ml", under_way)).out
+    assert "1 over" in shown and "4 of 5 seats nobody has" in shown
 
 
 def test_it_goes_on_longer_or_says_why_not(
@@ -65,7 +74,8 @@ def test_slips_are_said(app: RunningApp, teacher: CommandLine, under_way: str, t
     assert teacher("course", "class", "stop", "ml", under_way, "zoe").status == 2
     assert teacher("course", "class", "message", "ml", under_way, "x" * 301).status == 2
     assert teacher("course", "class", "show", "ml", "../../x").status == 1
-    assert of(app, "ann", tmp_path)("course", "class", "extend", "ml", under_way).status == 3
+    student = of(app, "ann", tmp_path)("course", "class", "extend", "ml", under_way)
+    assert student.status == 1 and "Only its instructors" in student.err
 
 
 def test_a_report_is_csv_too(teacher: CommandLine, under_way: str) -> None:

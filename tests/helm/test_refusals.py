@@ -28,6 +28,7 @@ WRONG = [
     ("jobs: {enabled: true}", "jobs.enabled: a job's code and results are in its owner's home"),
     ("jobs: {enable: true}", "at '/jobs': additional properties 'enable' not allowed"),
     ("users: {gidFrom: a.b}", "users.gidFrom: needs users.uidFrom"),
+    ("users: {guestUid: 65000}", "users.guestUid: needs users.uidFrom"),
     ("users: {uid: 0}", "at '/users/uid': minimum: got 0, want 1"),
     ("proxy: {service: {port: http}}", "at '/proxy/service/port': got string, want integer"),
     ("baseUrl: mlmp", "at '/baseUrl': 'mlmp' does not match pattern"),

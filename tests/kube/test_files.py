@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mlmp_spawner.kube.files import with_files
+from mlmp_spawner.rules.hand_in import InPod
 from mlmp_spawner.rules.storage import parse
 
 STORAGE = parse(
@@ -74,6 +75,23 @@ def test_the_homes_of_all_are_in_no_container_under_another_name() -> None:
     assert "/all" not in mounts(made)
     assert made["spec"]["initContainers"][0]["volumeMounts"] == []
     assert [one["name"] for one in made["spec"]["volumes"]] == ["mine", "home", "shared", "scratch"]
+
+
+WHERE = (".hand-in", "ml.17")
+
+
+def test_a_student_hands_in_at_a_folder_of_their_own_and_who_teaches_reads_all_of_the_course() -> None:
+    student = mounts(with_files(pod(), STORAGE, "ann", [InPod("ml", WHERE, "ann")]))["/mnt/hand-in/ml"]
+    assert student == {"name": "home", "mountPath": "/mnt/hand-in/ml", "subPath": ".hand-in/ml.17/ann"}
+    teacher = mounts(with_files(pod(), STORAGE, "eva", [InPod("ml", WHERE, "")]))["/mnt/hand-in/ml"]
+    assert (teacher["subPath"], teacher["readOnly"]) == (".hand-in/ml.17", True)
+
+
+def test_nothing_that_is_configured_stands_where_things_are_handed_in() -> None:
+    given = pod(volumeMounts=[{"name": "mine", "mountPath": "/mnt/hand-in/ml"}])
+    made = with_files(given, STORAGE, "ann", [InPod("ml", WHERE, "ann")])
+    assert mounts(made)["/mnt/hand-in/ml"]["subPath"] == ".hand-in/ml.17/ann"
+    assert [one["mountPath"] for one in made["spec"]["containers"][0]["volumeMounts"]].count("/mnt/hand-in/ml") == 1
 
 
 def test_nobodys_homes_are_given_to_the_group_of_one_server() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlmp_spawner.kube.home_pods import ERASE, LEFT, RIGHTS, Home, is_left_over, judge, manifest, pod_name
+from mlmp_spawner.kube.home_pods import ERASE, HAND_IN, LEFT, RIGHTS, Home, is_left_over, judge, manifest, pod_name
 from mlmp_spawner.kube.outcomes import Fails, Going
 from mlmp_spawner.rules.storage import Folders
 from mlmp_spawner.units import from_iso
@@ -55,9 +55,12 @@ def test_the_volume_is_given_to_one_group_for_all_only_where_it_is_new_and_then_
 
 def test_one_folder_and_account_has_one_pod_whose_name_holds_nothing_of_the_users() -> None:
     names = {
-        pod_name(home, FOLDERS) for home in (ANN, Home("ann", 1001, 100), Home("ann", 1000, 101), Home("a", 1000, 100))
-    }
-    assert len(names) == 4
+        pod_name(home, FOLDERS)
+        for home in (
+            ANN, Home("ann", 1001, 100), Home("ann", 1000, 101), Home("a", 1000, 100), Home("ann", 1000, 100, ("x",)),
+        )
+    }  # fmt: skip
+    assert len(names) == 5
     assert pod_name(ANN, FOLDERS) == pod_name(ANN, FOLDERS)
     assert not any("ann" in name for name in names)
 
@@ -112,6 +115,13 @@ def test_the_pod_that_erases_differs_in_name_and_program_alone(by: str) -> None:
     assert container["command"][3] == ERASE.program != other["command"][3]
     container["command"][3] = other["command"][3]
     assert erases["spec"] == makes["spec"]
+
+
+def test_the_place_to_hand_in_is_made_within_its_course_by_a_pod_of_its_own() -> None:
+    place = Home("ann", 1000, 100, (".hand-in", "ml.17"))
+    made = manifest(place, FOLDERS, 60, HAND_IN)
+    assert made["spec"]["containers"][0]["command"][4:] == ["/homes", "ann", "1000", "100", ".hand-in", "ml.17"]
+    assert made["metadata"]["name"].startswith("mlmp-hand-in-") and len(made["metadata"]["name"]) <= 63
 
 
 def test_an_erasure_that_fails_is_not_told_as_a_folder_that_is_made() -> None:

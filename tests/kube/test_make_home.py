@@ -33,9 +33,9 @@ def volume(tmp_path: Path) -> Path:
     return root
 
 
-def run(volume: Path, *by: str, name: str = "ann", uid: int = ANN) -> str:
+def run(volume: Path, *by: str, name: str = "ann", uid: int = ANN, around: tuple[str, ...] = ()) -> str:
     """Why not; "" when it is done."""
-    command = [*by, sys.executable, "-I", "-c", PROGRAM, str(volume), name, str(uid), str(uid)]
+    command = [*by, sys.executable, "-I", "-c", PROGRAM, str(volume), name, str(uid), str(uid), *around]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert (done.returncode == 0) == (done.stderr == ""), done.stderr
     assert "Traceback" not in done.stderr
@@ -171,3 +171,61 @@ def test_root_gets_no_folder(volume: Path, uid: int) -> None:
 
 def test_a_volume_that_is_not_there_is_said(volume: Path) -> None:
     assert "can't be made" in run(volume / "none")
+
+
+# -- within others: where students hand in ------------------------------------------------------------------------
+
+COURSE = (".hand-in", "ml.17")
+
+
+@pytest.mark.parametrize("by", [WITH_ITS_RIGHTS, SQUASHED, AS_ANN], ids=["root", "squashed", "user"])
+def test_a_folder_within_others_is_its_users_and_the_node_may_pass_to_it(volume: Path, by: tuple[str, ...]) -> None:
+    volume.chmod(0o1777)
+    assert run(volume, *by, name="", around=COURSE) == ""  # who teaches was first
+    assert list(volume.joinpath(*COURSE).iterdir()) == []
+    for name in ("ann", "ben", "ann"):
+        assert run(volume, *by, name=name, around=COURSE) == ""
+        assert_is(volume.joinpath(*COURSE, name), ANN)
+    assert_is(volume / ".hand-in", ANN, 0o711)
+    assert_is(volume.joinpath(*COURSE), ANN, 0o711)
+
+
+def test_in_a_volume_that_only_root_may_enter_it_is_made_too(volume: Path) -> None:
+    volume.chmod(0o700)
+    assert run(volume, *WITH_ITS_RIGHTS, around=COURSE) == ""
+    assert_is(volume.joinpath(*COURSE, "ann"), ANN)
+
+
+@pytest.mark.parametrize("by", [WITH_ITS_RIGHTS, SQUASHED], ids=["root", "squashed"])
+def test_a_run_that_was_killed_between_two_of_them_is_finished(volume: Path, by: tuple[str, ...]) -> None:
+    volume.chmod(0o1777)
+    (volume / ".hand-in").mkdir(mode=0o700)
+    os.chown(volume / ".hand-in", ANN, ANN)
+    assert run(volume, *by, around=COURSE) == ""
+    assert_is(volume / ".hand-in", ANN, 0o711)
+    assert_is(volume.joinpath(*COURSE, "ann"), ANN)
+
+
+@pytest.mark.parametrize("at", [".hand-in", ".hand-in/ml.17", ".hand-in/ml.17/ann"])
+def test_no_link_among_them_is_followed(volume: Path, tmp_path: Path, at: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (volume / at).parent.mkdir(parents=True, exist_ok=True)
+    for folder in (volume / at).parents:
+        if folder.is_relative_to(volume) and folder != volume:
+            os.chown(folder, ANN, ANN)
+    (volume / at).symlink_to(elsewhere)
+    assert "is no folder" in run(volume, *WITH_ITS_RIGHTS, around=COURSE)
+    assert list(elsewhere.iterdir()) == [] and elsewhere.stat().st_uid == 0
+
+
+def test_among_folders_of_another_account_nothing_is_made(volume: Path) -> None:
+    assert run(volume, *WITH_ITS_RIGHTS, uid=BOB, around=COURSE) == ""
+    assert f"belongs to uid {BOB}" in run(volume, *WITH_ITS_RIGHTS, around=COURSE)
+    assert [one.name for one in volume.joinpath(*COURSE).iterdir()] == ["ann"]
+    assert_is(volume.joinpath(*COURSE, "ann"), BOB)
+
+
+@pytest.mark.parametrize("around", [("..",), ("a/b",), (".hand-in", "..")])
+def test_what_is_around_is_within_the_volume(volume: Path, around: tuple[str, ...]) -> None:
+    assert "is no name of a folder" in run(volume, *WITH_ITS_RIGHTS, around=around)

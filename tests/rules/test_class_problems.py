@@ -7,6 +7,13 @@ from mlmp_spawner.rules.nodes import ClusterNode, Taint
 from mlmp_spawner.rules.preload import There
 
 
+def test_a_figure_or_a_reason_that_changes_makes_no_new_problem():
+    full, away = rules.of_disk("vm", 1 << 20), ["gpu-a is away."]
+    assert rules.is_new(full, ()) and not rules.is_new((), full)
+    assert not rules.is_new(rules.of_disk("vm", 2 << 20), full)
+    assert rules.is_new(away, full) and rules.is_new([*full, *away], full) and not rules.is_new(full, [*full, *away])
+
+
 def test_a_full_disk_a_node_that_is_away_and_seats_that_are_missing_are_named():
     cluster = {
         "a": ClusterNode("a", taints=(Taint("node.kubernetes.io/disk-pressure"),)),

@@ -166,3 +166,4 @@ def test_a_course_must_fit_the_catalog_and_who_makes_it() -> None:
         "nodes.2",
     ]
     assert wrong(units=2, nodes=("small", "big")) == ["nodes.0"]
+    assert wrong(look_in=True) == ["look_in"]

@@ -54,6 +54,16 @@ def test_two_people_never_become_one() -> None:
     assert wrong(text, "uni.org", "@CS.uni.org") == [(2, "would be 'ann', as 'ann@uni.org' is")]
 
 
+def test_nobody_is_a_student_and_an_instructor() -> None:
+    text = "name,role\nann,instructor\nbob,\nann,student\nann,instructor\nbob,student\n"
+    assert wrong(text) == [(4, "is on the list as instructor already")]
+    assert roster.read(text).people == {"ann": "instructor", "bob": "student"}
+
+
+def test_what_is_said_of_a_line_steers_no_terminal_and_no_page() -> None:
+    assert all(why.isprintable() for _, why in wrong("ann\u202eben\nben\x1b[31m"))
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

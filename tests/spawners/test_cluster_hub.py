@@ -157,3 +157,16 @@ def test_jobs_that_an_admin_switches_off_again_have_no_place_in_the_navigation(t
     c = configured(tmp_path, jobs={"enabled": True}, config={"MLMP": {"jobs": False}})
     assert c.JupyterHub.template_vars["has_jobs"] is False
     assert c.JupyterHub.template_vars["mlmp_images"] is True
+
+
+def test_where_the_login_says_everybodys_account_there_are_guests_only_with_a_number_of_their_own(
+    tmp_path: Path,
+) -> None:
+    users = {"namespace": "students"}
+    assert configured(tmp_path, users=users).MLMP.guest_isolation == "pod"
+    numbered = users | {"uid_from": "oauth_user.uid"}
+    assert configured(tmp_path, users=numbered).MLMP.guest_isolation == "none"
+    c = configured(tmp_path, users=numbered | {"guest_uid": 64999})
+    assert (c.MLMP.guest_isolation, c.MLMPKubeSpawner.guest_uid) == ("pod", 64999)
+    own = {"MLMPKubeSpawner": {"uid_from": "oauth_user.uid"}}
+    assert configured(tmp_path, users=users, config=own).MLMP.guest_isolation == "none"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from kubernetes_asyncio.client.exceptions import ApiException
 
 from mlmp_spawner.errors import ConfigurationError, NotAllowed, Unavailable
+from mlmp_spawner.kube.home_pods import Home
 from mlmp_spawner.rules.storage import directory_name
+from mlmp_spawner.spawners import pod_files
 from mlmp_spawner.spawners.kube import MLMPKubeSpawner
 from tests.spawners.pod_manifests import kubeconfig, made, manifest
 
@@ -158,6 +160,28 @@ async def test_that_a_folder_was_made_is_remembered_over_stops_and_restarts_of_t
     assert spawner.get_state()["home"] == "homes/ann:1000:1000"
 
 
+NUMBERED = {"uid_from": "oauth_user.uid", "gid_from": "oauth_user.gid", "guest_uid": 64999}
+
+
+async def test_a_guest_runs_as_the_number_of_guests_and_others_as_the_login_says() -> None:
+    guest = logged_in(made({"storage": FOLDERS, **NUMBERED}), None)
+    guest.user.name = "guest-k7m29qxf3h"
+    await guest._run_as_their_account()
+    context = (await manifest(guest))["spec"]["containers"][0]["securityContext"]
+    assert (context["runAsUser"], context["runAsGroup"]) == (64999, 64999)
+    with pytest.raises(NotAllowed, match="keeps nothing about"):
+        await logged_in(made({"storage": FOLDERS, **NUMBERED}), None)._run_as_their_account()
+
+
+async def test_no_profile_says_as_whom_guests_run() -> None:
+    profile = {"display_name": "Other", "default": True, "kubespawner_override": {"guest_uid": 4711}}
+    guest = logged_in(made({"storage": FOLDERS, **NUMBERED, "profile_list": [profile]}), None)
+    guest.user.name = "guest-k7m29qxf3h"
+    await guest.load_user_options()
+    await guest._run_as_their_account()
+    assert guest.uid == 64999
+
+
 class PlayedClaims:
     """The claims of a namespace. ``held``: a pod that still ends uses them."""
 
@@ -205,3 +229,25 @@ async def test_where_somebody_else_makes_the_folders_no_erasure_is_claimed() -> 
 
 async def test_where_nobody_has_files_there_is_nothing_to_erase() -> None:
     await made().erase_guest()
+
+
+class PlayedHomes:
+    """What would be erased in the claim."""
+
+    done: ClassVar[list[tuple[str, Home]]] = []
+
+    def __init__(self, *_: Any) -> None:
+        self.done.clear()
+
+    async def erase(self, home: Home) -> None:
+        self.done.append(("erase", home))
+
+
+async def test_after_a_restart_of_the_hub_a_guest_s_folder_is_erased_as_the_account_that_it_belongs_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pod_files, "Homes", PlayedHomes)
+    guest = logged_in(made({"storage": FOLDERS, **NUMBERED}), None)
+    guest.user.name = "guest-k7m29qxf3h"
+    await guest.erase_guest()
+    assert PlayedHomes.done == [("erase", Home("guest-k7m29qxf3h", 64999, 64999))]

@@ -69,6 +69,22 @@ def test_upgrading_again_changes_nothing(url: str) -> None:
     assert ours(url) == before
 
 
+def test_a_scan_of_before_knows_its_size_afterwards(url: str) -> None:
+    schema.upgrade(url)
+    schema.downgrade(url, "0007")
+    engine = create_engine(url)
+    rows = '{"names": ["lr"], "values": [[0.1], [0.2], [0.3]]}'
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO mlmp_scan (id, owner, name, rows, created_at) VALUES ('s', 'ann', 'old', :rows, 0)"),
+            {"rows": rows},
+        )
+    schema.upgrade(url)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT size FROM mlmp_scan")).scalar() == 3
+    engine.dispose()
+
+
 def test_the_tables_are_those_that_the_queries_know(url: str) -> None:
     """Whoever changes ``store.tables`` writes a migration too."""
     schema.upgrade(url)

@@ -105,15 +105,36 @@ def test_a_student_sees_the_course_and_no_other_name(
     assert (seen["role"], seen["runs"], seen["members"], seen["yaml"]) == ("student", False, None, None)
     assert "ben" not in str(seen) and "zoe" not in str(seen)
     assert [one["name"] for one in ann.get("courses").json()["items"]] == ["ml"]
-    with app.client("ben-token") as narrow:  # who runs it, with a token that may not
-        assert narrow.get("courses/ml").json()["runs"] is False
-        assert narrow.get("courses/ml/roster").status_code == 403
     with app.client("server-token") as server:
         assert server.get("courses/ml").json()["role"] == "student"
         assert server.post("courses/ml/roster", json={"remove": ["zoe"]}).status_code == 403
     with app.client("foreign-token") as eve:
         assert eve.get("courses/ml").status_code == 404
         assert eve.get("courses").json()["items"] == []
+
+
+def test_who_the_roster_names_runs_the_course_without_the_right_to_make_one(
+    teacher: httpx.Client, ann: httpx.Client, app: RunningApp
+) -> None:
+    assert apply(ann).status_code == 403
+    apply(teacher, YAML.replace("[ann]", "[zoe]"))
+    theirs = apply(ann)
+    assert theirs.status_code == 403 and "scope custom:mlmp:courses" in theirs.json()["detail"]
+    assert theirs.json()["detail"] == apply(ann, dry_run=True).json()["detail"]
+    free = apply(ann, YAML.replace("name: ml", "name: other")).json()["detail"]
+    assert free.replace("other", "ml") == theirs.json()["detail"]  # it does not say which courses there are
+    assert teacher.post("courses/ml/roster", json={"add": ["ann"], "role": "instructor"}).status_code == 200
+    seen = ann.get("courses/ml").json()
+    assert (seen["role"], seen["runs"]) == ("instructor", True) and seen["yaml"]
+    changed = apply(ann, {"name": "ml", "title": "DL", "profile": "gpu", "seats": 4})
+    assert changed.status_code == 200 and changed.json()["course"]["title"] == "DL"
+    assert {one["name"] for one in ann.get("courses/ml/roster").json()["items"]} == {"ann", "ben", "zoe"}
+    with app.client("reader-token") as reader, app.client("server-token") as server:
+        for narrow in (reader, server):  # her own tokens, which may not do all that she may
+            assert narrow.get("courses/ml").json()["runs"] is False
+            assert narrow.get("courses/ml/roster").status_code == 403
+    teacher.post("courses/ml/roster", json={"add": ["ann"], "role": "student"})
+    assert ann.get("courses/ml/roster").status_code == 403
 
 
 def test_an_instructor_changes_no_course_of_others(teacher: httpx.Client, admin: httpx.Client) -> None:

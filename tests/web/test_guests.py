@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import insert
 
-from mlmp_spawner.operations.courses import courses, guests
+from mlmp_spawner.operations.courses import courses, guests, running
 from mlmp_spawner.operations.site import Actor
 from mlmp_spawner.rules import course_yaml
 from mlmp_spawner.rules.courses import Member
@@ -23,8 +24,9 @@ from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.context import WebSettings
 from mlmp_spawner.web.guest_rights import CALLS, HANDLERS
 from mlmp_spawner.web.pages import routes as pages
-from tests.operations.conftest import NOW
+from tests.operations.conftest import NOW, admin
 from tests.web.harness import GUEST, PREFIX, RunningApp
+from tests.web.played_class import a_class
 from tests.web.test_rights import page_address
 
 COURSE = {"name": "ml", "title": "ML", "profile": "gpu", "seats": 2, "guests": 3, "instructors": ["ben"]}
@@ -145,6 +147,51 @@ def test_a_guest_sees_nobody_s_name(guest: httpx.Client, ann: httpx.Client, app:
         for name in ("ann", "ben", "eve", "Secret"):
             assert f'"{name}"' not in text and f">{name}<" not in text, text
     assert guest.get("reservations", params={"owner": "ann"}).status_code == 403
+
+
+PEOPLE = re.compile(r"\b(ann|ben|eve|zoe)\b")
+
+
+def test_wherever_a_guest_comes_in_a_class_no_name_of_anybody_is_there(
+    guest: httpx.Client, ann: httpx.Client, app: RunningApp
+) -> None:
+    """Every call, page and form, with every id that there is."""
+    theirs = ann.post("reservations", json={"profile": "gpu", "duration": "1h", "title": "of ann"}).json()["id"]
+    played = a_class(app, seats=5)
+    running.say(app.site, "ml", played.id, "Break", actor=Actor("ben"), now=app.now)
+    ids = [theirs, played.id, *(seat.id for seat in played.seats().values())]
+    assert GUEST in played.seats()
+    wrong, answered = [], set()
+    for row in TABLE:
+        if row.handler is not None:
+            continue
+        for one in ids if "{id}" in row.path else ids[:1]:
+            path = row.path.format(id=one, name="ml", guest=GUEST, sha256="0" * 64, attempt="a")
+            answer = guest.request(row.method, path, json={} if row.body else None)
+            answered |= {f"{row.method} {row.path}"} if answer.status_code == 200 else set()
+            if found := PEOPLE.search(answer.text):
+                wrong.append(f"{row.method} {path}: {answer.text[max(0, found.start() - 120) : found.end() + 40]}")
+    for pattern, *_ in pages.routes():
+        for one in ids:
+            address = app.url + PREFIX + page_address(pattern, one, one, one, one)
+            for method in ("GET", "POST"):
+                answer = guest.request(method, address, headers={"Accept": "text/html"})
+                if found := PEOPLE.search(answer.text):
+                    wrong.append(f"{method} {address}: {answer.text[max(0, found.start() - 120) : found.end() + 40]}")
+    assert wrong == []
+    assert {one for one in CALLS if one.startswith("GET ")} - answered == {"GET availability"}  # it needs a profile
+
+
+def test_a_guest_sees_the_classes_of_their_course_and_their_own_seat(guest: httpx.Client, app: RunningApp) -> None:
+    played = a_class(app)
+    (one,) = guest.get("courses/ml/classes").json()["items"]
+    assert (one["id"], one["given"], one["mine"]["name"]) == (played.id, None, GUEST)
+    assert [seat["name"] for seat in guest.get(played.where).json()["people"]] == [GUEST]
+    seen = guest.get(app.url + PREFIX + "courses/ml", headers={"Accept": "text/html"}).text
+    assert "You are a guest of this course" in seen and "Roster" not in seen
+    courses.apply(app.site, course_yaml.parse(COURSE | {"name": "other"}), actor=admin, now=NOW)
+    assert guest.get("courses/other/classes").status_code == 404
+    assert guest.post(f"{played.where}/extend", json={"duration": "15m"}).status_code == 403
 
 
 def test_a_guest_starts_what_the_course_is_about_and_books_nothing_ahead(guest: httpx.Client, app: RunningApp) -> None:

@@ -74,6 +74,16 @@ def test_a_series_is_told_of_once(ann: httpx.Client, site: Site):
     assert len(found) == 2 and "series" in found[0]["text"]
 
 
+def test_one_notice_is_marked_as_read_and_none_before_it(ann: httpx.Client, site: Site):
+    booked = book(site)
+    tell(site, "announced", booked)
+    tell(site, "warned", booked)
+    newest, older = [one["id"] for one in ann.get("me/notices", params={"unread": "true"}).json()["items"]]
+    assert ann.post("me/notices/read", json={"up_to": newest, "only": True}).json() == {"unread": 1}
+    left = ann.get("me/notices", params={"unread": "true"}).json()["items"]
+    assert [one["id"] for one in left] == [older]
+
+
 def test_reading_marks_what_was_seen_and_nothing_newer(ann: httpx.Client, site: Site):
     booked = book(site)
     tell(site, "announced", booked)

@@ -47,6 +47,7 @@ BOOKERS = LET_IN | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtere
 OWNERS = BOOKERS | {"other": 403, "instructor": 403}
 ADMINS = dict.fromkeys(LET_IN, 403) | {"nobody": 401, "unknown token": 401, "admin": "in", "hub admin": "in"}
 TEACHERS = ADMINS | {"instructor": "in"}
+RUNNERS = TEACHERS | {"other": "in"}  # ben, whom the roster names, without the scope to make courses
 SEERS = LET_IN | {"other": 403, "instructor": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
 THEMSELVES = BOOKERS | {"owner's server": 403}  # what would outlive the server's token
 ITS_OWNER = THEMSELVES | dict.fromkeys(("other", "instructor", "admin", "hub admin"), 404)  # others see none of it
@@ -58,22 +59,22 @@ COURSE_SEERS = LET_IN | dict.fromkeys(("foreign", "narrow admin", "filtered admi
 
 EXPECTED = {
     "GET courses": LET_IN,
-    "POST courses": TEACHERS,
+    "POST courses": RUNNERS,
     "GET courses/{name}": COURSE_SEERS,
-    "DELETE courses/{name}": TEACHERS,
-    "GET courses/{name}/roster": TEACHERS,
-    "POST courses/{name}/roster": TEACHERS,
+    "DELETE courses/{name}": RUNNERS,
+    "GET courses/{name}/roster": RUNNERS,
+    "POST courses/{name}/roster": RUNNERS,
     "GET courses/{name}/classes": COURSE_SEERS,
-    "POST courses/{name}/classes": TEACHERS,
+    "POST courses/{name}/classes": RUNNERS,
     "GET courses/{name}/classes/{id}": COURSE_SEERS,
-    "DELETE courses/{name}/classes/{id}": TEACHERS,
-    "POST courses/{name}/classes/{id}/extend": TEACHERS,
-    "POST courses/{name}/classes/{id}/message": TEACHERS,
-    "POST courses/{name}/classes/{id}/servers": TEACHERS,
-    "GET courses/{name}/guests": TEACHERS,
-    "POST courses/{name}/guests": TEACHERS,
-    "DELETE courses/{name}/guests": TEACHERS,
-    "DELETE courses/{name}/guests/{guest}": TEACHERS,
+    "DELETE courses/{name}/classes/{id}": RUNNERS,
+    "POST courses/{name}/classes/{id}/extend": RUNNERS,
+    "POST courses/{name}/classes/{id}/message": RUNNERS,
+    "POST courses/{name}/classes/{id}/servers": RUNNERS,
+    "GET courses/{name}/guests": RUNNERS,
+    "POST courses/{name}/guests": RUNNERS,
+    "DELETE courses/{name}/guests": RUNNERS,
+    "DELETE courses/{name}/guests/{guest}": RUNNERS,
     "GET me": LET_IN,
     "GET catalog": LET_IN,
     "GET availability": LET_IN,
@@ -187,6 +188,8 @@ BODIES = {
 #: The pages, by method and pattern. A stranger is sent to the login (302); a form of a stranger is refused.
 VISITORS = LET_IN | {"nobody": 302, "unknown token": 302}
 TEACHING_VISITORS = TEACHERS | {"nobody": 302, "unknown token": 302}
+RUNNING_VISITORS = RUNNERS | {"nobody": 302, "unknown token": 302}
+BACK_TO_IT = THEMSELVES | {"nobody": 302, "unknown token": 302}  # to the page, which says whether they may
 ADMIN_VISITORS = ADMINS | {"nobody": 302, "unknown token": 302}
 ITS_VISITORS = VISITORS | dict.fromkeys(("other", "instructor", "foreign", "narrow admin", "filtered admin"), 404)
 ITS_SENDERS = BOOKERS | {"other": 404, "instructor": 404}
@@ -220,13 +223,15 @@ PAGES = {
     "GET new-course": TEACHING_VISITORS,
     "POST new-course": TEACHERS,
     "GET courses/([a-z0-9-]+)": COURSE_SEERS | {"nobody": 302, "unknown token": 302},
-    "GET courses/([a-z0-9-]+)/guests": TEACHING_VISITORS,
-    "POST courses/([a-z0-9-]+)/guests": TEACHERS,
-    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)": TEACHING_VISITORS,
-    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": TEACHING_VISITORS,
-    "POST courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": TEACHERS,
-    "GET courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHING_VISITORS,
-    "POST courses/([a-z0-9-]+)/(settings|roster|remove)": TEACHERS,
+    "GET courses/([a-z0-9-]+)/guests": RUNNING_VISITORS,
+    "POST courses/([a-z0-9-]+)/guests": RUNNERS,
+    "GET courses/([a-z0-9-]+)/new-class": RUNNING_VISITORS,
+    "POST courses/([a-z0-9-]+)/new-class": RUNNERS,
+    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)": RUNNING_VISITORS,
+    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": BACK_TO_IT,
+    "POST courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": RUNNERS,
+    "GET courses/([a-z0-9-]+)/(settings|roster|remove)": BACK_TO_IT,
+    "POST courses/([a-z0-9-]+)/(settings|roster|remove)": RUNNERS,
     "GET jobs": VISITORS,
     "GET jobs/compare": VISITORS,
     "GET jobs/([a-z0-9]+)": JOB_VISITORS,

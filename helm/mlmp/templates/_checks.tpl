@@ -75,6 +75,9 @@
 {{- if and $v.users.gidFrom (not $v.users.uidFrom) }}
 {{- fail "users.gidFrom: needs users.uidFrom" }}
 {{- end }}
+{{- if and $v.users.guestUid (not $v.users.uidFrom) }}
+{{- fail "users.guestUid: needs users.uidFrom; without it guests run as users.uid, like everybody" }}
+{{- end }}
 {{- range $where, $server := dict "nfs" $storage.nfs.server "shared.nfs" $storage.shared.nfs.server }}
 {{- with $server }}
 {{- if and (not (regexMatch "^[0-9.]+$" .)) $v.networkPolicies.enabled $v.networkPolicies.users.internet (not $v.networkPolicies.users.fileServers) }}

@@ -14,6 +14,7 @@
   "gid" (int $v.users.gid)
   "uid_from" $v.users.uidFrom
   "gid_from" $v.users.gidFrom
+  "guest_uid" (int $v.users.guestUid)
   "image_pull_secrets" $v.users.imagePullSecrets
   "priority_class" (ternary (include "mlmp.name" (list . "users")) "" $v.priorityClasses.create)
   "node_selector" $v.users.nodeSelector

@@ -27,15 +27,16 @@ def _show(session: Session, name: str, id: str) -> None:
         shown.print_json(found)
         return
     clock = session.clock()
-    until, left = clock.time(from_iso(found["end"])), found["seats"] - len(found["people"])
+    until, there = clock.time(from_iso(found["end"])), sum(int(one["seats"]) for one in found["nodes"])
+    left = there - sum(one["state"] == "active" for one in found["people"])
     session.say(f"{name}, {clock.time(from_iso(found['start']))} – {until}: {found['state']}")
     counted = Counter(str(one["status"]) for one in found["people"])
     session.say(", ".join(f"{number} {status}" for status, number in counted.items()) or "Nobody has a seat yet.")
     rows = [(one["name"], one["status"], one["node"], one["problem"]) for one in found["people"]]
     if rows:
         shown.table(session.out, ("name", "", "node", "why"), rows)
-    if left > 0 and found["given"] is not None:
-        session.say(f"{left} of {found['seats']} seats nobody got.")
+    if left > 0 and found["given"] is not None and found["state"] != "ended":
+        session.say(f"{left} of {there} seats nobody has.")
 
 
 @command(name="extend")

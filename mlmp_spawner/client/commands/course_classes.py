@@ -70,7 +70,7 @@ def course_book(
         shown.print_json(booked)
         return
     clock, dates = session.clock(), booked["dates"]
-    verb = "would fit" if dry_run else "are booked"
+    verb = "would fit" if dry_run else "is booked" if len(dates) == 1 else "are booked"
     number = f"{len(dates)} classes" if len(dates) != 1 else "1 class"
     session.say(f"{number} of {booked['seats']} seats {verb} ({clock.zone_name}):")
     rows = [(clock.time(from_iso(one["start"])), clock.time(from_iso(one["end"])), _nodes(one)) for one in dates]

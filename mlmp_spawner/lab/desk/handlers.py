@@ -116,6 +116,17 @@ class Extend(Handler):
         return found | {"now": units.now()}
 
 
+class Message(Handler):
+    """A word of who teaches."""
+
+    @web.authenticated
+    @authorized
+    @answers
+    async def post(self, id: str) -> Any:
+        """It was read."""
+        return await self.desk.run(self.desk.read_message, int(id))
+
+
 class Profiles(Handler):
     """On what a job may run."""
 
@@ -248,6 +259,6 @@ def routes(base_url: str) -> list[tuple[str, type[Handler]]]:
     at, id = f"{base_url.rstrip('/')}/mlmp/api/", "([a-z0-9]{8,30})"
     return [
         (f"{at}state", State), (f"{at}extend", Extend), (f"{at}profiles", Profiles), (f"{at}drafts", Drafts),
-        (f"{at}courses", CourseFiles),
+        (f"{at}courses", CourseFiles), (f"{at}messages/([0-9]{{1,18}})", Message),
         (f"{at}jobs", Jobs), (f"{at}jobs/{id}", Job), (f"{at}jobs/{id}/log", Log), (f"{at}jobs/{id}/metrics", Metrics),
     ]  # fmt: skip

@@ -31,6 +31,9 @@ AT_ONCE = 4
 MOST_JOBS = 50
 """So many of one's jobs are listed, the newest."""
 
+MOST_MESSAGES = 50
+"""So many of the newest notices are looked through for messages."""
+
 PART = 256 << 10
 """Bytes of a log that are given at once."""
 
@@ -68,9 +71,12 @@ class Desk:
     # -- the booking ----------------------------------------------------------------------------------------------
 
     def state(self, now: int) -> dict[str, Any]:
-        """The booking that this server runs in, None where it runs in none; times in ms UTC."""
+        """The booking that this server runs in, None where it runs in none, and what who teaches said in the class
+        that it is a seat of; times in ms UTC."""
         found = self._booking(now)
-        return {"booking": None if found is None else _booking(found)}
+        if found is None:
+            return {"booking": None, "messages": []}
+        return {"booking": _booking(found), "messages": self._messages(found)}
 
     def extend(self, duration: str, now: int) -> dict[str, Any]:
         """Moves the end of the booking back.
@@ -81,6 +87,19 @@ class Desk:
         if found is None:
             raise NotNow("This server runs in no booking, so there is nothing to extend.")
         return {"booking": _booking(self._changing.extend(found.id, duration))}
+
+    def _messages(self, found: Reservation) -> list[dict[str, Any]]:
+        """What was not read yet, the oldest first: ``id`` and ``text``."""
+        if found.raw.get("kind") != "session" or not found.raw.get("parent"):
+            return []
+        unread = self.client.notices(unread="true", limit=MOST_MESSAGES)["items"]
+        said = [one for one in unread if one["kind"] == "message" and one["reservation"] == found.id]
+        return [{"id": one["id"], "text": one["headline"]} for one in reversed(said)]
+
+    def read_message(self, id: int) -> dict[str, Any]:
+        """It is not shown any more, here or elsewhere."""
+        self._changing.read_notices(id, only=True)
+        return {}
 
     def _booking(self, now: int) -> Reservation | None:
         """Of several that follow each other without a break, the one of now: a server goes on from one to the next."""

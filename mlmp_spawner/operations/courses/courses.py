@@ -58,20 +58,27 @@ def apply(
     dry_run: bool = False,
     if_match: int | None = None,
     only_new: bool = False,
+    may_make: bool = True,
 ) -> Applied:
     """Makes a course, or changes one to what is wanted; again, it changes nothing.
 
     :param if_match: the version that the caller saw. :param only_new: refuse to change one.
-    :raises Invalid: it does not fit the catalog. :raises NotAllowed: it is others' course.
+    :param may_make: whether the caller may make one that is not there; to change one is for its instructors.
+    :raises Invalid: it does not fit the catalog.
+    :raises NotAllowed: it is others' course, or there is none and the caller may not make one.
     :raises Changed: it has another version by now. :raises Conflict: there is one already, or nobody would run it.
     """
     for _ in range(ATTEMPTS):
         try:
             if dry_run:
                 with read(site.engine) as connection:
+                    if not may_make:
+                        _must_run(connection, wanted.name, actor)
                     return _applied(connection, site, wanted, actor, now, if_match, only_new=only_new, dry_run=True)
             with transaction(site.engine) as connection:
                 lock_owner(connection, f"course:{wanted.name}")
+                if not may_make:
+                    _must_run(connection, wanted.name, actor)
                 done = _applied(connection, site, wanted, actor, now, if_match, only_new=only_new, dry_run=False)
                 _write(connection, done, actor, now)
                 return done
@@ -200,9 +207,22 @@ def _applied(
 
 
 def _may_change(connection: Connection, course: Course, actor: Actor) -> None:
-    member = store.member(connection, course.name, actor.name)
-    if not actor.admin and (member is None or member.role != "instructor"):
+    if not _runs(connection, course.name, actor):
         raise NotAllowed(f"The course {course.name!r} is somebody else's.", hint="Choose another name.")
+
+
+def _must_run(connection: Connection, name: str, actor: Actor) -> None:
+    """For who may make none: they are not told which there are."""
+    if not _runs(connection, name, actor):
+        raise NotAllowed(
+            f"There is no course {name!r} that you run, and your login or token lacks the scope custom:mlmp:courses.",
+            hint="Ask the people who run this for it, or who runs the course to make you an instructor.",
+        )
+
+
+def _runs(connection: Connection, name: str, actor: Actor) -> bool:
+    member = store.member(connection, name, actor.name)
+    return actor.admin or (member is not None and member.role == "instructor")
 
 
 def _check_fit(site: Site, wanted: CourseFile, before: Course | None, actor: Actor) -> None:

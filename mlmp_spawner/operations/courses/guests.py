@@ -109,11 +109,11 @@ def redeem(engine: Engine, typed: str, *, erase_after: int, now: int) -> Guest |
 def entered(engine: Engine, name: str, *, now: int) -> None:
     """A guest is in: from now on the code is used for good.
 
-    :raises Conflict: it took so long that the code was given back meanwhile.
+    :raises Conflict: it took so long that the code was given back meanwhile, or the guest's time was ended.
     """
     with transaction(engine) as connection:
         found = store.find(connection, name)
-        if found is None or found.ended_at is not None or not store.set_facts(connection, name, entered_at=now):
+        if found is None or not found.is_let_in(now) or not store.set_facts(connection, name, entered_at=now):
             raise Conflict("This took too long.", hint="Enter your code again.")
 
 
@@ -130,6 +130,8 @@ def end(engine: Engine, course: str, name: str, *, erase_after: int, actor: Acto
         if found.ended_at is None and found.expires_at > now:
             found = replace(found, expires_at=now, erase_at=now + erase_after)
             store.set_facts(connection, name, expires_at=now, erase_at=now + erase_after)
+            if found.entered_at is None:  # or the code would be good again
+                store.drop_code_of(connection, name)
             history.record(connection, "guest_ended", actor=actor.name, at=now, owner=name, course=course)
     return found
 

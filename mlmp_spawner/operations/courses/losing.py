@@ -37,7 +37,9 @@ def lose(
         if node in over and empty[node] < over[node] and not is_live(seat):
             placing.end_seat(connection, seat, reason="capacity_lost", action="seat_lost", actor=actor, now=now)
             empty[node] += 1
-    stay = {node: count - min(over.get(node, 0), empty[node]) for node, count in has.items()}
+    # Where more runs than there is room for, nothing can be written: the class keeps its units until that has ended.
+    stay = {node: has[node] if empty[node] < less else has[node] - less
+            for node, less in ((node, over.get(node, 0)) for node in has)}  # fmt: skip
     if stay == has:
         return "kept"
     placing.resize(connection, row, stay, now)

@@ -92,13 +92,13 @@ class ClassWatch:
 
 
 def _tell(site: Site, class_id: str, said: list[str], now: int) -> None:
-    """Writes it into the history, from which the instructors are told, unless that was the last that was said."""
+    """Writes it into the history, from which the instructors are told, where it is more than was told last."""
     c = history_table.c
     former = select(c.details).where(c.reservation == class_id, c.action == PROBLEM).order_by(c.id.desc()).limit(1)
     with transaction(site.engine) as connection:
         last = connection.execute(former).scalar()
         row = reservations.find(connection, class_id)
-        if row is None or row.state(now) == "ended" or (last is not None and len(last["problems"]) == len(said)):
+        if row is None or row.state(now) == "ended" or not rules.is_new(said, last["problems"] if last else ()):
             return
         log.warning("class %s of %s: %s", class_id, row.owner, " ".join(said))
         history.record(connection, PROBLEM, actor=CLOCK.name, at=now, reservation=row, problems=said)

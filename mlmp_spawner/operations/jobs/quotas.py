@@ -26,7 +26,7 @@ def check(connection: Connection, site: Site, new: Job, groups: Iterable[str], *
     :param groups: in which its owner is. :param count: how many such are to be submitted.
     :raises OverLimit: with the numbers.
     """
-    allowed = limits.rules(connection, site).of(new.owner, groups)
+    allowed = limits.rules(connection, site, new.owner).of(new.owner, groups)
     units = new.units * new.workers
     if allowed.job_units is not None and units > allowed.job_units and new.inside is None:
         raise _over(

@@ -87,16 +87,16 @@ _CLASS = "courses/{name}/classes/{id}"
 
 TABLE: tuple[Route, ...] = (
     Route(
-        "POST", f"{_CLASS}/extend", "extendClass", "let a class go on for longer, with the seats in it", "courses",
+        "POST", f"{_CLASS}/extend", "extendClass", "let a class go on for longer, with the seats in it", "run",
         extend_class, body=types.ClassExtendBody, answer=types.ClassExtended,
         statuses={409: "somebody else has a node then, and `longest_end` says how far it could go; or it is over"},
     ),
     Route(
-        "POST", f"{_CLASS}/message", "sayInClass", "tell everybody with a seat something", "courses", say_in_class,
+        "POST", f"{_CLASS}/message", "sayInClass", "tell everybody with a seat something", "run", say_in_class,
         body=types.ClassMessageBody, answer=types.ClassTold, statuses={409: "nobody has a seat now"},
     ),
     Route(
-        "POST", f"{_CLASS}/servers", "runClassServers", "start, stop or restart servers of a class", "courses",
+        "POST", f"{_CLASS}/servers", "runClassServers", "start, stop or restart servers of a class", "run",
         run_servers, body=types.ClassServersBody, answer=types.ClassTold, status=202,
         statuses={409: "nobody has a seat now, or the class ends too soon"},
         description="It is noted, and done in waves that machine or cluster bears.",

@@ -102,7 +102,7 @@ async def _runs(call: Call, name: str) -> bool:
     """Whether the caller runs the course. :raises NotFound: the caller is not in it."""
     caller = call.handler.me
     seen = await call.handler.context.run(courses.get, call.handler.site, name, actor=caller.actor())
-    return bool(seen.runs and caller.can_teach)
+    return bool(seen.runs and caller.can_run)
 
 
 def _tell(context: Context) -> None:
@@ -161,7 +161,7 @@ TABLE: tuple[Route, ...] = (
         query=types.ClassesQuery, answer=types.Classes, also=(MEDIA_TYPE,),
     ),
     Route(
-        "POST", "courses/{name}/classes", "bookClass", "book a class, or all those of a term", "courses", book_class,
+        "POST", "courses/{name}/classes", "bookClass", "book a class, or all those of a term", "run", book_class,
         query=types.ClassQuery, body=types.ClassBody, answer=types.ClassBooked, status=201,
         headers={"Idempotency-Key": "your own name for this request: repeated within a day, nothing is booked twice"},
         statuses={200: "with dry_run: it would fit", 409: _NO_ROOM},
@@ -172,7 +172,7 @@ TABLE: tuple[Route, ...] = (
     ),
     Route(
         "DELETE", "courses/{name}/classes/{id}", "cancelClass", "cancel a class, or end one that has begun",
-        "courses", cancel_class, query=types.WhichQuery, answer=types.ClassesCancelled,
+        "run", cancel_class, query=types.WhichQuery, answer=types.ClassesCancelled,
         statuses={409: "it is over already"},
     ),
 )  # fmt: skip

@@ -81,11 +81,11 @@ async def apply(
 ) -> Applied:
     """See :func:`courses.apply`. :raises Conflict: also where the hub has such a group that is none of ours."""
     group = f"course-{wanted.name}"
-    if not await context.groups.is_free(group):
+    if caller.can_teach and not await context.groups.is_free(group):
         raise Conflict(f"The hub has a group {group!r} that is no course's.", hint="Choose another name.")
     done: Applied = await context.run(
         courses.apply, context.site, wanted, actor=caller.actor(), now=now, dry_run=dry_run, if_match=if_match,
-        only_new=only_new,
+        only_new=only_new, may_make=caller.can_teach,
     )  # fmt: skip
     if not dry_run:
         tell(context)
@@ -161,7 +161,7 @@ def checked_name(name: str) -> str:
 
 def answer(seen: Seen, site: Site, caller: Caller) -> types.Course:
     """A course as ``caller`` may see it: all of it only with a token that may change it."""
-    course, runs = seen.course, seen.runs and caller.can_teach
+    course, runs = seen.course, seen.runs and caller.can_run
     fields = {name: getattr(course, name) for name in (
         "name", "title", "profile", "image", "seats", "setup", "grace", "data", "hand_in", "self_study", "guests",
         "look_in", "group", "created_at",
@@ -206,31 +206,31 @@ TABLE: tuple[Route, ...] = (
         own_courses, answer=types.OwnCourses,
     ),
     Route(
-        "POST", "courses", "applyCourse", "make a course, or change one to what is wanted", "courses", apply_course,
+        "POST", "courses", "applyCourse", "make a course, or change one to what is wanted", "run", apply_course,
         query=types.ApplyQuery, body=types.CourseBody, answer=types.Applied, status=201, body_limit=LARGEST_BODY,
         headers={**_IF_MATCH, "If-None-Match": "*: only make a new one"},
         statuses={
             200: "it was there, or with dry_run: it would be so",
             409: "there is one already, or a group of the hub of that name, or nobody would run it", **_CHANGED,
         },
-        description="Applied again it changes nothing. The lists `instructors` and `students` are the whole roster; "
-        "left out they change nothing.",
+        description="To make one takes the scope `custom:mlmp:courses`; its instructors change one. Applied again it "
+        "changes nothing. The lists `instructors` and `students` are the whole roster; left out they change nothing.",
     ),
     Route(
         "GET", "courses/{name}", "getCourse", "one course", "access", get_course, answer=types.Course,
         headers={"If-None-Match": "the etag that you have; 304 if it is still that"}, statuses={304: "not modified"},
     ),
     Route(
-        "DELETE", "courses/{name}", "removeCourse", "remove a course with its roster", "courses", remove_course,
+        "DELETE", "courses/{name}", "removeCourse", "remove a course with its roster", "run", remove_course,
         status=204, headers=_IF_MATCH, statuses={409: "classes of it are not over, or it has guests", **_CHANGED},
         description="People keep their accounts and files.",
     ),
     Route(
-        "GET", "courses/{name}/roster", "getRoster", "who is in a course", "courses", get_roster,
+        "GET", "courses/{name}/roster", "getRoster", "who is in a course", "run", get_roster,
         query=types.RosterQuery, answer=types.Roster, also=(MEDIA_TYPE,),
     ),
     Route(
-        "POST", "courses/{name}/roster", "changeRoster", "put people on a roster, take people off", "courses",
+        "POST", "courses/{name}/roster", "changeRoster", "put people on a roster, take people off", "run",
         change_roster, query=types.ApplyQuery, body=types.RosterBody, answer=types.RosterChange,
         body_limit=LARGEST_BODY, statuses={409: "nobody would run the course, or too many would be in it"},
         description="Lines of a list that name nobody are told, the others done.",

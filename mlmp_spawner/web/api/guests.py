@@ -79,21 +79,21 @@ def _guest(one: Guest) -> types.Guest:
 
 TABLE: tuple[Route, ...] = (
     Route(
-        "GET", "courses/{name}/guests", "listGuests", "the guests of a course", "courses", list_guests,
+        "GET", "courses/{name}/guests", "listGuests", "the guests of a course", "run", list_guests,
         answer=types.Guests,
     ),
     Route(
-        "POST", "courses/{name}/guests", "inviteGuests", "make codes by which guests come", "courses", invite,
+        "POST", "courses/{name}/guests", "inviteGuests", "make codes by which guests come", "run", invite,
         body=types.CodesBody, answer=types.Codes, status=201,
         statuses={409: "the course may have no more guests, or nothing would keep them apart from others here"},
         description="Each code is good for one person. They are shown this once: only hashes of them are kept.",
     ),
     Route(
-        "DELETE", "courses/{name}/guests", "withdrawGuestCodes", "make the codes useless that nobody used", "courses",
+        "DELETE", "courses/{name}/guests", "withdrawGuestCodes", "make the codes useless that nobody used", "run",
         withdraw, answer=types.Withdrawn,
     ),
     Route(
-        "DELETE", "courses/{name}/guests/{guest}", "endGuest", "end a guest's time now", "courses", end,
+        "DELETE", "courses/{name}/guests/{guest}", "endGuest", "end a guest's time now", "run", end,
         answer=types.Guest,
         description="Servers and login end within seconds, files and account are erased after the stated delay.",
     ),

@@ -62,6 +62,7 @@ class ReadUpTo(models.Request):
     """What was read: this notice and all before it."""
 
     up_to: Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+    only: bool = Field(False, description="this one, and none before it")
 
 
 class Unread(BaseModel):
@@ -98,9 +99,10 @@ class Tested(BaseModel):
     channels: list[str]
 
 
-def shown(told: Notice, context: Context, when: Any) -> NoticeOut:
-    """A notice in words. :param when: says an instant."""
-    said_so = wording.words(told.kind, told.details, titles=titles(context), when=when)
+def shown(told: Notice, context: Context, caller: Caller, when: Any) -> NoticeOut:
+    """A notice in words; a guest reads nobody's name. :param when: says an instant."""
+    named = not caller.is_guest
+    said_so = wording.words(told.kind, told.details, titles=titles(context), when=when, named=named)
     return NoticeOut(
         id=told.id, at=told.at, kind=told.kind, headline=said_so.headline, text=said_so.text,
         reservation=told.reservation, job=told.job, read=told.read_at is not None,
@@ -122,7 +124,7 @@ async def list_notices(call: Call) -> Answer:
         unread=query.unread,
     )  # fmt: skip
     when = partial(said, show="clock", now=now, zone=zone)
-    items = [shown(one, context, when) for one in found.items]
+    items = [shown(one, context, call.handler.me, when) for one in found.items]
     return Answer(Notices(items=items, unread=found.unread, zone=str(zone), next_cursor=found.cursor))
 
 
@@ -131,8 +133,9 @@ async def mark_read(call: Call) -> Answer:
     body: ReadUpTo = call.body
     context = call.handler.context
     left = await context.run(
-        notices.mark_read, context.site.engine, person_name(call), up_to=body.up_to, now=call.handler.now
-    )
+        notices.mark_read, context.site.engine, person_name(call), up_to=body.up_to, now=call.handler.now,
+        only=body.only,
+    )  # fmt: skip
     return Answer(Unread(unread=left))
 
 

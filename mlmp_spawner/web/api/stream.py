@@ -137,7 +137,8 @@ class StreamHandler(Handler):
             return ""
         zone = find_zone(self.get_cookie(ZONE_COOKIE)) or find_zone(context.settings.zone) or timezone.utc
         told = Notice(entry.id, person.user_id, kind, entry.at, reservation, details)
-        data = shown(told, context, partial(said, show="clock", now=context.now(), zone=zone)).model_dump(mode="json")
+        when = partial(said, show="clock", now=context.now(), zone=zone)
+        data = shown(told, context, self.me, when).model_dump(mode="json")
         return f"event: notice\ndata: {json.dumps(data)}\n\n"
 
     async def _send(self, text: str) -> None:

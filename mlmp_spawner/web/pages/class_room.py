@@ -26,6 +26,7 @@ LOOKS_EVERY = 10 * SECOND
 """Who comes into a server leaves no line in the history: so often (ms) the page looks by itself."""
 
 DID = {
+    "booked": "It is booked, with all dates that you asked for.",
     "extended": "The class goes on longer, and so do the seats in it.",
     "said": "Everybody with a seat is told.",
     "start": "Servers are being started, one after another.",
@@ -48,7 +49,7 @@ class OneClass(Page):
     """For those who run the course."""
 
     here = "courses"
-    right: Right = "courses"
+    right: Right = "run"
 
     @property
     def address(self) -> str:

@@ -30,7 +30,7 @@ class CourseGuests(Page):
     """For those who run the course."""
 
     here = "courses"
-    right: Right = "courses"
+    right: Right = "run"
 
     @property
     def address(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlmp_spawner.errors import Invalid, MLMPError, NotFound
+from mlmp_spawner.errors import Invalid, MLMPError, NotAllowed, NotFound
 from mlmp_spawner.operations.courses import classes, courses, roster
 from mlmp_spawner.operations.courses.courses import Seen
 from mlmp_spawner.operations.courses.roster import Done, Wish
@@ -47,7 +47,10 @@ class Courses(Page):
         found = await self.context.run(courses.mine, self.site, actor=self.me.actor())
         gone = checked_or_none(self.query().get("removed", ""))
         saved = f"The course {gone} is removed." if gone else None
-        self.render_page("courses.html", found=found, teaches=self.me.can_teach, saved=saved, **await self.live())
+        self.render_page(
+            "courses.html", found=found, teaches=self.me.can_teach, can_run=self.me.can_run, saved=saved,
+            **await self.live(),
+        )  # fmt: skip
 
 
 class CoursePage(Page):
@@ -138,7 +141,7 @@ class OneCourse(CoursePage):
     ) -> None:
         """The course. :param preview: what ``wish`` would do to its roster."""
         seen = await self.context.run(courses.get, self.site, self.name, actor=self.me.actor())
-        runs = seen.runs and self.me.can_teach
+        runs = seen.runs and self.me.can_run
         members, known = await self._members(runs)
         sent = "step" in self.request.body_arguments and self.field("step") == "settings"
         self.render_page(
@@ -148,13 +151,11 @@ class OneCourse(CoursePage):
             domains=" ".join(self.site.roster_domains), wish=wish, preview=preview,
             saved=DID.get(self.query().get("did", "")), problem=problem.problem() if problem else None,
             yaml=course_yaml.as_yaml(seen.course) if runs else "",
-            classes=await self._classes(runs=runs), **self.choices(), **await self.live(),
+            classes=await self._classes(), **self.choices(), **await self.live(),
         )  # fmt: skip
 
-    async def _classes(self, *, runs: bool) -> list[Booked]:
+    async def _classes(self) -> list[Booked]:
         """Those that are not over, the next ones."""
-        if not runs:
-            return []
         window = Interval(self.now, self.now + HORIZON)
         found: list[Booked] = await self.context.run(classes.listing, self.site, self.name, window=window)
         return found[:MOST_CLASSES]
@@ -169,7 +170,7 @@ class OneCourse(CoursePage):
 class CourseAction(OneCourse):
     """A form of a course: its settings, its roster, or its removal."""
 
-    right: Right = "courses"
+    right: Right = "run"
     body_limit = LARGEST_BODY
 
     async def get(self, name: str, action: str) -> None:  # type: ignore[override]
@@ -195,6 +196,8 @@ class CourseAction(OneCourse):
 
     async def _settings(self) -> None:
         seen: Seen = await self.context.run(courses.get, self.site, self.name, actor=self.me.actor())
+        if not seen.runs:
+            raise NotAllowed("Only its instructors change a course.")
         kept = {key: value for key, value in course_yaml.as_written(seen.course).items() if key not in FORM}
         wanted = course_yaml.parse({"name": self.name, **kept, **self.said()})
         done = await apply(self.context, self.me, wanted, now=self.now, if_match=self._version())

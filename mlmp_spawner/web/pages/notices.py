@@ -41,7 +41,7 @@ class Notices(Page):
         when = partial(said, show="clock", now=self.now, zone=self.zone)
         self.render_page(
             "notices.html",
-            items=[shown(one, self.context, when) for one in found.items],
+            items=[shown(one, self.context, self.me, when) for one in found.items],
             older=found.cursor,
             before=before,
             problem=problem.problem() if problem else None,

@@ -11,6 +11,7 @@ from mlmp_spawner.web.pages.admin.people import LimitsOf, People
 from mlmp_spawner.web.pages.book import Book
 from mlmp_spawner.web.pages.bookings import Action, Bookings, One
 from mlmp_spawner.web.pages.change import Change
+from mlmp_spawner.web.pages.class_new import NewClass
 from mlmp_spawner.web.pages.class_room import ClassAction, OneClass
 from mlmp_spawner.web.pages.course_guests import CourseGuests
 from mlmp_spawner.web.pages.courses import CourseAction, Courses, NewCourse, OneCourse
@@ -56,6 +57,7 @@ def routes() -> list[tuple[Any, ...]]:
         (r"new-course", NewCourse),
         (r"courses/([a-z0-9-]+)", OneCourse),
         (r"courses/([a-z0-9-]+)/guests", CourseGuests),
+        (r"courses/([a-z0-9-]+)/new-class", NewClass),
         (r"courses/([a-z0-9-]+)/classes/([a-z0-9]+)", OneClass),
         (r"courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)", ClassAction),
         (r"courses/([a-z0-9-]+)/(settings|roster|remove)", CourseAction),

@@ -16,7 +16,7 @@ import trustme
 
 
 class Repository:
-    """A repository with one branch, ``main``. ``url``: where it is served; ``authority``: file with the CA."""
+    """A repository with the branch ``main``. ``url``: where it is served; ``authority``: file with the CA."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.url, self.authority = root, "", root / "ca.pem"
@@ -33,7 +33,7 @@ class Repository:
         return done.stdout
 
     def publish(self, files: dict[str, str | None]) -> None:
-        """Commits files, None: one less, and serves what is then there."""
+        """Commits files to the branch that is checked out, None: one less, and serves what is then there."""
         for name, text in files.items():
             path = self.work / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class Repository:
         self.git("commit", "--quiet", "--message", "more")
         if not self.served.exists():
             self.git("clone", "--quiet", "--bare", str(self.work), str(self.served))
-        self.git("push", "--quiet", str(self.served), "main")
+        self.git("push", "--quiet", str(self.served), "HEAD")
         self.git("update-server-info", cwd=self.served)
 
     @property

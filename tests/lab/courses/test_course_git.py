@@ -114,6 +114,91 @@ def test_no_redirect_leads_away_from_https(served: Repository, folder: Path) -> 
         bring(served, folder, url=served.url.replace("/ml.git", "/elsewhere/ml.git"))
 
 
+def test_no_link_of_a_repository_leads_to_what_else_its_user_has(served: Repository, folder: Path) -> None:
+    thesis = folder.parents[1] / "thesis.tex"
+    thesis.write_text("mine")
+    (served.work / "up").symlink_to("../..")
+    served.publish({})
+    bring(served, folder)
+    assert not (folder / "up").is_symlink()
+    (served.work / "up").unlink()
+    served.publish({"up/thesis.tex": "theirs"})
+    bring(served, folder)
+    assert (thesis.read_text(), (folder / "up" / "thesis.tex").read_text()) == ("mine", "theirs")
+
+
+def test_names_of_any_letters_are_as_others(served: Repository, folder: Path) -> None:
+    served.publish({"Übung 1.ipynb": "theirs"})
+    bring(served, folder)
+    (folder / "Übung 1.ipynb").unlink()
+    (folder / "Übung 2.ipynb").write_text("mine")
+    served.publish({"Übung 1.ipynb": None, "Übung 2.ipynb": "theirs"})
+    bring(served, folder)
+    assert not (folder / "Übung 1.ipynb").exists() and (folder / "Übung 2.ipynb").read_text() == "theirs"
+    (renamed,) = folder.glob("Übung 2__*.ipynb")
+    assert renamed.read_text() == "mine"
+
+
+@pytest.mark.parametrize("meanwhile", ["deleted", "of that name", "changed"])
+def test_a_file_that_is_renamed_gets_its_new_name(served: Repository, folder: Path, meanwhile: str) -> None:
+    text = "theirs\n" * 50
+    served.publish({"day1.py": text})
+    bring(served, folder)
+    if meanwhile == "deleted":
+        (folder / "day1.py").unlink()
+    elif meanwhile == "of that name":
+        (folder / "monday.py").write_text("mine")
+    else:
+        (folder / "day1.py").write_text(text + "mine\n")
+    served.publish({"day1.py": None, "monday.py": text})
+    bring(served, folder)
+    assert (folder / "monday.py").read_text().startswith(text)
+    assert any("mine" in one.read_text() for one in folder.glob("*.py")) == (meanwhile != "deleted")
+
+
+def test_another_branch_a_tag_and_another_default_branch_are_followed(served: Repository, folder: Path) -> None:
+    bring(served, folder, branch="main")
+    (folder / "mine.py").write_text("mine")
+    served.publish({"two.ipynb": "second"})
+    served.git("checkout", "--quiet", "-b", "autumn")
+    served.git("push", "--quiet", str(served.served), "autumn")
+    served.publish({"two.ipynb": "in spring"})
+    served.git("tag", "v1")
+    served.git("push", "--quiet", str(served.served), "autumn", "v1")
+    bring(served, folder, branch="autumn")
+    assert (folder / "two.ipynb").read_text() == "in spring"
+    for _ in range(2):
+        bring(served, folder, branch="v1")
+    served.git("symbolic-ref", "HEAD", "refs/heads/autumn", cwd=served.served)
+    served.git("branch", "-D", "main", cwd=served.served)
+    bring(served, folder)
+    assert (folder / "mine.py").read_text() == "mine"
+
+
+def test_a_history_that_was_written_anew_is_merged_where_it_begins_as_it_did(served: Repository, folder: Path) -> None:
+    served.publish({"one.ipynb": "second"})
+    bring(served, folder)
+    (folder / "mine.py").write_text("mine")
+    (served.work / "one.ipynb").write_text("second, mended")
+    served.git("commit", "--quiet", "--all", "--amend", "--message", "more")
+    served.git("push", "--quiet", "--force", str(served.served), "main")
+    bring(served, folder)
+    assert (folder / "mine.py").read_text() == "mine"
+    served.git("checkout", "--quiet", "--orphan", "anew")
+    served.git("commit", "--quiet", "--all", "--message", "anew")
+    served.git("push", "--quiet", "--force", str(served.served), "anew:main")
+    with pytest.raises(Conflict, match="has begun anew"):
+        bring(served, folder)
+    assert (folder / "mine.py").read_text() == "mine"
+
+
+def test_an_address_may_be_written_in_another_way(served: Repository, folder: Path) -> None:
+    bring(served, folder)
+    served.publish({"two.ipynb": "second"})
+    bring(served, folder, url=served.url + "/")
+    assert (folder / "two.ipynb").exists()
+
+
 def test_a_branch_is_no_option(served: Repository, folder: Path) -> None:
     with pytest.raises(Invalid):
         bring(served, folder, branch="--upload-pack=id")

@@ -34,7 +34,7 @@ def test_nobody_but_the_owner_reads_anything(url: str, path: str):
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "extend"), ("POST", "drafts"), ("POST", "jobs"),
-                                              ("DELETE", "jobs/abcdefgh1234")])  # fmt: skip
+                                              ("POST", "messages/1"), ("DELETE", "jobs/abcdefgh1234")])  # fmt: skip
 def test_nobody_but_the_owner_changes_anything(url: str, method: str, path: str):
     assert httpx.request(method, url + path).status_code == 403
 

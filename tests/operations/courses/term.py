@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from mlmp_spawner.operations.courses import classes
+from mlmp_spawner.operations import changes
+from mlmp_spawner.operations.courses import classes, opening
 from mlmp_spawner.operations.courses.term import ClassRequest
 from mlmp_spawner.operations.requests import Recurrence
 from mlmp_spawner.operations.site import Actor, Site
@@ -71,3 +72,13 @@ def now_in(row: Reservation, minutes: int = 0) -> int:
 def without_nodes(site: Site, *names: str) -> Site:
     nodes = {name: node for name, node in site.catalog.nodes.items() if name not in names}
     return replace(site, catalog=site.catalog.model_copy(update={"nodes": nodes}))
+
+
+def opened(site: Site, **more: Any) -> Reservation:
+    row = a_class(site, **more)
+    opening.look(site, row.start)
+    return changes.get(site, row.id)
+
+
+def takes(site: Site, class_id: str, now: int) -> dict[str, int]:
+    return {a.node: a.units for a in changes.get(site, class_id).allocations if a.start <= now < a.end}

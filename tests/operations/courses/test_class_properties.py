@@ -179,6 +179,17 @@ def machine(request: pytest.FixtureRequest) -> Iterator[type[Teaching]]:
         yield made
 
 
+def test_running_seats_end_where_their_machines_have_left_the_catalog(machine: type[Teaching]):
+    site = machine()
+    site.book_class(start=0, length=2, seats=4, again=False)
+    site.time_passes(minutes=5)
+    site.come("ann")
+    site.come("ben")
+    site.capacity_changes(a=0, b=0)
+    site.nothing_is_booked_twice_and_no_seat_lies_outside_its_class()
+    site.teardown()
+
+
 def test_nothing_is_booked_twice_with_classes(machine: type[Teaching]):
     run(machine)
 

@@ -173,6 +173,29 @@ async def test_who_never_came_in_leaves_nothing_and_the_code_is_good_again(
     assert again is not None and again.name != lost.name
 
 
+async def test_a_code_that_is_withdrawn_while_somebody_comes_is_not_good_again(
+    site: Site, ends: GuestEnds, hub: PlayedHub
+) -> None:
+    first, second = guests.new_codes(site.engine, "ml", 2, until=END, actor=ann, now=NOW)
+    lost = guests.redeem(site.engine, first, erase_after=DELAY, now=NOW)
+    assert lost is not None and guests.withdraw(site.engine, "ml", actor=ann, now=NOW) == 1
+    await ends.look(NOW + NOT_IN + 1)
+    assert hub.erased == [lost.name] and found(site, lost.name) is None
+    assert guests.redeem(site.engine, first, erase_after=DELAY, now=NOW + NOT_IN + 2) is None
+    assert guests.redeem(site.engine, second, erase_after=DELAY, now=NOW + NOT_IN + 2) is None
+
+
+async def test_a_guest_who_is_ended_while_coming_does_not_get_in_nor_come_again(site: Site, ends: GuestEnds) -> None:
+    (code,) = guests.new_codes(site.engine, "ml", 1, until=END, actor=ann, now=NOW)
+    coming = guests.redeem(site.engine, code, erase_after=DELAY, now=NOW)
+    assert coming is not None
+    guests.end(site.engine, "ml", coming.name, erase_after=DELAY, actor=ann, now=NOW + 1)
+    with pytest.raises(Conflict):
+        guests.entered(site.engine, coming.name, now=NOW + 2)
+    await ends.look(NOW + NOT_IN + 1)
+    assert guests.redeem(site.engine, code, erase_after=DELAY, now=NOW + NOT_IN + 2) is None
+
+
 async def test_who_was_given_up_can_t_come_in_any_more(site: Site, ends: GuestEnds, hub: PlayedHub) -> None:
     name = come(site, enter=False)
     hub.slow = {name}

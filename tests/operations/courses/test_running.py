@@ -16,8 +16,8 @@ from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR, MINUTE, SECOND, to_iso
 from tests.invariant import violations
 from tests.operations.conftest import ann
+from tests.operations.courses.played_hub import PlayedHub, looks
 from tests.operations.courses.term import TEACHER, a_class, course, seats
-from tests.operations.courses.test_seats import PlayedHub, looks
 
 
 class Hub(PlayedHub):

@@ -3,87 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from sqlalchemy import delete, select
 
-from mlmp_spawner.errors import Conflict, MLMPError, NoCapacity, NotNow, TooManyRequests, Unavailable
-from mlmp_spawner.operations import admission, booking, catalog_sync, changes, limits, listing
+from mlmp_spawner.errors import Conflict, NoCapacity, NotNow, OverLimit
+from mlmp_spawner.operations import admission, booking, catalog_sync, changes, limit_settings, limits, listing
 from mlmp_spawner.operations.admission import StartOptions, admit, deadline_of
 from mlmp_spawner.operations.availability import offer
 from mlmp_spawner.operations.clock import Clock, RunningServer
 from mlmp_spawner.operations.courses import classes, opening, settling
-from mlmp_spawner.operations.courses.servers import ClassServers
 from mlmp_spawner.operations.jobs.submit import Submission, check
+from mlmp_spawner.operations.limit_settings import Subject
 from mlmp_spawner.operations.outages import Wanted, set_outages
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
+from mlmp_spawner.rules.catalog import Limits
 from mlmp_spawner.rules.job_manifest import parse
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store import courses as course_store
 from mlmp_spawner.store.tables import notice, users
 from mlmp_spawner.store.transaction import read, transaction
-from mlmp_spawner.units import HOUR, MINUTE, SECOND
+from mlmp_spawner.units import DAY, HOUR, MINUTE, SECOND
 from tests.invariant import violations
 from tests.operations.conftest import NOW, admin, ann, catalog
-from tests.operations.courses.term import BEGINS, STUDENTS, TEACHER, a_class, course, seats
+from tests.operations.courses.term import BEGINS, TEACHER, a_class, course, opened, seats, takes
 from tests.operations.test_clock import RememberedServers
-
-on_sqlite = pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
-
-
-class PlayedHub:
-    """A hub that starts servers as it is told to, and a proxy that tells when somebody was there."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.now = NOW
-        self.asked: list[str] = []
-        self.refusals: dict[str, MLMPError] = {}
-        self.slow = False
-        self.visits: dict[tuple[str, str], int] = {}
-        self.away = False
-
-    async def start_server(self, user: str, server: str, options: Mapping[str, Any]) -> bool:
-        self.asked.append(user)
-        if user in self.refusals:
-            raise self.refusals[user]
-        admitted = admit(self.site, actor=Actor(user), server=server, options=StartOptions(**options), now=self.now)
-        if not self.slow:
-            self.comes_up(admitted.reservation)
-        return not self.slow
-
-    def comes_up(self, seat: Reservation) -> None:
-        admission.started(self.site, seat.id, now=self.now)
-        self.visits[seat.owner, seat.server] = self.now + 20 * SECOND
-
-    async def last_activity(self) -> dict[tuple[str, str], int]:
-        if self.away:
-            raise Unavailable("The hub does not answer just now.")
-        return dict(self.visits)
-
-
-def looks(servers: ClassServers, hub: PlayedHub, now: int) -> None:
-    hub.now = now
-
-    async def look() -> None:
-        await servers.look(now)
-        await servers.idle()
-
-    asyncio.run(look())
-
-
-def opened(site: Site, **more: Any) -> Reservation:
-    row = a_class(site, **more)
-    opening.look(site, row.start)
-    return changes.get(site, row.id)
-
-
-def takes(site: Site, class_id: str, now: int) -> dict[str, int]:
-    return {a.node: a.units for a in changes.get(site, class_id).allocations if a.start <= now < a.end}
 
 
 class TestOpening:
@@ -184,10 +130,46 @@ class TestLimits:
         assert (used.units_at_peak, used.hours_in_week, used.open_bookings) == (0, 0, 0)
         assert listing.used_by_all(site, now=row.start)["s1"].open_bookings == 0
 
-    def test_self_study_is_what_members_of_the_course_have_outside_class(self, site: Site):
+    def test_self_study_is_what_students_have_outside_class_whatever_groups_the_hub_has_them_in(self, site: Site):
         course(site, self_study=3.0)
-        assert limits.of_person(site, "s1", {"course-ml"}).hours_per_week == 3.0
-        assert limits.of_person(site, "ann", set()).hours_per_week is None
+        for groups in ({"course-ml"}, set()):
+            assert limits.of_person(site, "s1", groups).hours_per_week == 3.0
+        assert limits.of_person(site, "teacher", {"course-ml"}).hours_per_week is None
+        assert limits.of_person(site, "ann", {"course-ml"}).hours_per_week is None
+        with read(site.engine) as connection:
+            holding = limits.rules(connection, site)
+        assert [holding.of(name, ()).hours_per_week for name in ("s1", "ann")] == [3.0, None]
+
+    def test_of_two_courses_the_most_holds_and_what_an_admin_says_wins(self, site: Site):
+        course(site, self_study=3.0)
+        course(site, "other", students=("s1", "s2"), self_study=5.0)
+        assert limits.of_person(site, "s1", ()).hours_per_week == 5.0
+        said = Limits(hours_per_week=1)
+        limit_settings.put(site, Subject("group", "course-other"), said, actor=admin, now=NOW)
+        assert limits.of_person(site, "s1", {"course-other"}).hours_per_week == 3.0
+        limit_settings.put(site, Subject("group", "course-ml"), said, actor=admin, now=NOW)
+        assert limits.of_person(site, "s1", {"course-ml", "course-other"}).hours_per_week == 1
+        limit_settings.put(site, Subject("user", "s1"), Limits(hours_per_week=9), actor=admin, now=NOW)
+        assert limits.of_person(site, "s1", {"course-ml"}).hours_per_week == 9
+
+    def test_beyond_self_study_nothing_is_booked_nor_started_and_class_takes_none_of_it(self, site: Site):
+        course(site, self_study=3.0)
+        row = opened(site)  # the seat of two hours and ten minutes
+        late = row.end + HOUR
+        mine = booking.book(site, BookingRequest("gpu", start=late, duration=2 * HOUR), actor=Actor("s1"), now=NOW)
+        with pytest.raises(OverLimit) as refused:
+            booking.book(site, BookingRequest("gpu", start=late + 3 * HOUR, duration=2 * HOUR), actor=Actor("s1"),
+                         now=NOW)  # fmt: skip
+        (broken,) = refused.value.data["limits"]
+        assert (broken["limit"], broken["allowed"], broken["used"], broken["asked"]) == ("hours_per_week", 3.0, 2, 2)
+        long = StartOptions(profile="gpu", duration=2 * HOUR)
+        with pytest.raises(OverLimit):
+            admission.from_now(site, actor=Actor("s1"), options=long, now=row.end + MINUTE)
+        with pytest.raises(OverLimit):
+            changes.extend(site, mine.id, actor=Actor("s1"), now=late, duration=2 * HOUR)
+        after = mine.end + 7 * DAY
+        again = BookingRequest("gpu", start=after, duration=3 * HOUR)
+        assert booking.book(site, again, actor=Actor("s1"), now=mine.end).start == after
 
     def test_a_seat_is_no_longer_than_its_class_and_stays_where_it_is(self, site: Site):
         course(site)
@@ -336,110 +318,6 @@ class TestSettling:
         servers.alive[seat.id] = RunningServer(seat.id, "s2", "")
         asyncio.run(Clock(lambda: site, servers).tick(now))
         assert changes.get(site, seat.id).stopping_at == now and seat.id in servers.stopped
-
-
-class TestServers:
-    def test_they_are_started_in_waves_in_the_order_of_the_roster(self, site: Site):
-        course(site, seats=6)
-        row = opened(site)
-        hub = PlayedHub(site)
-        hub.slow = True
-        servers = ClassServers(lambda: site, hub, at_once=2)
-        looks(servers, hub, row.start)
-        looks(servers, hub, row.start + SECOND)
-        assert hub.asked == ["s1", "s2"]
-        for name in ("s1", "s2"):
-            hub.comes_up(seats(site, row.id)[name])
-        looks(servers, hub, row.start + 20 * SECOND)
-        assert hub.asked == ["s1", "s2", "s3", "s4"]
-        looks(servers, hub, row.start + MINUTE)
-        assert len(hub.asked) == 4
-
-    def test_one_that_fails_is_shown_and_tried_again_and_keeps_no_other_from_starting(self, site: Site):
-        course(site, seats=3)
-        row = opened(site)
-        hub = PlayedHub(site)
-        hub.refusals["s1"] = Conflict("The volume is not there.")
-        servers = ClassServers(lambda: site, hub, at_once=1)
-        for second in range(4):
-            looks(servers, hub, row.start + second * SECOND)
-        assert hub.asked == ["s1", "s2", "s3"]
-        given = seats(site, row.id)
-        assert servers.problem(given["s1"]) == "The volume is not there."
-        assert servers.problem(given["s2"]) == ""
-        looks(servers, hub, row.start + 20 * SECOND)
-        assert hub.asked[3:] == ["s1"]
-        hub.refusals.clear()
-        looks(servers, hub, row.start + 25 * SECOND)
-        looks(servers, hub, row.start + 50 * SECOND)
-        assert hub.asked[4:] == ["s1"] and servers.problem(seats(site, row.id)["s1"]) == ""
-
-    def test_a_server_that_its_owner_stopped_is_not_started_again(self, site: Site):
-        course(site, seats=1)
-        row = opened(site)
-        hub = PlayedHub(site)
-        servers = ClassServers(lambda: site, hub)
-        looks(servers, hub, row.start)
-        admission.gone(site, seats(site, row.id)["s1"].id, now=row.start + MINUTE)
-        looks(servers, hub, row.start + 2 * MINUTE)
-        assert hub.asked == ["s1"]
-
-    def test_a_hub_that_has_too_much_to_do_is_asked_again(self, site: Site):
-        course(site, seats=1)
-        row = opened(site)
-        hub = PlayedHub(site)
-        hub.refusals["s1"] = TooManyRequests("Too many users are starting.")
-        servers = ClassServers(lambda: site, hub)
-        looks(servers, hub, row.start)
-        hub.refusals.clear()
-        looks(servers, hub, row.start + 16 * SECOND)
-        assert hub.asked == ["s1", "s1"]
-
-    def test_seats_in_which_somebody_is_are_kept_and_the_others_given_back(self, site: Site):
-        course(site, seats=4)
-        row = opened(site)
-        hub = PlayedHub(site)
-        servers = ClassServers(lambda: site, hub)
-        looks(servers, hub, row.start)
-        looks(servers, hub, row.start + MINUTE)
-        hub.visits["s1", ""] = row.start + 4 * MINUTE  # somebody comes early
-        looks(servers, hub, row.start + 5 * MINUTE)
-        hub.visits["s3", ""] = BEGINS + 5 * MINUTE
-        looks(servers, hub, BEGINS + 14 * MINUTE)
-        assert len(seats(site, row.id, BEGINS + 14 * MINUTE)) == 4
-        looks(servers, hub, BEGINS + 15 * MINUTE)
-        left = seats(site, row.id, BEGINS + 15 * MINUTE)
-        assert set(left) == {"s1", "s3"}
-        assert servers.seen_at(left["s3"]) == BEGINS + 5 * MINUTE
-        assert takes(site, row.id, BEGINS + 15 * MINUTE) == {"gpu-a": 3}
-
-    def test_nothing_is_given_back_while_it_can_t_be_told_who_is_there(self, site: Site):
-        course(site, seats=2)
-        row = opened(site)
-        hub = PlayedHub(site)
-        looks(ClassServers(lambda: site, hub), hub, row.start)
-        hub.visits["s1", ""] = BEGINS + MINUTE
-        again = ClassServers(lambda: site, hub)  # the service was started again, and does not know who came before
-        hub.away = True
-        with pytest.raises(Unavailable):
-            looks(again, hub, BEGINS + 15 * MINUTE)
-        hub.away = False
-        looks(again, hub, BEGINS + 16 * MINUTE)
-        assert set(seats(site, row.id, BEGINS + 16 * MINUTE)) == {"s1", "s2"}
-        looks(again, hub, BEGINS + 17 * MINUTE)
-        assert set(seats(site, row.id, BEGINS + 17 * MINUTE)) == {"s1"}
-
-    def test_a_seat_whose_server_is_just_being_started_is_not_called_unused(self, site: Site):
-        course(site, seats=2)
-        row = opened(site)
-        hub = PlayedHub(site)
-        servers = ClassServers(lambda: site, hub)
-        hub.refusals = {name: Conflict("Not yet.") for name in STUDENTS}
-        looks(servers, hub, row.start)
-        now = BEGINS + 15 * MINUTE
-        admit(site, actor=Actor("s2"), server="", options=StartOptions(), now=now - MINUTE)
-        looks(servers, hub, now)
-        assert set(seats(site, row.id, now)) == {"s2"}
 
 
 class TestLosingNodes:

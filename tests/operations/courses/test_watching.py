@@ -53,6 +53,20 @@ def test_a_full_disk_of_a_booked_node_is_told_once_to_who_teaches_and_not_of_ano
     assert watch.look(NOW + 2 * MINUTE) == {}
 
 
+def test_another_problem_is_told_too_and_one_that_comes_again_is_not(site: Site):
+    course(site)
+    a_class(site)
+    nodes = [ClusterNode("gpu-a", taints=FULL), ClusterNode("gpu-a", cordoned=True)]
+    seen = [ClusterLook(NOW, (nodes[0], ClusterNode("gpu-b")))]
+    watch = ClassWatch(lambda: site, activity=lambda: Activity(cluster=seen[0]), images=lambda: None, data="")
+    watch.look(NOW)
+    for minute, node in enumerate([nodes[1], nodes[1]], 1):
+        seen[0] = ClusterLook(NOW, (node, ClusterNode("gpu-b")))
+        watch.look(NOW + minute * MINUTE)
+    said = [text for _, text in told(site)]
+    assert len(said) == 2 and "is full" in said[0] and "gpu-a is " in said[1]
+
+
 def test_this_machine_s_disk_is_looked_at(site: Site, tmp_path: Path):
     course(site)
     a_class(site)
