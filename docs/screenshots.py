@@ -242,6 +242,10 @@ def main(names: set[str]) -> None:
             from docs.pscan_pictures import photograph_pscan
 
             photograph_pscan(browser)
+        if not names or names & {"course", "class", "class-book"}:
+            from docs.class_pictures import photograph_classes
+
+            photograph_classes(browser, IMAGES, names)
         if not names or any(name.startswith("lab-") for name in names):
             from docs.lab_extension_pictures import photograph_lab_extension
 

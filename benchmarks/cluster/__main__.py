@@ -16,7 +16,7 @@ from benchmarks.cluster.place import Place
 from benchmarks.common import Report, note
 from tests.cluster.rig import cluster as clusters
 
-NAMES = ("spawn", "image", "stops", "many")
+NAMES = ("spawn", "image", "stops", "many", "classes")
 
 
 def main() -> None:

@@ -6,12 +6,14 @@ instants are ms UTC, all lengths ms.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice, takewhile
 
 from mlmp_spawner.rules.placement import Board, Taken, Yield, yields_to
-from mlmp_spawner.rules.reservations import Interval
+from mlmp_spawner.rules.reservations import Interval, Step
 
 LATE_OF = 20
 """One seat in so many is kept for who comes late, when the others that nobody uses are given back."""
@@ -95,12 +97,27 @@ def most(boards: Iterable[Board], interval: Interval, units: int) -> int:
     return sum(places((board.for_bookings() for board in boards), interval, units).values())
 
 
-def other_time(
-    boards: Sequence[Board], interval: Interval, units: int, seats: int, shifts: Iterable[int]
-) -> int | None:
-    """The first of ``shifts`` (ms later) by which all seats would fit; None: none of them."""
-    cleared = [board.for_bookings() for board in boards]
-    return next((by for by in shifts if most(cleared, interval.at(interval.start + by), units) >= seats), None)
+def other_times(
+    boards: Iterable[Board], interval: Interval, units: int, seats: int, shifts: Sequence[int]
+) -> list[int]:
+    """Those of ``shifts`` (ms later), in their order, by which all seats would fit."""
+    if not shifts:
+        return []
+    around = Interval(interval.start + min(shifts), interval.end + max(shifts))
+    # What is free is reckoned once, not anew for each shift: a term on many nodes has very many.
+    free = [board.for_bookings().steps(around) for board in boards]
+
+    def fit(at: Interval) -> int:
+        return sum(_fewest(steps, at) // units for steps in free)
+
+    return [by for by in shifts if fit(interval.at(interval.start + by)) >= seats]
+
+
+def _fewest(steps: Sequence[Step], window: Interval) -> int:
+    """The fewest units free at any instant of ``window``, which the steps cover."""
+    first = bisect_right(steps, window.start, key=lambda step: step.start) - 1
+    inside = takewhile(lambda step: step.start < window.end, islice(steps, first, None))
+    return min(step.free for step in inside)
 
 
 def next_node(free: Mapping[str, int]) -> str | None:

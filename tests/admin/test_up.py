@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from traitlets.config import Config
 
 from mlmp_spawner import processes, settings
 from mlmp_spawner.admin import db, node, ports
@@ -224,9 +225,8 @@ def test_what_starts_jobs_stays_as_long_as_any_may_run(tmp_path: Path, jobs: boo
     for number in range(left):
         (running / f"job-{number}.json").touch()
     machine = OneMachine(str(tmp_path), "")
-    children = up_module._children(
-        machine, None, tmp_path / "config.py", node.Node("node", ("npm",)), tmp_path, jobs=jobs
-    )
+    given = Config({"MLMP": {"jobs": jobs}})
+    children = up_module._children(machine, None, tmp_path / "config.py", node.Node("node", ("npm",)), tmp_path, given)
     assert ("job starter" in [child.name for child in children]) is starts
 
 

@@ -104,7 +104,10 @@ def test_a_student_sees_the_course_and_not_its_file(
     ann = of(app, "ann", tmp_path)
     assert "you are" in done(ann("course", "show", "ml")).out
     assert ann("course", "show", "ml", "--yaml").status == 1
-    assert ann("course", "roster", "show", "ml").status == 3
+    refused = ann("course", "roster", "show", "ml")
+    assert refused.status == 1 and "Only its instructors" in refused.err
+    made = ann("course", "apply", str(file))
+    assert made.status == 1 and "scope custom:mlmp:courses" in made.err
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,11 @@ class Hub:
         self.api.close()
 
     @property
+    def url(self) -> str:
+        """The proxy's address."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    @property
     def log(self) -> str:
         """What it wrote."""
         return (self.root / "hub.log").read_text(errors="replace")

@@ -15,7 +15,11 @@ from mlmp_spawner.kube.client import Connection
 from mlmp_spawner.kube.home_pods import Home, manifest, pod_name
 from mlmp_spawner.kube.homes import Homes
 from mlmp_spawner.kube.outcomes import NotStarted
+from mlmp_spawner.rules.courses import Course, Member
 from mlmp_spawner.rules.storage import Folders, directory_name
+from mlmp_spawner.store import courses
+from mlmp_spawner.store.engine import make_engine
+from mlmp_spawner.store.transaction import transaction
 from tests.cluster.conftest import delete_namespace
 from tests.cluster.hub_here import Hub, wait_for
 from tests.cluster.rig.cluster import Cluster
@@ -180,6 +184,7 @@ NUMBERED = """
 c.Authenticator.enable_auth_state = True
 c.CryptKeeper.keys = [b"0" * 32]
 c.MLMPKubeSpawner.uid_from = "user.uid"
+c.MLMPKubeSpawner.guest_uid = 64999
 """
 
 
@@ -259,6 +264,30 @@ def test_each_has_a_home_of_their_own_that_is_there_on_the_other_node_after_a_st
     for name in people:  # remembered, over a restart of the hub too
         home = Home(directory_name(name), uid_of(name), uid_of(name))
         assert made_by(core, namespace, home, folders) == 1
+
+
+def test_a_guest_whom_no_login_knows_has_a_home_as_the_number_of_guests(
+    hub: Hub, namespace: str, cluster: Cluster
+) -> None:
+    guest, engine = f"guest-{uuid.uuid4().hex[:10]}", make_engine(hub.db_url)
+    with transaction(engine) as connection:
+        courses.insert_course(
+            connection, Course(name="ml", title="ML", profile="gpu", seats=1, guests=1, created_at=1)
+        )
+        courses.put_members(connection, "ml", [Member("ml", guest, "guest", 1)])
+    engine.dispose()
+    try:
+        assert hub.begin(guest, node=cluster.nodes[0]).status_code < 300
+        steps = hub.steps(guest)
+        assert steps[-1].get("ready"), (steps, hub.log[-3000:])
+        pod = hub.pod(guest)
+        assert pod is not None
+        told = inside(cluster, namespace, pod.metadata.name, "stat -c '%u:%g %a' ~jovyan; touch ~jovyan/x; id -u")
+        assert told == "64999:64999 700\n64999"
+    finally:
+        if hub.pod(guest) is not None:
+            hub.end(guest)
+        hub.release(guest)
 
 
 def test_shared_data_can_be_read_and_scratch_written(

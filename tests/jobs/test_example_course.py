@@ -28,13 +28,13 @@ pytestmark = pytest.mark.faults
 COURSE = Path(__file__).parents[2] / "docs" / "examples" / "course"
 DEBIAN = Path("/usr/lib/python3/dist-packages")
 API = "/services/mlmp/api/v1"
-PATIENCE = 400
+PATIENCE = 900
 """Seconds for a notebook, even where much else runs."""
 
 EXECUTE = """\
 import subprocess, sys
 command = [sys.executable, "-m", "papermill", "{name}.ipynb", "{name}.done.ipynb", "-k", "python3", "-y", {said!r}]
-ran = subprocess.run(command, capture_output=True, text=True)
+ran = subprocess.run(command, capture_output=True, text=True, timeout={patience})
 print(ran.returncode, ran.stderr[-3000:])
 """
 
@@ -112,9 +112,8 @@ def files(site: Site) -> Path:
 
 def executed(eve: Human, site: Site, name: str, **said: object) -> list[dict[str, Any]]:
     """The cells of a notebook after it was run in her server."""
-    eve.page.set_default_timeout(PATIENCE * 1000)
     code = f"import os\nos.chdir(os.path.expanduser('~/courses/networks'))\n{EXECUTE}"
-    printed = eve.run(code.format(name=name, said=json.dumps(said)))
+    printed = eve.run(code.format(name=name, said=json.dumps(said), patience=PATIENCE))
     assert printed.startswith("0"), printed
     cells: list[dict[str, Any]] = json.loads((files(site) / f"{name}.done.ipynb").read_text())["cells"]
     return cells

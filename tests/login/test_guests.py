@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pwd
 import re
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -22,6 +23,8 @@ import httpx
 import pytest
 
 from mlmp_spawner import units
+from mlmp_spawner.spawners import guest_accounts
+from mlmp_spawner.spawners.hub import database_file
 from mlmp_spawner.units import HOUR
 from tests.live import Person, Site, hidden, wait_for
 from tests.system_users import SystemUser, pam_service, runnable_by_all, service_account, system_user, why_not
@@ -131,15 +134,23 @@ def here() -> Iterator[Here]:
         teacher = site.person(ann.name, ann.password)
         made = teacher.api.post(f"{API}/courses", json={"course": COURSE})
         assert made.status_code == 201, made.text
-        stack.callback(forget_accounts)
+        stack.callback(forget_accounts, site)
         yield Here(site, ann, teacher, stack)
 
 
-def forget_accounts() -> None:
-    """Removes the accounts of guests whom a test that failed left."""
-    for one in pwd.getpwall():
-        if one.pw_gecos.startswith("MLMP guest"):
-            subprocess.run(["userdel", "--force", "--remove", one.pw_name], check=False, capture_output=True)
+def rows_about(site: Site, name: str) -> dict[str, int]:
+    """In which tables, the hub's too, a name is, and in how many rows."""
+    with sqlite3.connect(database_file(site.data)) as database:
+        tables = [one for (one,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {one: sum(name in str(row) for row in database.execute(f'SELECT * FROM "{one}"')) for one in tables}
+
+
+def forget_accounts(site: Site) -> None:
+    """Removes the accounts of this site's guests whom a test that failed left; never those of another's."""
+    with sqlite3.connect(database_file(site.data)) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM mlmp_guest")]
+    for name in names:
+        guest_accounts.erase(name)
 
 
 def test_to_look_at_a_link_uses_nothing_up(here: Here) -> None:
@@ -226,6 +237,13 @@ def test_everything_of_a_guest_is_gone_after_their_time(here: Here) -> None:
     assert not [one for one in here.site.servers() if one.owner == guest.name]
     assert "/hub/login" in str(guest.browser.get("/hub/home").url)
     assert guest.browser.get("/services/mlmp/").url.path == "/hub/login"
+    left_in = {table: rows for table, rows in rows_about(here.site, guest.name).items() if rows}
+    assert left_in == {
+        "mlmp_guest": 1,
+        "mlmp_guest_code": 1,
+        "mlmp_history": left_in["mlmp_history"],
+        "mlmp_reservation": 1,
+    }
 
 
 def test_a_hub_and_a_service_that_are_killed_in_between_still_erase_all(here: Here) -> None:

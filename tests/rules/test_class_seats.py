@@ -61,9 +61,20 @@ class TestPlace:
 
     def test_another_time_is_the_first_that_fits(self):
         boards = [board("a", 4, Taken("x", 3, Interval(30, 90)))]
-        assert rules.other_time(boards, HOUR, 1, 4, [15, -20, 30, 90]) == 90
-        assert rules.other_time(boards, HOUR, 1, 1, [15, 90]) == 15
-        assert rules.other_time(boards, HOUR, 1, 5, [15, 90]) is None
+        assert rules.other_times(boards, HOUR, 1, 4, [15, -20, 30, 90]) == [90]
+        assert rules.other_times(boards, HOUR, 1, 1, [15, 90]) == [15, 90]
+        assert rules.other_times(boards, HOUR, 1, 5, [15, 90]) == rules.other_times(boards, HOUR, 1, 1, []) == []
+
+    @given(st.lists(st.tuples(st.integers(-99, 99), st.integers(1, 60), st.integers(1, 4), st.booleans()), max_size=8),
+           st.lists(st.integers(-90, 90), max_size=6), st.integers(1, 3), st.integers(1, 8))  # fmt: skip
+    def test_by_each_of_them_all_seats_have_room(
+        self, taken: list[tuple[int, int, int, bool]], shifts: list[int], units: int, seats: int
+    ):
+        rows = [Taken(str(n), many, Interval(start, start + length), yields=job)
+                for n, (start, length, many, job) in enumerate(taken)]  # fmt: skip
+        boards = [board("a", 4, *rows[::2], away=(Interval(70, 80),)), board("b", 8, *rows[1::2])]
+        fit = [by for by in shifts if rules.most(boards, HOUR.at(by), units) >= seats]
+        assert rules.other_times(boards, HOUR, units, seats, shifts) == fit
 
 
 class TestSeats:

@@ -42,7 +42,9 @@ def send(visitor: Visitor, path: str, **fields: str) -> str:
     forms = Forms(visitor.answer.text).forms
     shown = next((form for form in forms if form[" action"] == PREFIX + path), {})
     kept = {
-        name: value for name, value in shown.items() if name not in (" action", "nodes", "whole", "file", "remove")
+        name: value
+        for name, value in shown.items()
+        if name not in (" action", "nodes", "whole", "file", "remove", "hand_in")
     }
     return visitor.post(PREFIX + path, {"profile": "gpu", **kept, **fields})
 
@@ -71,7 +73,24 @@ def test_a_refused_form_shows_what_was_written_and_why_it_is_refused(teacher: Vi
     assert "is no name of a course" in page and 'value="Kept"' in page and 'value="none"' in page
 
 
-def test_what_the_form_does_not_have_stays_as_it_is(app: RunningApp, course: None, teacher: Visitor) -> None:
+def test_files_data_handing_in_and_self_study_are_said_in_the_form_too(
+    app: RunningApp, course: None, teacher: Visitor
+) -> None:
+    teacher.get("courses/ml")
+    said = {"git": "", "directory": "courses/ml", "branch": "", "data": "data/ml", "hand_in": "1", "self_study": "2.5"}
+    assert "The course is as you said" in send(teacher, "courses/ml/settings", **said)
+    now = courses.get(app.site, "ml", actor=ben).course
+    assert now.files is not None and (now.files.directory, now.files.git) == ("courses/ml", None)
+    assert (now.data, now.hand_in, now.self_study) == ("data/ml", True, 2.5)
+    assert "All was so already" in send(teacher, "courses/ml/settings", hand_in="1")
+    assert "exactly one of git, directory" in send(teacher, "courses/ml/settings", git="https://x.org/y")
+    assert teacher.answer.status_code == 400
+    send(teacher, "courses/ml/settings", git="", directory="", data="", self_study="")
+    left = courses.get(app.site, "ml", actor=ben).course
+    assert (left.files, left.data, left.hand_in, left.self_study) == (None, None, False, None)
+
+
+def test_what_the_form_leaves_as_it_is_stays(app: RunningApp, course: None, teacher: Visitor) -> None:
     teacher.get("courses/ml")
     page = send(teacher, "courses/ml/settings", seats="9", grace="")
     assert "The course is as you said" in page

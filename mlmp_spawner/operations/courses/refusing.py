@@ -16,7 +16,6 @@ from mlmp_spawner.operations.series import as_json
 from mlmp_spawner.rules import class_seats as rules
 from mlmp_spawner.rules import recurrence
 from mlmp_spawner.rules.class_seats import Short
-from mlmp_spawner.rules.placement import Board
 from mlmp_spawner.units import DAY, MINUTE, compact_duration, to_iso
 
 STEP = 30 * MINUTE
@@ -54,7 +53,7 @@ def _short(connection: Connection, dates: Dates, slot: Slot, now: int) -> Short:
     boards = boards_over(connection, slot, dates.nodes, DAY)
     row = slot.row
     shifts = [by for by in _shifts(dates.zone, slot) if row.start + by >= now]
-    by = rules.other_time(boards, row.interval, row.units, dates.seats, shifts)
+    by = next(iter(rules.other_times(boards, row.interval, row.units, dates.seats, shifts)), None)
     most = min(dates.seats, rules.most(boards, row.interval, row.units))
     return Short(slot.day, slot.begins, row.end, most, None if by is None else slot.begins + by)
 
@@ -79,17 +78,15 @@ def _alternatives(
     fewest = min(one.seats for one in short)
     if fewest:
         found.append({"kind": "smaller", "request": _again(request, dates, seats=fewest)})
-    boards = [(slot, boards_over(connection, slot, dates.nodes, DAY)) for slot in dates.slots]
-    for by in _shifts(dates.zone, dates.slots[0]):
-        if dates.slots[0].row.start + by >= now and all(_fits(dates, slot, here, by) for slot, here in boards):
-            found.append({"kind": "later" if by > 0 else "earlier", "request": _again(request, dates, by=by)})
-            break
+    shifts = [by for by in _shifts(dates.zone, dates.slots[0]) if dates.slots[0].row.start + by >= now]
+    for slot in dates.slots:
+        boards = boards_over(connection, slot, dates.nodes, DAY)
+        shifts = rules.other_times(boards, slot.row.interval, slot.row.units, dates.seats, shifts)
+    if shifts:
+        found.append(
+            {"kind": "later" if shifts[0] > 0 else "earlier", "request": _again(request, dates, by=shifts[0])}
+        )
     return found
-
-
-def _fits(dates: Dates, slot: Slot, boards: Sequence[Board], by: int) -> bool:
-    row = slot.row
-    return rules.other_time(boards, row.interval, row.units, dates.seats, [by]) is not None
 
 
 def _again(

@@ -95,7 +95,8 @@ class NewClass(Page):
         seen = await self.context.run(courses.get, self.site, name, actor=self.me.actor())
         if not seen.runs:
             raise NotAllowed("Only its instructors book classes of a course.")
-        fields = {"start": to_input(self.now + 24 * HOUR, self.zone), "duration": "2h", "seats": seen.course.seats}
+        tomorrow = (self.now // HOUR + 24) * HOUR
+        fields = {"start": to_input(tomorrow, self.zone), "duration": "2h", "seats": seen.course.seats}
         if self.request.method == "POST":
             fields |= {name: self.field(name) for name in FIELDS}
         self.render_page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,9 +21,10 @@ from mlmp_spawner.web.auth import Right
 from mlmp_spawner.web.pages.base import Page
 from mlmp_spawner.web.routes import check_text
 
-TEXTS = ("title", "profile", "image", "setup", "grace")
-NUMBERS = ("units", "seats", "guests")
-FORM = (*TEXTS, *NUMBERS, "nodes")
+FILES = ("git", "branch", "directory")
+TEXTS = ("title", "profile", "image", "setup", "grace", "data", *FILES)
+NUMBERS = ("units", "seats", "guests", "self_study")
+FORM = (*TEXTS, *NUMBERS, "nodes", "files", "hand_in")
 """The keys of a course that the form has; what else a file says stays as it is."""
 MOST_SHOWN = 500
 """People of a roster on the page, and lines of a list."""
@@ -69,16 +71,15 @@ class CoursePage(Page):
 
     def fields(self) -> dict[str, Any]:
         """The form as it was sent."""
-        return {name: self.field(name) for name in (*TEXTS, *NUMBERS)} | {"nodes": self.get_body_arguments("nodes")}
+        texts = {name: self.field(name) for name in (*TEXTS, *NUMBERS)}
+        return texts | {"nodes": self.get_body_arguments("nodes"), "hand_in": self.field("hand_in") == "1"}
 
     def said(self) -> dict[str, Any]:
         """The same as a course's file has it: what is empty is not said."""
         said = {name: text for name, text in self.fields().items() if text}
-        for name in NUMBERS:
-            text = said.get(name, "").strip()
-            if text.isascii() and text.isdecimal() and len(text) < 10:
-                said[name] = int(text)
-        return said
+        said |= {name: number(said[name]) for name in NUMBERS if name in said}
+        files = {name: said.pop(name) for name in FILES if name in said}
+        return said | ({"files": files} if files else {})
 
 
 class NewCourse(CoursePage):
@@ -243,10 +244,17 @@ class CourseAction(OneCourse):
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
+def number(text: str) -> int | float | str:
+    """A number as its field sends it; what is none, as it is."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text.strip()):
+        return text
+    return float(text) if "." in text else int(text)
+
+
 def fields_of(course: Course) -> Mapping[str, Any]:
     """A course as its form shows it."""
     written = {**NEW, **course_yaml.as_written(course)}
-    return {name: written.get(name, "") for name in FORM} | {"nodes": course.nodes}
+    return {name: written.get(name, "") for name in FORM} | {"nodes": course.nodes} | written.get("files", {})
 
 
 def checked_or_none(name: str) -> str | None:
