@@ -35,9 +35,9 @@ from mlmp_spawner.operations.backend import make_backend
 from mlmp_spawner.operations.catalog_files import LOOK, read_catalog
 from mlmp_spawner.operations.clock import Clock
 from mlmp_spawner.operations.courses.groups import GroupKeeper
-from mlmp_spawner.operations.courses.guest_ends import GuestEnds
 from mlmp_spawner.operations.courses.service import ClassService
 from mlmp_spawner.operations.delivery import outbox_of
+from mlmp_spawner.operations.guest_ends import GuestEnds
 from mlmp_spawner.operations.jobs.service import JobService
 from mlmp_spawner.operations.postman import Postman
 from mlmp_spawner.operations.site import Site, make_site
@@ -149,7 +149,7 @@ class Service:
         self.zone = settings.zone or _zone()
         address = urljoin(settings.public_url, where.prefix) if settings.public_url else ""
         self.postman = Postman(lambda: self.site, outbox_of(settings, address, ZoneInfo(self.zone)))
-        self.guest_ends = GuestEnds(lambda: self.site, self.hub, settings.guest_erase_after_ms)
+        self.guest_ends = GuestEnds(lambda: self.site, self.hub, settings.guest_erase_after_ms, self.jobs.files)
         self.groups = GroupKeeper(lambda: self.site, self.hub, make_users=settings.roster_users)
         self.context = self._make_context()
         cookies = hmac.new(secret, b"mlmp cookies", hashlib.sha256).digest()

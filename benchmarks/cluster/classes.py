@@ -7,10 +7,8 @@ started, ``SETUP`` before people come: that is the begin from which is measured.
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,33 +16,21 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
-
 from benchmarks.cluster.place import GPU, TOLERATED, Place
 from benchmarks.cluster.simulated import GPUS, NODES, nodes
 from benchmarks.common import Report, noted
 from mlmp_spawner import units
 from mlmp_spawner.units import SECOND, to_iso
 from tests.cluster.hub_here import Hub, free_port, wait_for
+from tests.cluster.service_here import API, service, settings
 from tests.live import Person
 
 LABEL = "(control plane only: stub servers on kwok nodes)"
-API = "/services/mlmp/api/v1/"
-SERVICE_TOKEN = "of-the-service-for-benchmarks-only"
 SETUP, LASTS = "5m", "10m"
 PATIENCE = 280
 """Seconds: less than the setup."""
 
-SETTINGS = """
-from mlmp_spawner.spawners.hub import configure_everywhere, configure_service, let_make_users
-tests = c.JupyterHub.services[0]
-configure_everywhere(c)
-configure_service(c, "http://127.0.0.1:{port}", {token!r})
-c.JupyterHub.services.append(tests)
-c.JupyterHub.load_roles.append({{"name": "tests", "services": ["tests"], "scopes": ["admin:users", "admin:servers"]}})
-c.MLMP.update(roster_users=True, requests_per_minute=6000)
-let_make_users(c)
-c.Authenticator.admin_users = {{"admin"}}
+PODS = """
 c.KubeSpawner.tolerations = [{tolerated!r}]
 c.KubeSpawner.get_pod_url = lambda spawner, pod: {stub!r}
 """
@@ -62,6 +48,11 @@ class Answer(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
+
+
+def serve(port: int) -> None:
+    """Answers for all servers, in a process of its own: what is measured here shall not wait for it."""
+    ThreadingHTTPServer(("127.0.0.1", port), Answer).serve_forever()
 
 
 class Elsewhere:
@@ -107,51 +98,20 @@ def _site(place: Place, name: str) -> Iterator[Hub]:
     """A hub and the service beside it, whose machines are the simulated ones."""
     folder, port = place.folder / name, free_port()
     folder.mkdir()
-    stub = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=stub.serve_forever, daemon=True).start()
-    settings = SETTINGS.format(
-        port=port, token=SERVICE_TOKEN, tolerated=TOLERATED, stub=f"http://127.0.0.1:{stub.server_port}"
-    )
+    stub_port = free_port()
+    stub = multiprocessing.get_context("spawn").Process(target=serve, args=(stub_port,), daemon=True)
+    stub.start()
+    pods = PODS.format(tolerated=TOLERATED, stub=f"http://127.0.0.1:{stub_port}")
     machines = {f"simulated-{number:03}": GPUS for number in range(NODES)}
     hub = Hub(folder, place.core, place.namespace, kubeconfig=place.cluster.kubeconfig, image=place.cluster.debian,
-              resource=GPU, nodes=machines, settings=settings)  # fmt: skip
-    service = None
+              resource=GPU, nodes=machines, settings=settings(port) + pods)  # fmt: skip
     try:
         hub.start()
-        service = _service(hub, port)
-        yield hub
+        with service(hub, port):
+            yield hub
     finally:
-        if service is not None:
-            service.kill()
-            service.wait()
         hub.close()
-        stub.shutdown()
-
-
-def _service(hub: Hub, port: int) -> subprocess.Popen[bytes]:
-    environment = os.environ | {
-        "KUBECONFIG": str(hub.kubeconfig),
-        "JUPYTERHUB_SERVICE_NAME": "mlmp",
-        "JUPYTERHUB_SERVICE_PREFIX": "/services/mlmp/",
-        "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{port}",
-        "JUPYTERHUB_API_URL": f"http://127.0.0.1:{hub.hub_port}/hub/api",
-        "JUPYTERHUB_API_TOKEN": SERVICE_TOKEN,
-        "JUPYTERHUB_CLIENT_ID": "service-mlmp",
-        "JUPYTERHUB_BASE_URL": "/",
-    }
-    command = [sys.executable, "-m", "mlmp_spawner.service", "--config", str(hub.root / "jupyterhub_config.py")]
-    with (hub.root / "service.log").open("ab") as log:
-        service = subprocess.Popen(command, cwd=hub.root, env=environment, stdout=log, stderr=log)
-
-    def answers() -> bool:
-        assert service.poll() is None, (hub.root / "service.log").read_text()[-3000:]
-        try:
-            return hub.api.get(f"{API}health").status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    wait_for(answers, 120, "the service")
-    return service
+        stub.kill()
 
 
 def _measure(report: Report, hub: Hub, seats: int, *, quick: bool) -> None:

@@ -28,6 +28,8 @@ from mlmp_spawner.spawners.hub import OneMachine
 from mlmp_spawner.spawners.local import MLMPLocalSpawner
 from mlmp_spawner.spawners.system_users import SystemUserSpawner
 
+IN_USERS_IMAGES = ("jupyterlab", "jupyter-server-proxy", "nbgitpuller", "papermill", "tensorboard")
+"""What a hub in a cluster goes without."""
 CLASSES = {
     known.__name__: known
     for known in (
@@ -119,7 +121,7 @@ def of_cluster(catalog: Path | None, config: Path | None, namespace: str | None)
         config=config,
         classes=CLASSES | {"KubeSpawner": KubeSpawner, "MLMPKubeSpawner": MLMPKubeSpawner},
         extras=("hub", "kube"),
-        elsewhere=("jupyterlab", "jupyter-server-proxy", "papermill", "tensorboard"),  # in users' images
+        elsewhere=IN_USERS_IMAGES,
     )
     where = namespace or str(settings.get("namespace") or MLMP.namespace.default_value)
     return rules.wrong_first(

@@ -18,6 +18,7 @@ from mlmp_spawner.operations.requests import Draft, Wish
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import policy
 from mlmp_spawner.rules.catalog import LimitRules, Limits, Profile
+from mlmp_spawner.rules.guests import GUESTS, is_guest
 from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.rules.values import AS_WRITTEN
 from mlmp_spawner.store import courses
@@ -36,7 +37,8 @@ class Holding(LimitRules):
 
     def of(self, user: str, groups: Iterable[str]) -> Limits:
         """The limits that hold for ``user``, a member of ``groups``."""
-        return super().of(user, {*groups, *self.study.get(user, ())})
+        guests = (GUESTS,) if is_guest(user) else ()
+        return super().of(user, {*groups, *guests, *self.study.get(user, ())})
 
 
 def rules(connection: Connection, site: Site, person: str | None = None) -> Holding:

@@ -148,6 +148,8 @@ class CourseEntry(Model):
     """Unit-hours a week that each student has outside class. Left out: what they have without the course."""
     guests: Annotated[int, Field(strict=True, ge=0, le=MOST_GUESTS)] = 0
     """How many guests there may be at most."""
+    guest_jobs: Annotated[float, Field(strict=True, gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    """Unit-hours that each guest may use in jobs in all. Left out: guests run no jobs."""
     look_in: bool = Field(default=False, strict=True)
     """Whether instructors may look into the server of a student who agreed."""
 

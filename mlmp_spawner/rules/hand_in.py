@@ -1,9 +1,9 @@
 """Who may go where among the directories in which students hand in.
 
 On a lab machine ``ROOT/COURSE/STUDENT/files``: only the innermost is a student's. The two around it are root's and
-say who comes by, so whoever teaches changes without a file of anybody's being touched, and no mode that a student gives
-lets others in. On a cluster ``.hand-in/COURSE/STUDENT`` in the claim of all homes, and what a pod mounts of it says who
-comes by, although all are the same account.
+say who comes by, so whoever teaches changes without a file of anybody's being touched, and no mode that a student
+gives lets others in. On a cluster ``.hand-in/COURSE/STUDENT`` in the claim of all homes, and what a pod mounts of it
+says who comes by, although all are the same account.
 """
 
 from __future__ import annotations

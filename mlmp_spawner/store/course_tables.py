@@ -38,6 +38,7 @@ course = Table(
     Column("self_study", Float),
     Column("guests", Integer, nullable=False),
     Column("look_in", Boolean, nullable=False),
+    Column("guest_jobs", Float),
     Column("created_at", BigInteger, nullable=False),
     Column("version", Integer, nullable=False),
 )

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, exists, func, insert, null, select, update
 
 from mlmp_spawner.rules.courses import Course, Member, Role
+from mlmp_spawner.rules.guests import GUESTS, is_guest, may_use
 from mlmp_spawner.store.course_tables import course, course_group, course_member
 from mlmp_spawner.store.people import AT_ONCE
 from mlmp_spawner.store.tables import users
@@ -113,6 +114,22 @@ def teachers(connection: Connection, owner: str) -> dict[str, int]:
     joined = select(users.c.name, users.c.id).join(course_member, course_member.c.name == users.c.name)
     mine = (course_member.c.course == owner.removeprefix("course:"), course_member.c.role == "instructor")
     return {row.name: row.id for row in connection.execute(joined.where(*mine))}
+
+
+def counting_groups(connection: Connection, name: str, known: frozenset[str]) -> frozenset[str]:
+    """The groups that count for somebody: ``known``, and for a guest besides what the course lets them use."""
+    if not is_guest(name):
+        return known
+    found = with_member(connection, name)
+    mine = {group for one, _ in found.values() for group in (one.group, may_use(one.profile))}
+    return known | mine | {GUESTS}
+
+
+def guest_jobs(connection: Connection, person: str) -> float | None:
+    """Unit-hours that a guest may use in jobs in all, by the course that allows most; None: no jobs."""
+    mine = (course_member.c.name == person, course_member.c.role == "guest")
+    query = select(func.max(course.c.guest_jobs)).join(course_member, course_member.c.course == course.c.name)
+    return connection.execute(query.where(*mine)).scalar()
 
 
 def self_study(connection: Connection, person: str | None = None) -> dict[str, dict[str, float]]:

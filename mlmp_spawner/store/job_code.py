@@ -36,6 +36,11 @@ def all_kept(connection: Connection) -> list[tuple[str, str]]:
     return [(row.owner, row.sha256) for row in connection.execute(select(job_code.c.owner, job_code.c.sha256))]
 
 
+def of_owner(connection: Connection, owner: str) -> list[str]:
+    """The SHA-256 of each of one owner."""
+    return list(connection.execute(select(job_code.c.sha256).where(job_code.c.owner == owner)).scalars())
+
+
 def total(connection: Connection, owner: str) -> int:
     """Bytes of all snapshots of one owner."""
     found = connection.execute(select(func.sum(job_code.c.size)).where(job_code.c.owner == owner)).scalar()

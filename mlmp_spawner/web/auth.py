@@ -40,12 +40,14 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A user or service of the hub, as one token shows it."""
+    """A user or service of the hub, as one token shows it. ``runs_jobs``: whether a guest's course allows them jobs;
+    of others the scopes say."""
 
     name: str
     kind: str = "user"
     groups: frozenset[str] = field(default=frozenset())
     scopes: frozenset[str] = field(default=frozenset())
+    runs_jobs: bool = True
 
     @classmethod
     def from_model(cls, model: dict[str, Any]) -> Caller:

@@ -21,6 +21,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from mlmp_spawner.errors import Invalid, MLMPError, NoAccess, NotFound, TooManyRequests, Unavailable
 from mlmp_spawner.operations.courses import guests
+from mlmp_spawner.operations.jobs.of_guests import none_allowed
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.web import guest_rights
 from mlmp_spawner.web.auth import SCOPES, Caller, HubAuthentication, Right
@@ -107,6 +108,8 @@ class Handler(HubOAuthenticated, RequestHandler):
             self.context.throttle.take(f"{self.me.kind}:{self.me.name}")
             if self.me.is_guest and not self.for_guests():
                 raise NoAccess("This is not for guests.")
+            if self.me.is_guest and self.makes_jobs() and not self.me.runs_jobs:
+                raise none_allowed()
             if not self.me.has(self.right):
                 raise NoAccess(
                     f"Your login or token lacks the scope {SCOPES[self.right]}.",
@@ -135,16 +138,20 @@ class Handler(HubOAuthenticated, RequestHandler):
                 hint="Ask the people who run this for access:services!service=mlmp.",
             )
         if caller.is_guest:
-            caller = replace(
-                caller, groups=await self.context.run(guests.groups, self.site.engine, caller.name, caller.groups)
-            )
+            groups = await self.context.run(guests.groups, self.site.engine, caller.name, caller.groups)
+            hours = await self.context.run(guests.job_hours, self.site.engine, caller.name)
+            caller = replace(caller, groups=groups, runs_jobs=hours is not None)
         self.current_user = model
         self.caller = caller
         return True
 
     def for_guests(self) -> bool:
         """Whether guests may come here."""
-        return type(self).__name__ in guest_rights.HANDLERS
+        return type(self).__name__ in guest_rights.HANDLERS | guest_rights.JOB_HANDLERS
+
+    def makes_jobs(self) -> bool:
+        """Whether that is only for guests whose course allows them jobs."""
+        return type(self).__name__ in guest_rights.JOB_HANDLERS
 
     def on_stranger(self) -> bool:
         """What happens to somebody who is not signed in."""

@@ -84,6 +84,7 @@ class Course(BaseModel):
     hand_in: bool
     self_study: float | None = Field(description="unit-hours a week outside class")
     guests: int = Field(description="how many there may be")
+    guest_jobs: float | None = Field(description="unit-hours that each guest may use in jobs; null: no jobs")
     look_in: bool
     group: str = Field(description="of the hub, with all of its roster")
     role: Role | None = Field(description="what the caller is in it; null: nothing, as an admin may be")

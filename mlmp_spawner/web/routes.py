@@ -110,8 +110,15 @@ class ApiHandler(Handler):
 
     def for_guests(self) -> bool:
         """By the table of their rights."""
+        return self._row_name() in guest_rights.CALLS | guest_rights.JOB_CALLS
+
+    def makes_jobs(self) -> bool:
+        """By the same."""
+        return self._row_name() in guest_rights.JOB_CALLS
+
+    def _row_name(self) -> str:
         method = "GET" if self.request.method == "HEAD" else self.request.method
-        return f"{method} {self.route_name}" in guest_rights.CALLS
+        return f"{method} {self.route_name}"
 
     async def _work(self, **path: str) -> None:
         method = "GET" if self.request.method == "HEAD" else str(self.request.method)

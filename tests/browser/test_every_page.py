@@ -27,7 +27,7 @@ from tests.operations.conftest import NOW, ann, ben
 from tests.operations.conftest import admin as root
 from tests.web.harness import PREFIX, RunningApp
 from tests.web.job_rows import Rows
-from tests.web.test_rights import page_address
+from tests.web.test_page_rights import page_address
 from tests.web.visitor import HOSTILE, images_on_nodes
 
 SCAN = "scanofroot12"

@@ -117,4 +117,7 @@ def test_hub_and_service_have_one_navigation(site: Site, new_page: Callable[...,
     for path in ("hub/spawn", "hub/token", "hub/home", "hub/nothing"):
         page.goto(site.url + path)
         entries.append(page.locator(".navbar-nav .nav-link").all_inner_texts())
-    assert entries == [["Home", "Book", "Timeline", "My bookings", "Jobs", "Usage", "SSH", "Courses", "Admin", "Token"]] * 5
+    assert (
+        entries
+        == [["Home", "Book", "Timeline", "My bookings", "Jobs", "Usage", "SSH", "Courses", "Admin", "Token"]] * 5
+    )

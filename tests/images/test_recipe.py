@@ -9,6 +9,7 @@ import pytest
 
 from images import recipe
 from images.recipe import PROJECT, RECIPES, USUAL
+from mlmp_spawner.admin.check import IN_USERS_IMAGES
 
 BASE = {"BASE": "debian", "TORCH": ""}
 
@@ -114,6 +115,11 @@ def test_locks_name_one_exact_version_of_each_package():
         for line in (PROJECT / lock).read_text().splitlines():
             if line.strip() and not line.lstrip().startswith("#"):
                 assert re.match(r"[\w.-]+==[\w.]+( ;|$)", line), f"{lock}: {line}"
+
+
+def test_what_the_hub_image_leaves_out_is_not_missed_by_the_check():
+    lines = (PROJECT / "images" / "hub" / "without.txt").read_text().splitlines()
+    assert {line.partition(" ;")[0] for line in lines if not line.startswith("#")} == set(IN_USERS_IMAGES)
 
 
 def test_the_hub_image_has_the_versions_of_the_hubs_lock_and_no_notebook():

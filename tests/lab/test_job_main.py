@@ -289,7 +289,9 @@ def test_whatever_a_snapshot_has_nothing_outside_is_touched(
         assert Path(os.path.realpath(path)).is_relative_to(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", packed((named("a"), b"x" * 5_000))[:-40]])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", packed((named("a"), b"x" * 5_000))[:-40]], ids=["empty", "nonsense", "cut off"]
+)
 def test_what_is_no_snapshot_leaves_nothing_behind(tmp_path: Path, content: bytes) -> None:
     file = memory_file(content)
     with pytest.raises(NotStarted, match="can't be unpacked"):

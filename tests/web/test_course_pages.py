@@ -77,17 +77,24 @@ def test_files_data_handing_in_and_self_study_are_said_in_the_form_too(
     app: RunningApp, course: None, teacher: Visitor
 ) -> None:
     teacher.get("courses/ml")
-    said = {"git": "", "directory": "courses/ml", "branch": "", "data": "data/ml", "hand_in": "1", "self_study": "2.5"}
+    said = {
+        "git": "",
+        "directory": "courses/ml",
+        "branch": "",
+        "data": "data/ml",
+        "hand_in": "1",
+        "self_study": "2.5",
+    } | {"guest_jobs": "4"}
     assert "The course is as you said" in send(teacher, "courses/ml/settings", **said)
     now = courses.get(app.site, "ml", actor=ben).course
     assert now.files is not None and (now.files.directory, now.files.git) == ("courses/ml", None)
-    assert (now.data, now.hand_in, now.self_study) == ("data/ml", True, 2.5)
+    assert (now.data, now.hand_in, now.self_study, now.guest_jobs) == ("data/ml", True, 2.5, 4)
     assert "All was so already" in send(teacher, "courses/ml/settings", hand_in="1")
     assert "exactly one of git, directory" in send(teacher, "courses/ml/settings", git="https://x.org/y")
     assert teacher.answer.status_code == 400
-    send(teacher, "courses/ml/settings", git="", directory="", data="", self_study="")
+    send(teacher, "courses/ml/settings", git="", directory="", data="", self_study="", guest_jobs="")
     left = courses.get(app.site, "ml", actor=ben).course
-    assert (left.files, left.data, left.hand_in, left.self_study) == (None, None, False, None)
+    assert (left.files, left.data, left.hand_in, left.self_study, left.guest_jobs) == (None, None, False, None, None)
 
 
 def test_what_the_form_leaves_as_it_is_stays(app: RunningApp, course: None, teacher: Visitor) -> None:

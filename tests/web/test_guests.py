@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -22,12 +23,14 @@ from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import DAY, HOUR, to_iso
 from mlmp_spawner.web.api.table import TABLE
 from mlmp_spawner.web.context import WebSettings
-from mlmp_spawner.web.guest_rights import CALLS, HANDLERS
+from mlmp_spawner.web.guest_rights import CALLS, HANDLERS, JOB_CALLS
 from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW, admin
 from tests.web.harness import GUEST, PREFIX, RunningApp
+from tests.web.job_parts import CODE, SHA256, SLEEP, make_jobs
+from tests.web.job_rows import Rows
 from tests.web.played_class import a_class
-from tests.web.test_rights import page_address
+from tests.web.test_page_rights import page_address
 
 COURSE = {"name": "ml", "title": "ML", "profile": "gpu", "seats": 2, "guests": 3, "instructors": ["ben"]}
 UNTIL = NOW + 7 * DAY
@@ -58,6 +61,12 @@ def guest(app: RunningApp) -> Iterator[httpx.Client]:
 
 def invite(teacher: httpx.Client, count: int = 1) -> httpx.Response:
     return teacher.post("courses/ml/guests", json={"count": count, "until": to_iso(UNTIL)})
+
+
+def allow_jobs(app: RunningApp, hours: float | None = 4.0) -> None:
+    """The course allows each guest so many unit-hours in jobs."""
+    wanted = course_yaml.parse(COURSE | ({"guest_jobs": hours} if hours else {}))
+    courses.apply(app.site, wanted, actor=Actor("root", admin=True), now=NOW)
 
 
 def test_codes_come_with_a_link_that_leads_to_the_hub(teacher: httpx.Client, app: RunningApp) -> None:
@@ -99,10 +108,15 @@ def test_where_nothing_would_isolate_them_nobody_is_invited(teacher: httpx.Clien
     app.context.settings = WebSettings(rate=0, poll=0.05)
     answer = invite(teacher)
     assert answer.status_code == 409
-    assert "same account" in answer.json()["detail"]
+    assert "There can be no guests here" in answer.json()["detail"]
 
 
-def test_a_guest_reaches_the_listed_calls_and_no_others(guest: httpx.Client) -> None:
+@pytest.mark.parametrize("jobs", [None, 4.0])
+def test_a_guest_reaches_the_listed_calls_and_no_others(
+    guest: httpx.Client, app: RunningApp, jobs: float | None
+) -> None:
+    allow_jobs(app, jobs)
+    more = JOB_CALLS if jobs else frozenset()
     names = {"id": "aaaaaaaaaaaa", "name": "ml", "guest": GUEST, "sha256": "0" * 64, "attempt": "a"}
     wrong = []
     for row in TABLE:
@@ -110,7 +124,7 @@ def test_a_guest_reaches_the_listed_calls_and_no_others(guest: httpx.Client) -> 
             continue
         method = guest.build_request(row.method, row.path.format(**names), json={} if row.body else None)
         status = guest.send(method).status_code
-        if (status == 403) == (f"{row.method} {row.path}" in CALLS):
+        if (status == 403) == (f"{row.method} {row.path}" in CALLS | more):
             wrong.append(f"{row.method} {row.path}: {status}")
     assert wrong == []
 
@@ -122,7 +136,7 @@ def test_a_guest_reaches_the_listed_pages_and_handlers_and_no_others(guest: http
         for method in ("GET", "POST"):
             if guest.request(method, address, headers={"Accept": "text/html"}).status_code not in (403, 405):
                 reached.add(handler.__name__)
-    assert reached == HANDLERS - {"StreamHandler"}
+    assert reached == HANDLERS - {"StreamHandler", "LogStream"}
     for row in TABLE:
         if row.handler is not None and row.handler.__name__ not in HANDLERS:
             path = row.path.format(id="aaaaaaaaaaaa", sha256="0" * 64, attempt="a")
@@ -153,13 +167,20 @@ PEOPLE = re.compile(r"\b(ann|ben|eve|zoe)\b")
 
 
 def test_wherever_a_guest_comes_in_a_class_no_name_of_anybody_is_there(
-    guest: httpx.Client, ann: httpx.Client, app: RunningApp
+    guest: httpx.Client, ann: httpx.Client, app: RunningApp, tmp_path: Path
 ) -> None:
     """Every call, page and form, with every id that there is."""
     theirs = ann.post("reservations", json={"profile": "gpu", "duration": "1h", "title": "of ann"}).json()["id"]
     played = a_class(app, seats=5)
     running.say(app.site, "ml", played.id, "Break", actor=Actor("ben"), now=app.now)
-    ids = [theirs, played.id, *(seat.id for seat in played.seats().values())]
+    rows = Rows.of(app, tmp_path)
+    allow_jobs(app)
+    jobs = [rows.add(owner, name=f"of {owner}", message=f"by {owner}").id for owner in ("ann", "ben")]
+    mine = rows.add(GUEST, name="mine")
+    scan = ann.post("scans", json={"manifest": SLEEP, "parameters": {"lr": [0.1]}}).json()["id"]
+    own = guest.post("scans", json={"manifest": SLEEP, "parameters": {"lr": [0.1]}}).json()["id"]
+    seats = [seat.id for seat in played.seats().values()]
+    ids = [theirs, played.id, *seats, *jobs, mine.id, scan, own]
     assert GUEST in played.seats()
     wrong, answered = [], set()
     for row in TABLE:
@@ -202,6 +223,44 @@ def test_a_guest_starts_what_the_course_is_about_and_books_nothing_ahead(guest: 
     home = guest.get(app.url + PREFIX, headers={"Accept": "text/html"}).text
     assert "Start something now" in home
     assert not any(f'href="{PREFIX}{page}"' in home for page in ("timeline", "usage", "jobs", "book", "ssh"))
+
+
+def test_where_the_course_allows_no_jobs_a_guest_is_told_so(
+    guest: httpx.Client, app: RunningApp, tmp_path: Path
+) -> None:
+    app.context.jobs = make_jobs(tmp_path)
+    for refused in (
+        guest.post("jobs", json={"manifest": SLEEP}),
+        guest.post("scans", json={"manifest": SLEEP, "parameters": {"lr": [0.1]}}),
+        guest.put(f"jobs/code/{SHA256}", content=CODE),
+    ):
+        assert refused.status_code == 403 and "Guests of this course run no jobs" in refused.text
+
+
+def test_a_guest_submits_sees_and_cancels_own_jobs_within_what_the_course_allows(
+    guest: httpx.Client, ann: httpx.Client, app: RunningApp, tmp_path: Path
+) -> None:
+    app.context.jobs = make_jobs(tmp_path)
+    allow_jobs(app)
+    theirs = ann.post("jobs", json={"manifest": SLEEP}).json()["id"]
+    assert guest.put(f"jobs/code/{SHA256}", content=CODE).status_code in (201, 204)
+    made = guest.post("jobs", json={"manifest": SLEEP, "code": SHA256})
+    assert made.status_code == 201 and made.json()["owner"] == GUEST
+    assert [one["id"] for one in guest.get("jobs").json()["items"]] == [made.json()["id"]]
+    assert guest.get(f"jobs/{theirs}").status_code == guest.delete(f"jobs/{theirs}").status_code == 403
+    assert guest.get("jobs?owner=ann").status_code == 403
+    assert guest.get(f"jobs/{made.json()['id']}/logs").status_code == 200
+    scan = guest.post("scans", json={"manifest": SLEEP, "parameters": {"lr": [0.1, 0.2]}})
+    assert scan.status_code == 201
+    over = guest.post("jobs", json={"manifest": SLEEP})
+    assert over.status_code == 403 and over.json()["limits"][0]["limit"] == "guest_jobs"
+    assert guest.delete(f"scans/{scan.json()['id']}").status_code == 200
+    assert guest.post(f"jobs/{made.json()['id']}/resubmit").status_code == 201
+    assert guest.delete(f"jobs/{made.json()['id']}").json()["outcome"] == "cancelled"
+    home = guest.get(app.url + PREFIX, headers={"Accept": "text/html"}).text
+    assert f'href="{PREFIX}jobs"' in home
+    listed = guest.get(app.url + PREFIX + "jobs?show=everybody&state=all", headers={"Accept": "text/html"}).text
+    assert made.json()["id"] in listed and theirs not in listed and "Everybody" not in listed
 
 
 def test_a_guest_s_groups_are_those_of_the_course(guest: httpx.Client) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 
 import httpx
 import pytest
-from tornado.web import RequestHandler
 
 from mlmp_spawner.operations import ssh_keys
 from mlmp_spawner.operations.courses import courses
@@ -18,48 +16,38 @@ from mlmp_spawner.store.guests import Guest
 from mlmp_spawner.store.transaction import transaction
 from mlmp_spawner.units import HOUR, to_iso
 from mlmp_spawner.web.api.table import TABLE
-from mlmp_spawner.web.pages import routes as pages
 from tests.operations.conftest import NOW
-from tests.web.harness import GUEST, PREFIX, TOKENS, PlayedImages, RunningApp
-from tests.web.job_parts import SLEEP, begin, submit
+from tests.web.callers import (
+    A_CLASS,
+    ADMINS,
+    ANYBODY,
+    BOOKERS,
+    CALLERS,
+    COURSE,
+    COURSE_SEERS,
+    ITS_OWNER,
+    ITS_READERS,
+    LET_IN,
+    OWNERS,
+    PUBLIC_KEY,
+    RUNNERS,
+    SCAN,
+    SEERS,
+    TEACHERS,
+    THEIR_PODS,
+    THEMSELVES,
+    booked,
+    class_of,
+    images,
+)
+from tests.web.harness import GUEST, TOKENS, RunningApp
+from tests.web.job_parts import SLEEP, submit
 
-PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFZ/NjApOsAaTTRQGQiFxbHjDryfYzQkpSQ/Ust23aVj"
-
-#: What a caller gets on a booking of ann's: `in` (answered), or the status of the refusal.
-CALLERS = {
-    "nobody": None,
-    "unknown token": "no-such-token",
-    "outsider": "outsider-token",  # may book, but is not let in to this service
-    "reader": "reader-token",  # ann, let in, without the scope to book
-    "owner": "ann-token",
-    "owner's server": "server-token",
-    "other": "ben-token",
-    "instructor": "teacher-token",
-    "foreign": "foreign-token",  # eve, with a scope that is filtered to ann
-    "narrow admin": "narrow-admin-token",  # "admin": true, but without any admin scope
-    "filtered admin": "filtered-admin-token",
-    "admin": "admin-token",
-    "hub admin": "hub-admin-token",
-}
-ANYBODY = dict.fromkeys(CALLERS, "in")
-LET_IN = ANYBODY | {"nobody": 401, "unknown token": 401, "outsider": 403}
-BOOKERS = LET_IN | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
-OWNERS = BOOKERS | {"other": 403, "instructor": 403}
-ADMINS = dict.fromkeys(LET_IN, 403) | {"nobody": 401, "unknown token": 401, "admin": "in", "hub admin": "in"}
-TEACHERS = ADMINS | {"instructor": "in"}
-RUNNERS = TEACHERS | {"other": "in"}  # ben, whom the roster names, without the scope to make courses
-SEERS = LET_IN | {"other": 403, "instructor": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
-THEMSELVES = BOOKERS | {"owner's server": 403}  # what would outlive the server's token
-ITS_OWNER = THEMSELVES | dict.fromkeys(("other", "instructor", "admin", "hub admin"), 404)  # others see none of it
-
-ITS_READERS = SEERS | {"admin": 403, "hub admin": 403}  # nobody sees another's logs and files
-THEIR_PODS = dict.fromkeys(CALLERS, 401)  # no token of the hub is one of theirs
-
-COURSE_SEERS = LET_IN | dict.fromkeys(("foreign", "narrow admin", "filtered admin"), 404)  # ann and ben are in it
+__all__ = ["booked", "images"]
 
 EXPECTED = {
     "GET courses": LET_IN,
-    "POST courses": RUNNERS,
+    "POST courses": TEACHERS,
     "GET courses/{name}": COURSE_SEERS,
     "DELETE courses/{name}": RUNNERS,
     "GET courses/{name}/roster": RUNNERS,
@@ -144,8 +132,6 @@ EXPECTED = {
     "GET openapi.json": ANYBODY,
     "GET docs": ANYBODY,
 }
-SCAN = {"manifest": SLEEP, "parameters": {"lr": [0.1, 0.01]}}
-COURSE = {"name": "ml", "title": "ML", "profile": "gpu", "seats": 2, "instructors": ["ben"], "students": ["ann"]}
 QUERIES = {"GET availability": {"profile": "gpu"}}
 NOTHING = hashlib.sha256(b"").hexdigest()
 NAMES = {
@@ -166,7 +152,7 @@ BODIES = {
     "POST courses": {"course": COURSE},
     "POST courses/{name}/roster": {"add": ["zoe"]},
     "POST courses/{name}/guests": {"count": 1, "until": to_iso(NOW + HOUR)},
-    "POST courses/{name}/classes": {"start": to_iso(NOW + 9 * HOUR), "duration": "1h", "seats": 1},
+    "POST courses/{name}/classes": A_CLASS,
     "POST courses/{name}/classes/{id}/extend": {"duration": "15m"},
     "POST courses/{name}/classes/{id}/message": {"text": "Break"},
     "POST courses/{name}/classes/{id}/servers": {"what": "stop"},
@@ -184,95 +170,6 @@ BODIES = {
     "POST jobs": {"manifest": SLEEP},
     "POST scans": SCAN,
 }
-
-#: The pages, by method and pattern. A stranger is sent to the login (302); a form of a stranger is refused.
-VISITORS = LET_IN | {"nobody": 302, "unknown token": 302}
-TEACHING_VISITORS = TEACHERS | {"nobody": 302, "unknown token": 302}
-RUNNING_VISITORS = RUNNERS | {"nobody": 302, "unknown token": 302}
-BACK_TO_IT = THEMSELVES | {"nobody": 302, "unknown token": 302}  # to the page, which says whether they may
-ADMIN_VISITORS = ADMINS | {"nobody": 302, "unknown token": 302}
-ITS_VISITORS = VISITORS | dict.fromkeys(("other", "instructor", "foreign", "narrow admin", "filtered admin"), 404)
-ITS_SENDERS = BOOKERS | {"other": 404, "instructor": 404}
-JOB_VISITORS = VISITORS | dict.fromkeys(("other", "instructor", "foreign", "narrow admin", "filtered admin"), 403)
-OF_BOOKINGS = VISITORS | {"reader": 403, "foreign": 403, "narrow admin": 403, "filtered admin": 403}
-PAGES = {
-    "GET ": VISITORS,
-    "GET start": OF_BOOKINGS,
-    "POST start": BOOKERS,
-    "GET book": VISITORS,
-    "POST book": BOOKERS,
-    "GET timeline": VISITORS,
-    "GET usage": VISITORS,
-    "GET images": TEACHING_VISITORS,
-    "POST images": TEACHERS,
-    "GET ssh": OF_BOOKINGS,
-    "POST ssh": THEMSELVES,
-    "GET notices": VISITORS,
-    "POST notices": LET_IN,
-    "GET preferences": VISITORS,
-    "POST preferences": THEMSELVES,
-    "GET preferences/(test|calendar|revoke)": OF_BOOKINGS,
-    "POST preferences/(test|calendar|revoke)": BOOKERS,
-    "GET bookings": VISITORS,
-    "GET bookings/([a-z0-9]+)": ITS_VISITORS,
-    "GET bookings/([a-z0-9]+)/change": OF_BOOKINGS,
-    "POST bookings/([a-z0-9]+)/change": ITS_SENDERS,
-    "GET bookings/([a-z0-9]+)/(start|extend|cancel|stop)": OF_BOOKINGS,
-    "POST bookings/([a-z0-9]+)/(start|extend|cancel|stop)": ITS_SENDERS,
-    "GET courses": VISITORS,
-    "GET new-course": TEACHING_VISITORS,
-    "POST new-course": TEACHERS,
-    "GET courses/([a-z0-9-]+)": COURSE_SEERS | {"nobody": 302, "unknown token": 302},
-    "GET courses/([a-z0-9-]+)/guests": RUNNING_VISITORS,
-    "POST courses/([a-z0-9-]+)/guests": RUNNERS,
-    "GET courses/([a-z0-9-]+)/new-class": RUNNING_VISITORS,
-    "POST courses/([a-z0-9-]+)/new-class": RUNNERS,
-    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)": RUNNING_VISITORS,
-    "GET courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": BACK_TO_IT,
-    "POST courses/([a-z0-9-]+)/classes/([a-z0-9]+)/(extend|message|servers)": RUNNERS,
-    "GET courses/([a-z0-9-]+)/(settings|roster|remove)": BACK_TO_IT,
-    "POST courses/([a-z0-9-]+)/(settings|roster|remove)": RUNNERS,
-    "GET jobs": VISITORS,
-    "GET jobs/compare": VISITORS,
-    "GET jobs/([a-z0-9]+)": JOB_VISITORS,
-    "GET jobs/([a-z0-9]+)/log": JOB_VISITORS | {"admin": 404, "hub admin": 404},
-    "GET jobs/([a-z0-9]+)/(cancel|resubmit)": OF_BOOKINGS,
-    "POST jobs/([a-z0-9]+)/(cancel|resubmit)": OWNERS,
-    "GET scans": VISITORS,
-    "GET scans/([a-z0-9]+)": JOB_VISITORS,
-    "GET scans/([a-z0-9]+)/(cancel|retry)": OF_BOOKINGS,
-    "POST scans/([a-z0-9]+)/(cancel|retry)": OWNERS,
-    "GET admin": ADMIN_VISITORS,
-    "GET admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMIN_VISITORS,
-    "POST admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": ADMINS,
-    "GET admin/bookings": ADMIN_VISITORS,
-    "GET admin/people": ADMIN_VISITORS,
-    "GET admin/limits": ADMIN_VISITORS,
-    "POST admin/limits": ADMINS,
-    "GET admin/health": ADMIN_VISITORS,
-    "GET admin/audit": ADMIN_VISITORS,
-    r"GET admin/audit\.csv": ADMIN_VISITORS,
-}
-FORMS = {
-    "POST ssh": {"step": "add", "key": PUBLIC_KEY},
-    "POST book": {"profile": "gpu", "duration": "1h"},
-    "POST start": {"duration:gpu": "1h"},
-    "POST images": {"step": "preload", "image": "lab"},
-    "POST bookings/([a-z0-9]+)/change": {"title": "changed"},
-    "POST admin/limits": {"name": "user:ann", "units_at_once": "3"},
-    "POST admin/machines/([A-Za-z0-9][A-Za-z0-9._-]*)": {"bookings": "keep", "reason": "test"},
-}
-
-
-@pytest.fixture(autouse=True)
-def images(app: RunningApp) -> None:
-    """The site is a cluster's, so that there are images to see."""
-    app.context.images = PlayedImages()
-
-
-@pytest.fixture
-def booked(ann: httpx.Client) -> str:
-    return ann.post("reservations", json={"profile": "gpu", "duration": "1h", "title": "ann's"}).json()["id"]
 
 
 def _address(path: str, booked: str, ann: httpx.Client, app: RunningApp) -> str:
@@ -292,86 +189,8 @@ def _address(path: str, booked: str, ann: httpx.Client, app: RunningApp) -> str:
     return NAMES.get(path, path).replace("{id}", booked)
 
 
-def class_of(app: RunningApp) -> str:
-    """A class of the course that is there, by its id."""
-    with app.client("admin-token") as client:
-        made = client.post("courses/ml/classes", json=BODIES["POST courses/{name}/classes"])
-        return str(made.json()["id"])
-
-
 def test_every_call_has_its_row_here():
     assert {f"{row.method} {row.path}" for row in TABLE} == set(EXPECTED)
-
-
-def test_every_page_has_its_rows_here():
-    found = {
-        f"{method} {pattern}"
-        for pattern, handler, *_ in pages.routes()
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
-        if getattr(handler, method.lower()) is not RequestHandler._unimplemented_method
-    }
-    assert found == set(PAGES)
-
-
-def page_address(pattern: str, booked: str, job: str, scan: str, a_class: str = "") -> str:
-    """An address that the pattern is for."""
-    one = {"jobs": job, "scans": scan, "courses": a_class or booked}.get(pattern.partition("/")[0], booked)
-    path = (
-        pattern.replace("([a-z0-9-]+)", "ml")
-        .replace("([a-z0-9]+)", one)
-        .replace("([A-Za-z0-9][A-Za-z0-9._-]*)", "gpu-a")
-    )
-    return re.sub(r"\((\w+)\|[^)]*\)", r"\1", path).replace("\\.", ".")
-
-
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_who_may_see_a_page_or_send_its_form(method: str, app: RunningApp, booked: str, ann: httpx.Client):
-    wrong = []
-    job = submit(ann)["id"]
-    begin(app.site, job, NOW)
-    scan = ann.post("scans", json=SCAN).json()["id"]
-    courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
-    a_class = class_of(app)
-    for caller, token in CALLERS.items():
-        with app.client(token, Accept="text/html") as client:
-            for call in (one for one in PAGES if one.startswith(f"{method} ")):
-                address = app.url + PREFIX + page_address(call.partition(" ")[2], booked, job, scan, a_class)
-                answer = client.request(method, address, data=FORMS.get(call))
-                status, expected = answer.status_code, PAGES[call][caller]
-                # After an owner gave it back the next one is told that it is over: let in, and refused for that alone.
-                as_expected = status < 300 or status in (303, 400, 409) if expected == "in" else status == expected
-                to_login = answer.headers.get("Location", "").startswith("/hub/api/oauth2/authorize")
-                if not as_expected or to_login != (expected == 302):
-                    wrong.append(f"{call} as {caller}: {status}, not {expected}")
-    assert wrong == []
-
-
-def test_who_is_no_admin_finds_no_way_to_the_admins_pages(app: RunningApp, booked: str):
-    for caller, token in CALLERS.items():
-        if PAGES["GET "][caller] != "in":
-            continue
-        with app.client(token, Accept="text/html") as client:
-            page = client.get(app.url + PREFIX).text
-        assert (f'href="{PREFIX}admin"' in page) == (PAGES["GET admin"][caller] == "in"), caller
-
-
-def test_who_has_nothing_to_do_with_courses_finds_no_way_to_them(app: RunningApp, booked: str):
-    courses.apply(app.site, course_yaml.parse(COURSE), actor=Actor("root", admin=True), now=NOW)
-    for caller, token in CALLERS.items():
-        if PAGES["GET "][caller] != "in":
-            continue
-        with app.client(token, Accept="text/html") as client:
-            page = client.get(app.url + PREFIX).text
-        assert (f'href="{PREFIX}courses"' in page) == (COURSE_SEERS[caller] == "in"), caller
-
-
-def test_who_runs_no_course_finds_no_way_to_the_images(app: RunningApp, booked: str):
-    for caller, token in CALLERS.items():
-        if PAGES["GET "][caller] != "in":
-            continue
-        with app.client(token, Accept="text/html") as client:
-            page = client.get(app.url + PREFIX).text
-        assert (f'href="{PREFIX}images"' in page) == (PAGES["GET images"][caller] == "in"), caller
 
 
 @pytest.mark.parametrize("call", EXPECTED)

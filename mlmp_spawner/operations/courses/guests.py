@@ -2,7 +2,7 @@
 
 A code is good for one person. Whoever uses it becomes a guest with a new name, on the roster of the code's course,
 until the code's own end; what they leave is erased ``erase_after`` ms later
-(:mod:`mlmp_spawner.operations.courses.guest_ends`).
+(:mod:`mlmp_spawner.operations.guest_ends`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlmp_spawner.operations.courses.courses import own
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules import guest_codes
 from mlmp_spawner.rules.courses import Member
-from mlmp_spawner.rules.guests import GUESTS, is_guest, may_use, new_name
+from mlmp_spawner.rules.guests import is_guest, new_name
 from mlmp_spawner.store import courses as course_store
 from mlmp_spawner.store import guests as store
 from mlmp_spawner.store.guests import Code, Guest
@@ -157,9 +157,13 @@ def groups(engine: Engine, name: str, known: frozenset[str]) -> frozenset[str]:
     if not is_guest(name):
         return known
     with read(engine) as connection:
-        found = course_store.with_member(connection, name)
-    mine = {group for one, _ in found.values() for group in (one.group, may_use(one.profile))}
-    return known | mine | {GUESTS}
+        return course_store.counting_groups(connection, name, known)
+
+
+def job_hours(engine: Engine, name: str) -> float | None:
+    """Unit-hours that a guest may use in jobs in all; None: no jobs."""
+    with read(engine) as connection:
+        return course_store.guest_jobs(connection, name)
 
 
 def as_known(site: Site, actor: Actor) -> Actor:

@@ -15,7 +15,7 @@ from mlmp_spawner.errors import Conflict, Invalid, NotAllowed, NotFound, Unavail
 from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.operations import history
 from mlmp_spawner.operations.idempotency import Repeatable
-from mlmp_spawner.operations.jobs import quotas, snapshots
+from mlmp_spawner.operations.jobs import of_guests, quotas, snapshots
 from mlmp_spawner.operations.jobs.cancel import ATTEMPTS, cancel_all
 from mlmp_spawner.operations.jobs.submit import Submission, draft
 from mlmp_spawner.operations.site import Actor, Site, new_id
@@ -24,8 +24,8 @@ from mlmp_spawner.rules.job_manifest import Manifest
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.scan_parameters import Kind, Row
 from mlmp_spawner.rules.scans import Scan, last_of_rows
+from mlmp_spawner.store import courses, people
 from mlmp_spawner.store import jobs as job_store
-from mlmp_spawner.store import people
 from mlmp_spawner.store import scans as store
 from mlmp_spawner.store.tables import job as job_table
 from mlmp_spawner.store.tables import scan as table
@@ -224,6 +224,7 @@ def _put(
 ) -> None:  # fmt: skip
     first = jobs[0]
     quotas.check(connection, site, first, groups, count=len(jobs))
+    of_guests.check(connection, first, count=len(jobs), now=now)
     if first.code is not None:
         snapshots.use(connection, files, first.owner, first.code, now=now)
     job_store.insert_jobs(connection, jobs, dict(secrets))
@@ -236,7 +237,7 @@ def _put(
 def _again(
     connection: Connection, site: Site, files: JobFiles, scan: Scan, failed: Sequence[Job], actor: Actor, now: int
 ) -> None:
-    groups = people.groups_of(connection, scan.owner_id)
+    groups = courses.counting_groups(connection, scan.owner, people.groups_of(connection, scan.owner_id))
     secrets = job_store.secrets_of(connection, failed[0].id)
     manifest = job_manifest.parse(failed[0].manifest)
     if missing := sorted(set(manifest.secrets) - set(secrets)):

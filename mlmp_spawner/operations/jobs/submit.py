@@ -12,7 +12,7 @@ from mlmp_spawner.errors import Conflict, Invalid, NotAllowed, NotFound, Unavail
 from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.operations import history
 from mlmp_spawner.operations.idempotency import Repeatable
-from mlmp_spawner.operations.jobs import listing, quotas, snapshots
+from mlmp_spawner.operations.jobs import listing, of_guests, quotas, snapshots
 from mlmp_spawner.operations.jobs.cancel import ATTEMPTS
 from mlmp_spawner.operations.requests import usable_image, usable_profile
 from mlmp_spawner.operations.site import Actor, Site, new_id
@@ -20,8 +20,8 @@ from mlmp_spawner.rules import job_manifest
 from mlmp_spawner.rules.catalog import Profile
 from mlmp_spawner.rules.job_manifest import Manifest
 from mlmp_spawner.rules.jobs import Job
+from mlmp_spawner.store import courses, people, reservations, scans
 from mlmp_spawner.store import jobs as store
-from mlmp_spawner.store import people, reservations, scans
 from mlmp_spawner.store.transaction import Busy, lock_owner, read, transaction
 from mlmp_spawner.units import format_duration, format_size
 
@@ -87,6 +87,7 @@ def _submit(
                 if again is not None and scans.can_follow(connection, again):
                     new = replace(new, batch=again.batch, place=again.place)
                 quotas.check(connection, site, new, groups)
+                of_guests.check(connection, new, count=1, now=now)
                 if new.code is not None:
                     snapshots.use(connection, files, new.owner, new.code, now=now)
                 _write(connection, new, asked.secrets, actor, now)
@@ -112,6 +113,7 @@ def check(site: Site, asked: Submission, *, actor: Actor, now: int, count: int =
     with read(site.engine) as connection:
         new, groups = draft(connection, site, asked, actor, now, whole=False)
         quotas.check(connection, site, new, groups, count=count)
+        of_guests.check(connection, new, count=count, now=now)
         return new
 
 
@@ -130,7 +132,7 @@ def resubmit(
         if old.owner_id is None:
             raise NotFound(f"The account of {old.owner!r}, whose job it was, is gone.")
         secrets = store.secrets_of(connection, job_id)
-        groups = people.groups_of(connection, old.owner_id)
+        groups = courses.counting_groups(connection, old.owner, people.groups_of(connection, old.owner_id))
     asked = Submission(job_manifest.parse(old.manifest), old.code, secrets, old.owner, groups)
     return _submit(site, asked, files=files, actor=actor, now=now, idempotency_key=idempotency_key, again=old)
 

@@ -164,7 +164,7 @@ def answer(seen: Seen, site: Site, caller: Caller) -> types.Course:
     course, runs = seen.course, seen.runs and caller.can_run
     fields = {name: getattr(course, name) for name in (
         "name", "title", "profile", "image", "seats", "setup", "grace", "data", "hand_in", "self_study", "guests",
-        "look_in", "group", "created_at",
+        "guest_jobs", "look_in", "group", "created_at",
     )}  # fmt: skip
     files = types.Files(**course.files.model_dump()) if course.files else None
     return types.Course(

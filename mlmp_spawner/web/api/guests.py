@@ -28,11 +28,10 @@ async def invite(call: Call) -> Answer:
     """Makes codes."""
     body: types.CodesBody = call.body
     context = call.handler.context
+    name, by = name_of(call), {"actor": call.handler.me.actor(), "now": call.handler.now}
+    await context.run(guests.of, context.site.engine, name, **by)  # who does not run the course is told only that
     check_isolated(context)
-    codes = await context.run(
-        guests.new_codes, context.site.engine, name_of(call), body.count, until=body.until,
-        actor=call.handler.me.actor(), now=call.handler.now,
-    )  # fmt: skip
+    codes = await context.run(guests.new_codes, context.site.engine, name, body.count, until=body.until, **by)
     address = address_of(call.handler)
     items = [types.Code(code=code, link=f"{address}?{urlencode({'code': code})}") for code in codes]
     found = types.Codes(

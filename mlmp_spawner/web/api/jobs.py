@@ -24,10 +24,11 @@ async def list_jobs(call: Call) -> Answer:
     """One page of jobs."""
     query: types.JobsQuery = call.query
     context, caller, now = call.handler.context, call.handler.me, call.handler.now
-    if query.owner not in (None, caller.name) and not (caller.is_admin or context.settings.show_owners):
+    if query.owner not in (None, caller.name) and not (caller.is_admin or context.shows_owners(caller)):
         raise NotAllowed("Whose job is whose is not shown here.", hint="Leave the owner out.")
+    owner = caller.name if caller.is_guest else query.owner
     found, cursor = await context.run(
-        listing.page, context.site, owner=query.owner, state=query.state, batch=query.batch, limit=query.limit,
+        listing.page, context.site, owner=owner, state=query.state, batch=query.batch, limit=query.limit,
         cursor=query.cursor,
     )  # fmt: skip
     items = [job_answers.job(one, context=context, caller=caller, now=now, whole=False) for one in found]
@@ -129,9 +130,11 @@ def job_id(call: Call) -> str:
 
 
 async def find(call: Call) -> Job:
-    """The job of the address. :raises NotFound: there is none."""
+    """The job of the address. :raises NotFound: there is none. :raises NotAllowed: a guest sees only their own."""
     context = call.handler.context
     found: Job = await context.run(listing.get, context.site, job_id(call))
+    if call.handler.me.is_guest:
+        listing.check_own(found, call.handler.me.actor())
     return found
 
 

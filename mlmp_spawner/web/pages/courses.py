@@ -23,7 +23,7 @@ from mlmp_spawner.web.routes import check_text
 
 FILES = ("git", "branch", "directory")
 TEXTS = ("title", "profile", "image", "setup", "grace", "data", *FILES)
-NUMBERS = ("units", "seats", "guests", "self_study")
+NUMBERS = ("units", "seats", "guests", "guest_jobs", "self_study")
 FORM = (*TEXTS, *NUMBERS, "nodes", "files", "hand_in")
 """The keys of a course that the form has; what else a file says stays as it is."""
 MOST_SHOWN = 500

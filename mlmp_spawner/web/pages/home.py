@@ -37,6 +37,7 @@ class Home(Page):
             upcoming=UPCOMING,
             use=views.use_line(rules, used),
             guest_until=await self._guest_until(),
+            guest_jobs=self.me.is_guest and self.me.runs_jobs,
             problem=problem.problem() if problem else None,
             **live | {"did": await self.did()},
         )

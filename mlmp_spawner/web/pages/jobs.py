@@ -68,7 +68,7 @@ class JobPage(Page):
             title=title,
             own=own,
             mine=own or self.me.is_admin,
-            owner=job.owner if own or self.me.is_admin or self.context.settings.show_owners else "",
+            owner=job.owner if own or self.me.is_admin or self.context.shows_owners(self.me) else "",
             simulated=catalog.simulated(job.resource),
             start=outlook.start if outlook else None,
             why=self._why(job, outlook, title),
@@ -120,7 +120,7 @@ class Jobs(JobPage):
     async def show(self, *, problem: MLMPError | None = None) -> None:
         """The list, newest first; open ones in the order in which they run and will start."""
         asked = self.query()
-        whose = "everybody" if asked.get("show") == "everybody" else "mine"
+        whose = "everybody" if asked.get("show") == "everybody" and not self.me.is_guest else "mine"
         state = asked.get("state", "open")
         state = state if state in STATES else "open"
         mine = self.me.name if whose == "mine" else None
@@ -140,7 +140,9 @@ class Jobs(JobPage):
             whose=whose,
             state=state,
             summary=job_views.summary(counts, mine=mine is not None),
-            owners=[(name, word, self._link(asked, show=name)) for name, word in OWNERS.items()],
+            owners=[
+                (name, word, self._link(asked, show=name)) for name, word in OWNERS.items() if not self.me.is_guest
+            ],
             states=[(name, word, self._link(asked, state=name)) for name, word in STATES.items()],
             comparable=any(one.own and one.job.attempts for one in rows),
             later="cursor" in asked,

@@ -19,6 +19,8 @@ from tests.operations.conftest import admin, ben
 from tests.operations.courses.term import seats
 from tests.web.harness import RunningApp
 
+LOOKS_AGAIN = 45_000
+"""ms in which a page that was just looking has surely looked anew by itself."""
 HOSTILE = '<img src=x onerror="document.title=1">&lt;b&gt; [a](javascript:alert(1)) '
 
 
@@ -65,7 +67,7 @@ def test_a_word_is_shown_in_every_tab_until_it_is_dismissed_in_one(
     say("Break until ten")
     for page in (first, second):
         look_now(page)
-        expect(toast(page, "ML: Break until ten")).to_be_visible()
+        expect(toast(page, "ML: Break until ten")).to_be_visible(timeout=LOOKS_AGAIN)
         look_now(page)
     expect(toast(first, "Break until ten")).to_have_count(1)
     with first.expect_response("**/mlmp/api/messages/*"):
@@ -77,10 +79,10 @@ def test_a_word_is_shown_in_every_tab_until_it_is_dismissed_in_one(
     look_now(first)
     say("Go on")
     look_now(first)
-    expect(toast(first, "ML: Go on")).to_be_visible()
+    expect(toast(first, "ML: Go on")).to_be_visible(timeout=LOOKS_AGAIN)
     expect(toast(first, "Break until ten")).to_have_count(0)
     third = open_lab()
-    expect(toast(third, "ML: Go on")).to_be_visible()
+    expect(toast(third, "ML: Go on")).to_be_visible(timeout=LOOKS_AGAIN)
     expect(toast(third, "Break until ten")).to_have_count(0)
 
 
@@ -94,7 +96,7 @@ def test_a_word_is_text_and_a_long_one_can_be_read_whole(
     say(text)
     look_now(page)
     found = toast(page, '<img src=x onerror="document.title=1">')
-    expect(found).to_be_visible()
+    expect(found).to_be_visible(timeout=LOOKS_AGAIN)
     expect(found.locator("img, a, b")).to_have_count(0)
     found.get_by_role("button", name="Read All of It").click()
     dialog = page.get_by_role("dialog").filter(has_text="Said in class")

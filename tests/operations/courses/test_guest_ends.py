@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import func, insert, select
 
 from mlmp_spawner.errors import Conflict, Unavailable
 from mlmp_spawner.hub import HubClient
-from mlmp_spawner.operations import booking, history
-from mlmp_spawner.operations.courses import guest_ends, guests
-from mlmp_spawner.operations.courses.guest_ends import NOT_IN, GuestEnds
+from mlmp_spawner.jobs.files import JobFiles
+from mlmp_spawner.operations import booking, guest_ends, history
+from mlmp_spawner.operations.courses import guests
+from mlmp_spawner.operations.guest_ends import NOT_IN, GuestEnds
 from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.store import courses as course_store
@@ -52,9 +55,16 @@ def hub() -> PlayedHub:
 
 
 @pytest.fixture
-def ends(site: Site, hub: PlayedHub) -> GuestEnds:
+def files(tmp_path: Path) -> JobFiles:
+    made = JobFiles(tmp_path / "jobs")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def ends(site: Site, hub: PlayedHub, files: JobFiles) -> GuestEnds:
     apply(site, guests=5)
-    return GuestEnds(lambda: site, hub, DELAY)
+    return GuestEnds(lambda: site, hub, DELAY, files)
 
 
 def come(site: Site, *, enter: bool = True, until: int = END) -> str:
@@ -140,7 +150,7 @@ async def test_a_hub_that_is_away_is_asked_again(site: Site, ends: GuestEnds, hu
     assert told(site, name)[-1] == "guest_erased"
 
 
-@pytest.mark.parametrize("step", ["_give_back", "_ended", "_erased"])
+@pytest.mark.parametrize("step", ["_cancel_jobs", "_give_back", "_ended", "_erase_jobs", "_erased"])
 async def test_a_service_that_is_killed_anywhere_goes_on_where_it_was(
     site: Site, ends: GuestEnds, hub: PlayedHub, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,9 @@ from sqlalchemy import Engine, update
 from mlmp_spawner import units
 from mlmp_spawner.errors import MLMPError
 from mlmp_spawner.hub import HubClient
+from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.operations import changes, history
+from mlmp_spawner.operations.jobs import of_guests
 from mlmp_spawner.operations.site import CLOCK, Site
 from mlmp_spawner.store import courses as course_store
 from mlmp_spawner.store import guests as store
@@ -42,11 +44,11 @@ class GuestEnds:
     """The loop.
 
     :param site: the site as it is now. :param delay: ms from the end of a guest's time to the erasure, where it ends
-        before its time: its course is gone.
+        before its time: its course is gone. :param files: of jobs.
     """
 
-    def __init__(self, site: Callable[[], Site], hub: HubClient, delay: int) -> None:
-        self._site, self._hub, self._delay = site, hub, delay
+    def __init__(self, site: Callable[[], Site], hub: HubClient, delay: int, files: JobFiles) -> None:
+        self._site, self._hub, self._delay, self._files = site, hub, delay, files
 
     async def run(self) -> None:
         """Looks again and again. No failure ends it."""
@@ -82,11 +84,14 @@ class GuestEnds:
                 await asyncio.to_thread(_undo, engine, guest)
             return
         if guest.ended_at is None:
+            await asyncio.to_thread(_cancel_jobs, engine, guest.name, now)
             if not await self._hub.end_guest(guest.name):
                 return  # a server is on its way out
             await asyncio.to_thread(_give_back, self._site(), guest.name, now)
             guest = await asyncio.to_thread(_ended, engine, guest, now, self._delay)
-        if now >= guest.erase_at and await self._hub.erase_guest(guest.name):
+        if now < guest.erase_at or not await asyncio.to_thread(_erase_jobs, engine, self._files, guest.name, now):
+            return
+        if await self._hub.erase_guest(guest.name):
             await asyncio.to_thread(_erased, engine, guest, now)
 
 
@@ -113,6 +118,19 @@ def _undo(engine: Engine, guest: Guest) -> None:
         store.remove(connection, guest.name)
 
 
+def _cancel_jobs(engine: Engine, name: str, now: int) -> None:
+    """Before their processes end: or what made an end of them would be taken for a fault, and they tried again."""
+    with transaction(engine) as connection:
+        of_guests.end(connection, name, now)
+
+
+def _erase_jobs(engine: Engine, files: JobFiles, name: str, now: int) -> bool:
+    """Whether nothing is left of their jobs."""
+    with transaction(engine) as connection:
+        of_guests.end(connection, name, now)
+        return of_guests.erase(connection, files, name)
+
+
 def _give_back(site: Site, name: str, now: int) -> None:
     """Ends all bookings."""
     with read(site.engine) as connection:
@@ -129,6 +147,7 @@ def _ended(engine: Engine, guest: Guest, now: int, delay: int) -> Guest:
     if guest.expires_at > now:  # the course is gone
         facts |= {"expires_at": now, "erase_at": now + delay}
     with transaction(engine) as connection:
+        of_guests.end(connection, guest.name, now)  # what was submitted at the last moment
         course_store.remove_members(connection, guest.course, [guest.name])
         if store.set_facts(connection, guest.name, **facts):
             history.record(connection, "guest_left", actor=CLOCK.name, at=now, owner=guest.name, course=guest.course)
