@@ -66,13 +66,15 @@ class _Driver:
         """
         from pyspark import SparkContext
 
-        from mlmp_spawner.client import spark_conf
+        from mlmp_spawner.client import spark_conf, spark_folder
 
         if SparkContext._gateway is not None:
             raise Conflict(
                 "Spark was started in this Python without MLMP.",
                 hint="Restart the kernel, and call spark_session first.",
             )
+        spark_folder.clear_dead(self.folder.parent)
+        self._lock = spark_folder.take(self.folder)
         spark_conf.write(self.folder, spark_conf.closed(self.secret) | dict(settings))
         atexit.register(self.clear)
         os.environ.update(SPARK_CONF_DIR=str(self.folder), SPARK_LOCAL_IP=self.host)
@@ -155,11 +157,12 @@ def spark_session(
     """A Spark session with executors on machines of MLMP; where there is one already, it is given that many.
 
     :param executors: how many; 0: none but this server's own processors.
-    :param profile: what each runs on. :param memory: of each for Spark itself, as ``4g``; Python needs some beside it.
+    :param profile: what each runs on. :param memory: of each for Spark itself, as ``4g``; Python and Spark's own
+        worker need some beside it.
     :param wait: seconds for which they are waited for. :param progress: whether a bar shows how far Spark is.
     :param conf: further settings of Spark.
     :param manifest: further keys of their job, such as ``units``, ``hours``, ``image``; ``hours`` is what is left of
-        the booking, otherwise.
+        the booking, otherwise, and ``server`` the booking itself.
     :raises OverLimit, NotAllowed, Invalid: they are refused. :raises NotNow: they have not come in time; it says why.
     :raises Conflict: Spark runs in this Python without MLMP. In all of these nothing is left running.
     """
@@ -266,10 +269,9 @@ def _workers(driver: _Driver, url: str, client: Client | None, manifest: Mapping
     from mlmp_spawner.client import config, jobs, spark_workers
 
     client = client or jobs._client(config.load())
-    hours = spark_workers.hours_left(client, int(time.time() * 1000))
     given = {name: value for name, value in manifest.items() if value is not None}
-    if hours is not None:
-        given = {"hours": hours, **given}
+    given = spark_workers.of_server(client, os.environ, int(time.time() * 1000)) | given
+    spark_workers.check_memory(client, memory, given)
     return spark_workers.Workers(client, url, memory, driver.secret, given)
 
 

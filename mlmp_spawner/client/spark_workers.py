@@ -6,7 +6,7 @@ All workers that are asked for together are one job: they come all or none. More
 from __future__ import annotations
 
 import math
-import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,11 +15,14 @@ from mlmp_spawner.client import jobs
 from mlmp_spawner.client.api import Client
 from mlmp_spawner.client.jobs import Job
 from mlmp_spawner.errors import Invalid, MLMPError, NotNow
-from mlmp_spawner.units import HOUR
+from mlmp_spawner.units import HOUR, format_size
 
 COMMAND = ("python3", "-m", "mlmp_spawner.lab.spark_worker")
 GPU = "nvidia.com/"
 """How the names of its resources begin."""
+BESIDE = 512 << 20
+"""Bytes that an executor needs at least beside what is Spark's."""
+_BYTES = {"m": 1 << 20, "g": 1 << 30}
 LOOK = 0.5
 """Seconds between two looks at whether they have come."""
 ASK = 2.0
@@ -114,17 +117,38 @@ class Workers:
         return jobs.submit(client=self.client, secrets={"SPARK_SESSION_SECRET": self._secret}, **said)
 
 
-def hours_left(client: Client, now: int) -> float | None:
-    """How long the booking of this server lasts (hours), so that its executors are not asked for longer; None outside
-    of one. :param now: ms UTC."""
-    booking = os.environ.get("MLMP_RESERVATION_ID")
+def of_server(client: Client, environ: Mapping[str, str], now: int) -> dict[str, Any]:
+    """What a manifest says of the booking of this server: how long it lasts (hours), so that its executors are not
+    asked for longer, and that they talk with this server; nothing outside of one.
+
+    :param now: ms UTC.
+    """
+    booking = environ.get("MLMP_RESERVATION_ID")
     if not booking:
-        return None
+        return {}
     try:
-        end = client.reservation(booking).end
+        found = client.reservation(booking)
     except MLMPError:
-        return None
-    return max(math.ceil((end - now) / HOUR * 100) / 100, 0.01) if end > now else None
+        return {}
+    if found.end <= now:
+        return {}
+    return {"hours": max(math.ceil((found.end - now) / HOUR * 100) / 100, 0.01), "server": found.id}
+
+
+def check_memory(client: Client, memory: str, manifest: Mapping[str, Any]) -> None:
+    """:raises Invalid: what an executor runs on has no room for that much, and what Spark has to have beside it."""
+    profile = next((one for one in client.profiles() if one.name == manifest.get("profile")), None)
+    found = re.fullmatch(r"(\d+)([mg])b?", memory.strip().lower())
+    most = profile.raw.get("memory") if profile is not None else None
+    if profile is None or found is None or not isinstance(most, int):
+        return
+    units = int(manifest.get("units") or profile.units)
+    most = most * units // max(1, profile.units)
+    if int(found[1]) * _BYTES[found[2]] + BESIDE > most:
+        raise Invalid.field(
+            "memory", f"an executor on {profile.name!r} has {format_size(most)}, and {format_size(BESIDE)} of that "
+            f"are for Python and Spark's own worker, which leaves no room for {memory}",
+        )  # fmt: skip
 
 
 def _tail(job: Job) -> str:

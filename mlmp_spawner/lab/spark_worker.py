@@ -26,6 +26,8 @@ from mlmp_spawner.errors import Invalid
 
 VARIABLE = "SPARK_SESSION_SECRET"
 CLASS = "org.apache.spark.deploy.worker.Worker"
+DAEMON_MEMORY = "256m"
+"""Of Spark's worker itself, which only starts executors; a container has to have room for both."""
 GONE_AFTER = 10.0
 """Seconds for which the master may not answer."""
 MOST_STARTS = 5
@@ -54,6 +56,7 @@ class Worker:
         settings = spark_conf.closed(environ[VARIABLE]) | _resources(environ, folder)
         spark_conf.write(folder / "conf", settings)
         self.environ = {name: value for name, value in environ.items() if name != VARIABLE}
+        self.environ |= {"SPARK_DAEMON_MEMORY": DAEMON_MEMORY}
         self.environ |= {"SPARK_CONF_DIR": str(folder / "conf"), "SPARK_LOCAL_IP": self.host}
         self.command = [
             spark_class(), CLASS, "--host", self.host, "--port", "0", "--webui-port", "0",

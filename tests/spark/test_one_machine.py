@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mlmp_spawner.client.spark import SESSIONS
 from tests.jobs.people import Submitter
 from tests.live import Site, wait_for
 from tests.spark.driver import EXECUTOR, Driver, Refused, open_jobs, workers
@@ -102,6 +103,13 @@ def test_a_driver_that_is_killed_takes_its_executors_along(site: Site, driver: D
     driver.run(BEGIN.format(1))
     driver.kill()
     wait_for(lambda: not workers(site) and not open_jobs(eve), 30, "the end of the executors")
+    folders = site.data / "homes" / "eve" / SESSIONS
+    (left,) = folders.iterdir()
+    after = Driver(site.data / "homes" / "eve", site.url, eve.person.token)
+    after.run("from mlmp_spawner.client import spark_session; spark_session(executors=0, progress=False)")
+    assert not left.exists() and len(list(folders.iterdir())) == 1, "what it left is cleared by the next"
+    after.close()
+    assert not list(folders.iterdir())
 
 
 def test_an_executor_that_is_killed_at_work_is_made_anew_and_the_sum_is_right(

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from mlmp_spawner.client import spark_conf, spark_java
+from mlmp_spawner.client import spark_conf, spark_folder, spark_java
 from mlmp_spawner.client.spark_progress import Tasks
-from mlmp_spawner.client.spark_workers import Workers
-from mlmp_spawner.errors import Invalid
+from mlmp_spawner.client.spark_workers import Workers, check_memory, of_server
+from mlmp_spawner.errors import Invalid, NotFound
 from mlmp_spawner.lab.spark_worker import _resources
+from mlmp_spawner.units import HOUR
 
 
 def program(folder: Path, name: str, script: str) -> dict[str, str]:
@@ -95,6 +96,7 @@ class Profile:
     resource: str
     units: int = 2
     simulated: bool = False
+    raw: dict[str, Any] = field(default_factory=dict)
 
 
 class Catalog:
@@ -103,7 +105,8 @@ class Catalog:
     def profiles(self) -> list[Profile]:
         return [
             Profile("a100", "nvidia.com/gpu"), Profile("slice", "nvidia.com/mig-1g.5gb", 1),
-            Profile("cpu", "mlmp.dev/slot"), Profile("pretended", "nvidia.com/gpu", simulated=True),
+            Profile("cpu", "mlmp.dev/slot"), Profile("small", "mlmp.dev/slot", raw={"memory": 2 << 30}),
+            Profile("pretended", "nvidia.com/gpu", simulated=True),
         ]  # fmt: skip
 
 
@@ -125,6 +128,86 @@ def test_executors_and_tasks_ask_for_gpus_where_the_profile_has_real_ones(
     settings = Workers(client, "spark://host:1", "1g", "secret", manifest).gpu_settings()
     assert settings.get("spark.executor.resource.gpu.amount") == gpus
     assert settings.get("spark.task.resource.gpu.amount") == ("1" if gpus else None)
+
+
+@dataclass
+class Booked:
+    id: str
+    end: int
+
+
+class Bookings(Catalog):
+    """A client who knows one booking."""
+
+    def reservation(self, id: str) -> Booked:
+        if id != "b1":
+            raise NotFound("no such booking")
+        return Booked("b1", 2 * HOUR)
+
+
+def test_executors_talk_with_the_server_of_the_session_and_are_asked_for_as_long_as_it_is_booked() -> None:
+    client: Any = Bookings()
+    assert of_server(client, {"MLMP_RESERVATION_ID": "b1"}, HOUR) == {"hours": 1.0, "server": "b1"}
+    for elsewhere in ({}, {"MLMP_RESERVATION_ID": "gone"}):
+        assert of_server(client, elsewhere, HOUR) == {}
+    assert of_server(client, {"MLMP_RESERVATION_ID": "b1"}, 3 * HOUR) == {}
+
+
+@pytest.mark.parametrize(
+    ("memory", "units", "fits"),
+    [
+        ("1536m", None, True),
+        ("2g", None, False),
+        ("1537m", 2, False),
+        ("3g", 4, True),
+        ("512m", 1, True),
+        ("1g", 1, False),
+    ],
+)
+def test_an_executor_that_has_no_room_for_its_memory_is_refused_before_it_is_asked_for(
+    memory: str, units: int | None, fits: bool
+) -> None:
+    client: Any = Catalog()
+    asked = {"profile": "small", "units": units}
+    if fits:
+        check_memory(client, memory, asked)
+    else:
+        with pytest.raises(Invalid, match=r"has [12] GiB, and 512 MiB of that are for Python"):
+            check_memory(client, memory, asked)
+    check_memory(client, memory, {"profile": "a100"})
+
+
+HELD = """
+import sys
+from pathlib import Path
+from mlmp_spawner.client import spark_folder
+lock = spark_folder.take(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_folders_of_drivers_that_were_killed_are_cleared_and_no_others(tmp_path: Path) -> None:
+    running, killed, elsewhere = tmp_path / "a", tmp_path / "b", tmp_path / "c"
+    holders = [
+        subprocess.Popen([sys.executable, "-c", HELD, str(one)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for one in (running, killed)
+    ]
+    try:
+        for holder in holders:
+            assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+        elsewhere.mkdir()
+        (elsewhere / "lock").write_text("another-machine")
+        (tmp_path / "begun").mkdir()
+        (tmp_path / "begun" / "lock").touch()
+        holders[1].kill()
+        holders[1].wait()
+        spark_folder.clear_dead(tmp_path)
+        assert {one.name for one in tmp_path.iterdir()} == {"a", "c", "begun"}
+        assert (running.stat().st_mode & 0o777, (running / "lock").stat().st_mode & 0o777) == (0o700, 0o600)
+    finally:
+        for holder in holders:
+            holder.communicate()
 
 
 @pytest.mark.parametrize("name", ["spark.x y", "other.x", "spark.a\nspark.b"])
