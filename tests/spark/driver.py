@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,15 +41,12 @@ class Refused(Exception):
     """What the code raised, as text."""
 
 
-class Driver:
-    """One Python, with the access of a user."""
+class Shell:
+    """A Python that runs what it is sent. ``command``: what starts ``python -c CODE`` where that is to be."""
 
-    def __init__(self, home: Path, url: str, token: str, **environ: str) -> None:
-        home.mkdir(exist_ok=True)
-        here = {name: value for name, value in os.environ.items() if not name.startswith(("MLMP_", "SPARK_"))}
-        here |= {"HOME": str(home), "MLMP_URL": url, "MLMP_TOKEN": token, **environ}
+    def __init__(self, command: Sequence[str], **options: Any) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SHELL], env=here, cwd=home, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [*command, "-c", SHELL], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
         )
 
     def run(self, code: str) -> Any:
@@ -71,6 +69,16 @@ class Driver:
         """At once."""
         self.process.kill()
         self.process.wait()
+
+
+class Driver(Shell):
+    """One on this machine, with the access of a user."""
+
+    def __init__(self, home: Path, url: str, token: str, **environ: str) -> None:
+        home.mkdir(exist_ok=True)
+        here = {name: value for name, value in os.environ.items() if not name.startswith(("MLMP_", "SPARK_"))}
+        here |= {"HOME": str(home), "MLMP_URL": url, "MLMP_TOKEN": token, **environ}
+        super().__init__([sys.executable], env=here, cwd=home)
 
 
 def _to(stream: IO[str] | None) -> IO[str]:
