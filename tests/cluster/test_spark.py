@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -164,8 +165,9 @@ def test_a_notebook_computes_with_two_executors_on_two_nodes(
     job = server.owner.api.get(API).json()["items"][0]
     ended = server.owner.ended(job["id"])
     assert sorted(ended["attempts"][0]["nodes"]) == sorted(training.cluster.nodes)
-    log = server.owner.log(job["id"])
-    assert {line.split("]")[0] for line in log.splitlines() if "[executor " in line} >= {"[executor 0", "[executor 1"}
+    by = re.findall(r"^\[(\d)\] \[executor (\d+)\]", server.owner.log(job["id"]), re.MULTILINE)
+    assert {worker for worker, _ in by} == {"0", "1"}
+    assert {executor for _, executor in by} >= {"0", "1"}
     wait_for(lambda: not server.executors(), GONE, "the end of the executors")
 
 
@@ -280,11 +282,15 @@ def test_executors_are_gone_soon_after_the_booking_of_their_server(
     training: Training, servers: Callable[..., Server]
 ) -> None:
     olgas = servers("olga")
-    olgas.python().run(BEGIN)
-    assert len(olgas.executors()) == 2
-    began = time.monotonic() + 5
-    training.api("olga").end_in(olgas.booking, 5)
-    they_go(olgas, began, "the end of the booking")
+    kernel = olgas.python()
+    try:
+        kernel.run(BEGIN)
+        assert len(olgas.executors()) == 2
+        began = time.monotonic() + 5
+        training.api("olga").end_in(olgas.booking, 5)
+        they_go(olgas, began, "the end of the booking")
+    finally:
+        kernel.kill()
 
 
 def they_go(server: Server, began: float, after: str) -> None:
