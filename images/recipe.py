@@ -58,11 +58,12 @@ RECIPES = {
                (*_TOOLS, *_OURS, "requirements/hub-image.lock", "images/hub")),
         Recipe("lab", "MLMP JupyterLab", (*_TOOLS, *_OURS, *_EXTENSION, "requirements/lab.lock", "images/lab")),
         Recipe("lab-pytorch", "MLMP JupyterLab with PyTorch", (*_TOOLS, "images/lab-pytorch"), parent="lab"),
+        Recipe("lab-spark", "MLMP JupyterLab with Spark", (*_TOOLS, "images/lab-spark"), parent="lab"),
         Recipe("postgresql", "PostgreSQL for trying out MLMP", ("images/sbom.py", "images/postgresql")),
         Recipe("ssh", "MLMP SSH beside a server", (*_TOOLS, *_OURS, "images/ssh")),
     )
 }  # fmt: skip
-#: What is built when nothing is named: lab-pytorch is several GB with CUDA, so it is built by name.
+#: What is built when nothing is named: lab-pytorch is several GB with CUDA, and not everybody has use for Spark.
 USUAL = ("hub", "lab", "postgresql", "ssh")
 
 

@@ -41,6 +41,12 @@ class JobSettings(Configurable):
         Unicode(),
         help="On Kubernetes: names of Secrets in the users' namespace by which ``job_image`` is pulled.",
     ).tag(config=True)
+    job_network_closed = Bool(
+        False,
+        help="""On Kubernetes: whether network policies keep users' pods apart. Then a job that is to talk with its
+        owner's server (as executors of Spark are) gets policies that open the way between these pods alone; the Helm
+        chart sets it.""",
+    ).tag(config=True)
     job_api_url = Unicode(
         "",
         help="""On Kubernetes: the service's API as the pods of jobs reach it, with a slash at its end, such as

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need of the system, PostgreSQL, Chromium, OpenSSH, slapd and a C compiler, from Debian's packages, as
-# root or by sudo. `tests/install.sh faults` installs PyTorch as well, `tests/install.sh cluster` what the test cluster needs.
+# root or by sudo. `tests/install.sh faults` installs PyTorch and Java as well, `tests/install.sh cluster` what the test cluster needs.
 # Elsewhere it says what will be skipped and how to get it; with CI=true nothing may be skipped.
 set -euo pipefail
 
@@ -30,6 +30,7 @@ missing() {
     have_chromium || echo chromium
     command -v cc >/dev/null || command -v gcc >/dev/null || echo gcc libc6-dev
     [ "$what" != faults ] || [ -x /usr/bin/torchrun ] || echo python3-torch
+    [ "$what" != faults ] || command -v java >/dev/null || echo openjdk-17-jre-headless
     [ "$what" != cluster ] || programs="$programs $cluster_programs"
     for word in $programs; do
         PATH=$PATH:/usr/sbin:/sbin command -v "${word%%:*}" >/dev/null || echo "${word#*:}"

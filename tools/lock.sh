@@ -15,7 +15,7 @@ resolve hub --extra hub --constraints requirements/limits.txt "$@"
 # The same versions everywhere: what the others add is chosen to fit the hub.
 resolve kube --extra hub --extra kube --extra oauth --extra ldap --extra ssh --constraints requirements/hub.lock "$@"
 resolve lab --extra lab --constraints requirements/hub.lock "$@"
-resolve dev --extra hub --extra kube --extra ssh --extra lab --extra dev --constraints requirements/kube.lock "$@"
+resolve dev --extra hub --extra kube --extra ssh --extra lab --extra spark --extra dev --constraints requirements/kube.lock "$@"
 
 # What the images of images/ hold: for their Python alone, so that each line is one package that is there.
 image() { # OUTPUT, then uv's arguments
@@ -33,3 +33,5 @@ image images/ssh/ssh.lock --python-platform linux --constraints requirements/lab
 # PyTorch as on Windows, where PyPI has it without CUDA: which CUDA packages are needed, the chosen build itself says.
 image images/lab-pytorch/torch.lock --python-platform windows --constraints requirements/lab.lock "$@" \
     images/lab-pytorch/torch.in
+image images/lab-spark/spark.lock --python-platform linux --extra spark --constraints requirements/lab.lock "$@" \
+    images/lab-spark/spark.in setup.cfg

@@ -44,7 +44,8 @@ class Order:
     ``length`` and ``grace`` in ms. ``group``: for whose share it counts, "" for none. ``priority``: one of
     :data:`mlmp_spawner.kube.job_queues.PRIORITIES`. ``image``: the reference of the image to run in, "" for that in
     which servers run where nothing else is said. ``queue``: the name of that where it stands, as the back-end's queue
-    has them; "" for a job inside a booking, which stands in none.
+    has them; "" for a job inside a booking, which stands in none. ``server``: under which reservation the server was
+    started that its workers talk with, "" for none.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Order:
     preemptible: bool = True
     image: str = ""
     queue: str = ""
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from mlmp_spawner.jobs.kueue import Kueue
 from mlmp_spawner.jobs.pod_attempts import (
     BEGAN,
     LOG_LIMIT,
+    TALKS_WITH,
     WHOLE,
     WORKERS,
     Known,
@@ -39,6 +40,7 @@ from mlmp_spawner.jobs.pod_attempts import (
 )
 from mlmp_spawner.jobs.pod_logs import PodLogs
 from mlmp_spawner.jobs.pod_outcomes import Ended, how_ended, to_be_ended
+from mlmp_spawner.kube.job_network import name_at_server
 from mlmp_spawner.kube.job_pods import RECORD, Surroundings, Work, name_of, objects
 from mlmp_spawner.kube.job_queues import HOSTNAME
 from mlmp_spawner.kube.labels import ATTEMPT, JOB, KIND, deadline_annotations, deadline_of
@@ -111,6 +113,7 @@ class KubeJobs:
         for item in objects(work, around, order.secrets, self._token(order.id)):
             if item["kind"] == RECORD:
                 said = {WORKERS: str(order.workers), LOG_LIMIT: str(order.log_limit)}
+                said |= {TALKS_WITH: order.server} if order.server else {}
                 item["metadata"] = {**item["metadata"], "annotations": said}
             await self._cluster.create(item)
         await self._note(order.id, {WHOLE: "true"})
@@ -279,11 +282,14 @@ class KubeJobs:
         for pod in known.pods:
             await self._delete_pod(pod, None)
             await self._let_go(pod)
+        name = name_of(known.attempt)
         if known.job is None:  # a group's, of whose pods none may be left to say so
-            for kind in ("NetworkPolicy", "Service"):
-                await self._cluster.delete(kind, name_of(known.attempt))
+            await self._cluster.delete("Service", name)
+        if known.job is None or known.record is None or known.record.talks:
+            for policy in (name, name_at_server(name)):
+                await self._cluster.delete("NetworkPolicy", policy)
         for kind in ("Secret", RECORD):
-            await self._cluster.delete(kind, name_of(known.attempt))
+            await self._cluster.delete(kind, name)
         self._noted.pop(known.attempt, None)
 
     async def _delete_pod(self, pod: Any, grace: int | None) -> None:
@@ -329,7 +335,7 @@ def work_of(order: Order, hostnames: frozenset[str]) -> Work:
         id=order.id, job=order.job, number=order.number, owner=order.owner, manifest=order.manifest,
         image=order.image, resource=order.resource, units=order.units, workers=order.workers, hostnames=hostnames,
         length=order.length, grace=order.grace, cpus=order.cpus, memory=order.memory, queue=order.queue,
-        priority=order.priority, secrets=tuple(sorted(order.secrets)), code=order.code,
+        priority=order.priority, secrets=tuple(sorted(order.secrets)), code=order.code, server=order.server,
     )  # fmt: skip
 
 

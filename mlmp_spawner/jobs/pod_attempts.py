@@ -25,6 +25,8 @@ WORKERS = "mlmp.dev/workers"
 """Annotation: of how many pods it consists."""
 LOG_LIMIT = "mlmp.dev/log-limit"
 """Annotation: bytes of its log that are kept."""
+TALKS_WITH = "mlmp.dev/talks-with"
+"""Annotation: under which reservation the server was started that its pods talk with."""
 WHOLE = "mlmp.dev/whole"
 """Annotation: all its objects were made, so what is not there any more was deleted, and is not made again."""
 BEGAN = "mlmp.dev/began"
@@ -45,6 +47,7 @@ class Record:
     """What is written of it. ``deadline``: when it ends, as far as somebody has said.
 
     ``outcome``, ``started_at``: as was seen before its pods went. ``made_at``: of the record. All in ms UTC.
+    ``talks``: with a server.
     """
 
     workers: int = 1
@@ -55,6 +58,7 @@ class Record:
     outcome: Ended | None = None
     started_at: int | None = None
     made_at: int = 0
+    talks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ def record(metadata: Json) -> Record:
         outcome=outcome,
         started_at=started_at,
         made_at=_instant(metadata.get("creationTimestamp")) or 0,
+        talks=TALKS_WITH in said,
     )
 
 

@@ -21,11 +21,14 @@ class HubSurroundings:
     """Called with an owner's name it gives their surroundings; their home is there then.
 
     :param image: MLMP's own, of the containers beside a program. :param pull_secrets: by which it can be had.
-    :param api_url: of the service's API, as pods reach it.
+    :param api_url: of the service's API, as pods reach it. :param closed: network policies keep users' pods apart.
     """
 
-    def __init__(self, hub: HubClient, *, image: str, pull_secrets: tuple[str, ...] = (), api_url: str) -> None:
+    def __init__(
+        self, hub: HubClient, *, image: str, pull_secrets: tuple[str, ...] = (), api_url: str, closed: bool = False
+    ) -> None:
         self._hub, self._image, self._pull_secrets, self._api_url = hub, image, pull_secrets, api_url
+        self._closed = closed
         self._known: dict[str, tuple[float, Surroundings]] = {}
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -60,6 +63,7 @@ class HubSurroundings:
             pull_policy=said["pull_policy"],
             pull_secrets=tuple(dict.fromkeys(secrets)),
             requested_share=said["requested_share"],
+            closed=self._closed,
             priority_class=said["priority_class"],
             runtime_class=said["runtime_class"],
             tolerations=tuple(said["tolerations"]),

@@ -20,6 +20,7 @@ from typing import Any
 from mlmp_spawner.kube.confinement import SERVER, Terms, confine
 from mlmp_spawner.kube.files import Account, run_as, with_account, with_files
 from mlmp_spawner.kube.job_beside import GPU_USE, Beside, containers, literal, share_files
+from mlmp_spawner.kube.job_network import policies
 from mlmp_spawner.kube.job_queues import HOSTNAME, priority_name
 from mlmp_spawner.kube.labels import ATTEMPT, JOB, KIND, OWNER, STOPS_AT
 from mlmp_spawner.rules.storage import Storage
@@ -60,7 +61,8 @@ class Work:
     (cores) and ``memory`` (bytes): of each worker, None: not known, not limited. ``hostnames``: of the nodes that its
     profile has. ``length``, ``grace`` in ms. ``secrets``: names of the environment that is never shown; ``code``: the
     SHA-256 of its snapshot; ``queue``: the LocalQueue where it stands; ``priority``: one of
-    :data:`mlmp_spawner.kube.job_queues.PRIORITIES`.
+    :data:`mlmp_spawner.kube.job_queues.PRIORITIES`. ``server``: under which reservation the server was started that it
+    talks with, "" for none.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Work:
     priority: str = "normal"
     secrets: tuple[str, ...] = ()
     code: str | None = None
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class Surroundings:
     ``url``: of the hub, as pods reach it; ``api_url``: of the service's API, as pods reach it, with a slash at its
     end. ``image``: MLMP's own, of the containers beside the program. ``folder``, ``account``: whose files these are;
     no folder: all of the claim is theirs.
-    ``requested_share``: what part of cores and memory is set aside.
+    ``requested_share``: what part of cores and memory is set aside. ``closed``: network policies keep users' pods
+    apart.
     """
 
     namespace: str
@@ -103,6 +107,7 @@ class Surroundings:
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     requested_share: float = 0.9
+    closed: bool = False
     priority_class: str = ""
     runtime_class: str = ""
     tolerations: tuple[Mapping[str, Any], ...] = field(default=())
@@ -126,10 +131,13 @@ def objects(work: Work, around: Surroundings, values: Mapping[str, str], token: 
     """
     record = {"apiVersion": "v1", "kind": RECORD, "metadata": _about(work, around)}
     made = [record, _secret(work, around, values, token)]
+    opened = policies(
+        _about(work, around), together=work.workers > 1, server=work.server, closed=around.closed
+    )  # fmt: skip
     if work.workers == 1:
-        return [*made, _job(work, around)]
+        return [*made, *opened, _job(work, around)]
     pods = (_pod(work, around, rank) for rank in range(work.workers))
-    return [*made, _service(work, around), _opened(work, around), *pods]
+    return [*made, _service(work, around), *opened, *pods]
 
 
 def _secret(work: Work, around: Surroundings, values: Mapping[str, str], token: str) -> Json:
@@ -158,14 +166,6 @@ def _service(work: Work, around: Surroundings) -> Json:
     """By which workers find each other, from before they are ready on."""
     spec = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {ATTEMPT: work.id}}
     return {"apiVersion": "v1", "kind": "Service", "metadata": _about(work, around), "spec": spec}
-
-
-def _opened(work: Work, around: Surroundings) -> Json:
-    """Workers reach each other by any port. Nobody reaches a job else, where the chart's policies hold."""
-    ours = {"matchLabels": _labels(work)}
-    spec = {"podSelector": ours, "policyTypes": ["Ingress"], "ingress": [{"from": [{"podSelector": ours}]}]}
-    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": _about(work, around),
-            "spec": spec}  # fmt: skip
 
 
 def _pod(work: Work, around: Surroundings, rank: int) -> Json:

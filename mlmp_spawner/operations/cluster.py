@@ -60,6 +60,7 @@ class Cluster:
             image=settings.job_image,
             pull_secrets=tuple(settings.job_pull_secrets),
             api_url=settings.job_api_url,
+            closed=settings.job_network_closed,
         )
         files = JobFiles(Path(settings.data) / "jobs")
         self.jobs = KubeJobs(objects, files, around, PodTokens(secret).make, kueue)

@@ -74,7 +74,8 @@ class Cluster:
     see_all_pods: bool = False
     preload_priority_class: str = ""
     jobs: dict[str, Any] = field(default_factory=dict)
-    """Training jobs: whether they are ``enabled``; ``image`` and ``pull_secrets`` of what runs beside them."""
+    """Training jobs: whether they are ``enabled``; ``image`` and ``pull_secrets`` of what runs beside them;
+    ``network_closed``: whether network policies keep users' pods apart."""
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_config: dict[str, str] = field(default_factory=dict)
 
@@ -143,6 +144,7 @@ def _configure_jobs(c: Config, cluster: Cluster, environment: Mapping[str, str])
             data=environment.get("MLMP_DATA", DATA),
             job_image=cluster.jobs.get("image", ""),
             job_pull_secrets=cluster.jobs.get("pull_secrets", []),
+            job_network_closed=bool(cluster.jobs.get("network_closed")),
             job_api_url=f"{cluster.service_url}{cluster.base_url}services/{SERVICE}/api/v1/",
         )
 

@@ -43,6 +43,7 @@ PSCAN = (
 )
 DESK = ("--ServerApp.jpserver_extensions=mlmp_spawner.lab.desk=True",)
 """What the extension in JupyterLab asks; the extension itself is the distribution ``mlmp-lab``."""
+SPARK = ("--ServerApp.jpserver_extensions=mlmp_spawner.lab.spark_pages=True",)
 TERMINAL = Path(lab.__file__).with_name("terminal.sh")
 """What each terminal of JupyterLab runs."""
 OUTPUT_LIMIT = 20 << 20
@@ -94,7 +95,7 @@ class GuardedProcessSpawner(LocalProcessSpawner):
         if Path(self.cmd[0]).name != "jupyterhub-singleuser":
             return given
         shell = shlex.join(["/bin/sh", str(TERMINAL), str(Path(sys.executable).parent)])
-        return [*NO_PORTS, *PSCAN, *DESK, f"--ServerApp.terminado_settings=shell_command={shell}", *given]
+        return [*NO_PORTS, *PSCAN, *DESK, *SPARK, f"--ServerApp.terminado_settings=shell_command={shell}", *given]
 
     async def move_certs(self, paths: dict[str, str]) -> dict[str, str]:
         """All run as the same account: the files can stay where they are."""

@@ -45,7 +45,8 @@ def test_run_sends_the_folder_and_what_the_options_say(mlmp: CommandLine, servic
     ran = mlmp("job", "run", "train.py", "--lr", "0.1", "--profile", "gpu", "-x", "--hours", "1.5", "--units", "2",
                "--workers", "2", "--name", "t", "--env", "A=b=c", "--env", "SHOWN", "--secret", "KEY",
                "--retries", "3", "--checkpoint", "ck", "--outputs", "out/{id}", "--grace", "2m", "--priority", "high",
-               "--no-preempt", "--inside", ID, "--group", "lab", "--image", "torch", "--metric", "tensorboard=runs",
+               "--server", ID, "--no-preempt", "--inside", ID, "--group", "lab", "--image", "torch",
+               "--metric", "tensorboard=runs",
                "--metric", "pattern=loss=(?P<loss>\\S+)", "--metric", "json-lines=m.jsonl",
                "--", "--name", "theirs")  # fmt: skip
     assert ran.status == 0, ran.err
@@ -54,7 +55,7 @@ def test_run_sends_the_folder_and_what_the_options_say(mlmp: CommandLine, servic
         "script": "train.py", "arguments": ["--lr", "0.1", "-x", "--name", "theirs"], "profile": "gpu", "hours": 1.5,
         "units": 2, "workers": 2, "name": "t", "environment": {"A": "b=c", "SHOWN": "1"}, "secrets": ["KEY"],
         "retries": 3, "checkpoint": "ck", "outputs": "out/{id}", "grace": "2m", "priority": "high",
-        "preemptible": False, "inside": ID, "group": "lab", "image": "torch",
+        "preemptible": False, "inside": ID, "server": ID, "group": "lab", "image": "torch",
         "metrics": [{"tensorboard": "runs"}, {"pattern": "loss=(?P<loss>\\S+)"}, {"json_lines": "m.jsonl"}],
     }  # fmt: skip
     assert body["secrets"] == {"KEY": "s3cret"}

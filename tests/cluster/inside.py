@@ -47,9 +47,9 @@ class Inside:
         """What runs a command there."""
         return [*self._command, *command]
 
-    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
+    def run(self, *command: str, stdin: str = "", check: bool = True, seconds: float = 120) -> str:
         """Runs a command; what it wrote."""
-        done = subprocess.run(self.command(*command), input=stdin, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(self.command(*command), input=stdin, capture_output=True, text=True, timeout=seconds)
         assert done.returncode == 0 or not check, f"{command[:3]}: {done.stdout}{done.stderr}"
         return done.stdout
 

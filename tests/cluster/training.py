@@ -63,10 +63,16 @@ def give_units(cluster: Cluster, core: client.CoreV1Api, unit: str, count: int) 
 
 
 def catalog(cluster: Cluster) -> dict[str, Any]:
-    """Nodes with units to train on, and an image that has PyTorch."""
+    """Nodes with units to train on, and images that have PyTorch and Spark."""
     made = catalog_for(cluster, UNIT)
     made["images"]["pytorch"] = {"reference": images.pytorch()}
     made["profiles"]["gpu"]["images"] = ["lab", "pytorch", "missing"]
+    # A driver of Spark in somebody's server, and an executor; that image is built by those who test with it.
+    made["images"]["spark"] = {"reference": images.spark()}
+    made["profiles"]["driver"] = made["profiles"]["cpu"] | {"title": "Spark", "images": ["spark"], "memory": "2GiB"}
+    made["profiles"]["executor"] = made["profiles"]["gpu"] | {
+        "title": "Executor", "images": ["spark"], "memory": "1200MiB",
+    }  # fmt: skip
     return made
 
 

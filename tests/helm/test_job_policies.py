@@ -59,16 +59,46 @@ CLOSED = [
 ]
 
 
-def attempt(name: str, namespace: str) -> list[Manifest]:
-    """The policies of an attempt with two workers."""
-    said = {"profile": "gpu", "script": "train.py", "workers": 2}
+TALKING = [
+    ("ann's job", "ann's server", 40123),  # an executor, to the driver and to the session's master
+    ("ann's server", "ann's job", 40124),
+    ("a worker of it", "ann's server", 40123),
+    ("ann's server", "a worker of it", 40124),
+]
+APART = [
+    ("ann's job", "another server of ann's", 40123),
+    ("another server of ann's", "ann's job", 40124),
+    ("bob's server", "ann's job", 40124),
+    ("bob's job", "ann's server", 40123),
+    ("ann's server", "bob's job", 40124),
+    ("bob's server", "ann's server", 40123),
+    ("ann's job", "bob's server", 8888),
+    ("somebody's pod", "ann's server", 40123),
+]
+
+
+def attempt(name: str, namespace: str, *, workers: int = 2, server: str = "") -> list[Manifest]:
+    """The policies of an attempt."""
+    said = {"profile": "gpu", "script": "train.py", "workers": workers}
     manifest = job_manifest.for_job(job_manifest.parse(said).normal(), "j")
     work = Work(
-        name, "j", 1, "ann", manifest, "lab:1", "nvidia.com/gpu", 1, 2, frozenset({"a"}), length=HOUR, grace=MINUTE
+        name,
+        "j",
+        1,
+        "ann",
+        manifest,
+        "lab:1",
+        "nvidia.com/gpu",
+        1,
+        workers,
+        frozenset({"a"}),
+        length=HOUR,
+        grace=MINUTE,
+        server=server,
     )
     around = Surroundings(
         namespace, "http://hub/", "http://mlmp/api/v1/", "mlmp/hub:1", Storage(claim="homes"), "ann",
-        Account(1000, 100),
+        Account(1000, 100), closed=True,
     )  # fmt: skip
     return [one for one in job_pods.objects(work, around, {}, "") if one["kind"] == "NetworkPolicy"]
 
@@ -91,6 +121,27 @@ def test_it_is_the_same_for_jobs_in_the_releases_own_namespace(tmp_path: Path) -
     here = {name: replace(place, namespace=NAMESPACE) for name, place in PLACES.items() if place.namespace == USERS}
     storage = {"users": {"storage": {"type": "shared", "existingClaim": "homes"}}}
     assert decided(WITH_JOBS | storage, tmp_path, NAMESPACE, **here) == EXPECTED
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_and_the_server_that_it_names_reach_each_other_and_all_else_stays_as_it_was(
+    tmp_path: Path, workers: int
+) -> None:
+    labels = PLACES["ann's server"].labels or {}
+    places = {
+        "ann's server": replace(PLACES["ann's server"], labels={**labels, "mlmp.dev/reservation": "b1"}),
+        "another server of ann's": Place("10.244.1.9", {**labels, "mlmp.dev/reservation": "b2"}, USERS),
+    }
+    theirs = attempt("j1-1", USERS, workers=workers, server="b1")
+    manifests = [*render(WITH_JOBS), *theirs, *attempt("j2-1", USERS)]
+    talking = TALKING if workers == 2 else TALKING[:2]
+    beside = ("ann's job", "ann's server", 8888)  # what is open to it now
+    before = [flow for flow in CLOSED if flow != beside and flow != ("ann's server", "ann's job", 29500)]
+    flows = [*talking, *NEEDED, *APART, *before, *REFUSED]
+    expected = [True] * len([*talking, *NEEDED]) + [False] * len([*APART, *before, *REFUSED])
+    assert dict(zip(flows, allowed(manifests, flows, tmp_path, **places), strict=True)) == dict(
+        zip(flows, expected, strict=True)
+    )
 
 
 def test_jobs_reach_service_and_proxy_where_the_proxy_is_for_an_ingress_alone(tmp_path: Path) -> None:

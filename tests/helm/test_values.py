@@ -142,7 +142,8 @@ def test_without_jobs_nothing_is_kept_for_them() -> None:
 def test_what_runs_beside_a_job_is_the_releases_own_image() -> None:
     written = yaml.safe_load(of(render(JOBS), "Secret", "mlmp-config")["stringData"]["values.yaml"])
     assert written["jobs"] == {
-        "enabled": True, "image": "registry.example.org/mlmp/hub:2026.11", "pull_secrets": ["images", "our-registry"]
+        "enabled": True, "image": "registry.example.org/mlmp/hub:2026.11", "network_closed": True,
+        "pull_secrets": ["images", "our-registry"],
     }  # fmt: skip
 
 

@@ -119,7 +119,7 @@ def test_a_failure_says_which_image_shows_the_end_of_the_log_and_stops(engine, c
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["hubb"], "no image is called hubb; there are hub, lab, lab-pytorch, postgresql, ssh"),
+        (["hubb"], "no image is called hubb; there are hub, lab, lab-pytorch, lab-spark, postgresql, ssh"),
         (["--torch", "gpu"], "'gpu' is none of cpu, debian or a CUDA version such as cu126"),
     ],
 )

@@ -41,15 +41,16 @@ def changed(project, before) -> set[str]:
 @pytest.mark.parametrize(
     ("file", "images"),
     [
-        ("mlmp_spawner/inside", {"hub", "lab", "lab-pytorch", "ssh"}),
+        ("mlmp_spawner/inside", {"hub", "lab", "lab-pytorch", "lab-spark", "ssh"}),
         ("requirements/hub-image.lock", {"hub"}),
-        ("requirements/lab.lock", {"lab", "lab-pytorch"}),
-        ("lab_extension/src/inside", {"lab", "lab-pytorch"}),
+        ("requirements/lab.lock", {"lab", "lab-pytorch", "lab-spark"}),
+        ("lab_extension/src/inside", {"lab", "lab-pytorch", "lab-spark"}),
         ("images/hub/Containerfile", {"hub"}),
         ("images/ssh/ssh.lock", {"ssh"}),
         ("images/lab-pytorch/Containerfile", {"lab-pytorch"}),
+        ("images/lab-spark/spark.lock", {"lab-spark"}),
         ("images/postgresql/Containerfile", {"postgresql"}),
-        ("images/sbom.py", {"hub", "lab", "lab-pytorch", "postgresql", "ssh"}),
+        ("images/sbom.py", {"hub", "lab", "lab-pytorch", "lab-spark", "postgresql", "ssh"}),
     ],
 )
 def test_a_change_of_a_file_changes_the_images_made_from_it_and_those_standing_on_them(project, file, images):
@@ -110,7 +111,7 @@ def test_every_image_ends_as_a_numeric_user_that_is_not_root(name):
 
 def test_locks_name_one_exact_version_of_each_package():
     for lock in ("requirements/hub-image.lock", "requirements/lab.lock", "images/build.lock",
-                 "images/lab-pytorch/torch.lock", "images/ssh/ssh.lock"):  # fmt: skip
+                 "images/lab-pytorch/torch.lock", "images/lab-spark/spark.lock", "images/ssh/ssh.lock"):  # fmt: skip
         for line in (PROJECT / lock).read_text().splitlines():
             if line.strip() and not line.lstrip().startswith("#"):
                 assert re.match(r"[\w.-]+==[\w.]+( ;|$)", line), f"{lock}: {line}"
@@ -148,10 +149,18 @@ def test_labels_tell_what_it_is_and_leave_out_what_is_not_known():
     }
 
 
-def test_the_usual_images_do_not_hold_gigabytes_of_cuda():
-    assert set(USUAL) == set(RECIPES) - {"lab-pytorch"}
+def test_the_usual_images_hold_neither_gigabytes_of_cuda_nor_java():
+    assert set(USUAL) == set(RECIPES) - {"lab-pytorch", "lab-spark"}
 
 
 def test_outside_a_clone_there_is_no_revision(project):
     assert shutil.which("git")
     assert recipe.revision(project) is None
+
+
+def test_spark_is_the_same_in_the_image_as_where_it_is_tested():
+    def version(lock: str) -> set[str]:
+        return set(re.findall(r"^(?:pyspark|py4j)==[\d.]+", (PROJECT / lock).read_text(), re.M))
+
+    assert len(version("images/lab-spark/spark.lock")) == 2
+    assert version("images/lab-spark/spark.lock") == version("requirements/dev.lock")

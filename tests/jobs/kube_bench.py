@@ -29,11 +29,13 @@ from tests.jobs.played_job_kueue import PlayedKueue
 
 
 class KubeBench:
-    """The back-end on a played cluster, which lets everything in at once, unless ``waits``."""
+    """The back-end on a played cluster, which lets everything in at once, unless ``waits``; ``closed``: whether
+    network policies keep pods apart there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.waits = False
+        self.closed = False
         self.orders: dict[str, Order] = {}
         self.cluster = PlayedCluster(self._let_in)
         self.kueue = PlayedKueue(self.cluster)
@@ -57,7 +59,9 @@ class KubeBench:
 
     async def _surroundings(self, owner: str) -> Surroundings:
         home = Storage(claim="homes", home=str(self.folder / "home"))
-        return Surroundings("users", "http://hub/", "http://mlmp/", "mlmp/lab:1", home, owner, Account(1000))
+        account = Account(1000)
+        return Surroundings("users", "http://hub/", "http://mlmp/", "mlmp/lab:1", home, owner, account,
+                            closed=self.closed)  # fmt: skip
 
     def _let_in(self, attempt: str) -> Deadline | None:
         order = self.orders.get(attempt)

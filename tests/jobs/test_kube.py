@@ -87,6 +87,32 @@ async def test_killed_between_any_two_objects_it_goes_on_making_them(bench: Kube
     assert len(bench.cluster.pods(order.id)) == 2
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_the_way_to_its_server_is_there_before_it_starts_also_after_a_crash_and_goes_with_it(
+    bench: KubeBench, workers: int
+):
+    bench.closed = bench.waits = True
+    order = replace(await bench.order("echo up", workers=workers), server="booking1")
+    made = bench.cluster.create
+
+    async def killed(item: Mapping[str, Any]) -> bool:
+        if item["metadata"]["name"].endswith("-server") or item["kind"] in ("Job", "Pod"):
+            raise Unavailable("killed")
+        return await made(item)
+
+    bench.cluster.create = killed  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await bench.backend.submit(order)
+    bench.cluster.create = made  # type: ignore[method-assign]
+    await bench.backend.submit(order)
+    opened = {name for kind, name in bench.cluster.objects if kind == "NetworkPolicy"}
+    assert opened == {name_of(order.id), f"{name_of(order.id)}-server"}
+    bench.cluster.begin(order.id, Deadline(order.stop_at, order.kill_at))
+    await seen(bench, order, "ended")
+    await bench.backend.forget(order.id)
+    assert not bench.cluster.left_of(order.id)
+
+
 async def test_what_nobody_goes_on_making_goes(bench: KubeBench):
     order = await bench.order("echo up")
     made = bench.cluster.create

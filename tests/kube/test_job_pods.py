@@ -272,6 +272,31 @@ def test_workers_are_reached_by_each_other_and_by_no_other_attempt():
     assert not [one for one in objects(work(), AROUND, {}, "") if one["kind"] == "NetworkPolicy"]
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_way_is_opened_to_the_server_that_it_names_and_to_no_other(workers: int):
+    closed = replace(AROUND, closed=True)
+    made = objects(work(workers=workers, server="b1"), closed, {}, "")
+    mine, at_server = [one for one in made if one["kind"] == "NetworkPolicy"]
+    assert [one["kind"] for one in made].index("NetworkPolicy") < len(made) - workers, "before anything starts"
+    server = {"podSelector": {"matchLabels": {"mlmp.dev/kind": "server", "mlmp.dev/reservation": "b1"}}}
+    ours = {"podSelector": {"matchLabels": {"mlmp.dev/kind": "job", "mlmp.dev/attempt": "j-2"}}}
+    assert mine["spec"] == ours | {
+        "policyTypes": ["Ingress", "Egress"], "ingress": [{"from": [ours, server][2 - workers:]}],
+        "egress": [{"to": [server]}],
+    }  # fmt: skip
+    assert at_server["spec"] == server | {
+        "policyTypes": ["Ingress", "Egress"], "ingress": [{"from": [ours]}], "egress": [{"to": [ours]}],
+    }  # fmt: skip
+    assert {one["metadata"]["labels"]["mlmp.dev/attempt"] for one in (mine, at_server)} == {"j-2"}
+
+
+def test_where_nothing_keeps_pods_apart_no_policy_is_put_on_a_server_which_would_close_its_other_ways():
+    assert not [one for one in objects(work(server="b1"), AROUND, {}, "") if one["kind"] == "NetworkPolicy"]
+    made = objects(work(workers=2, server="b1"), AROUND, {}, "")
+    (policy,) = [one for one in made if one["kind"] == "NetworkPolicy"]
+    assert policy["spec"]["policyTypes"] == ["Ingress"] and len(policy["spec"]["ingress"][0]["from"]) == 2
+
+
 def test_a_claim_of_ones_own_is_given_to_ones_group_and_the_one_of_all_homes_never_is():
     own = replace(AROUND, storage=Storage(claim="home-ann"), folder="", account=Account(1000, 100, fs_group=100))
     spec = spec_of(work(), own)

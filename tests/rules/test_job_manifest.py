@@ -128,6 +128,7 @@ def test_all_mistakes_are_told_at_once_with_their_lines() -> None:
         ({"grace": "0s"}, "from 1s to 10m"),
         ({"preemptible": 1}, "true or false"),
         ({"inside": "ABC"}, "is no booking"),
+        ({"server": "../b"}, "is no booking"),
         ({"metrics": [{"pattern": "(?=x)"}]}, "no lookaround"),
         ({"metrics": [{"pattern": "x+"}]}, "names no metric"),
         ({"metrics": [{}]}, "exactly one of"),

@@ -35,6 +35,7 @@
   "jobs" (dict
     "enabled" $v.jobs.enabled
     "image" (include "mlmp.image" .)
+    "network_closed" $v.networkPolicies.enabled
     "pull_secrets" (concat $v.users.imagePullSecrets $v.imagePullSecrets | uniq))
   "users" $users
   "config" $v.hub.config

@@ -49,10 +49,12 @@ _SETTINGS: tuple[Callable[[Any], Any], ...] = (
     click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="Among your own jobs."),
     click.option("--no-preempt", is_flag=True, help="Never end it for a booking; it starts later then."),
     click.option("--inside", type=BOOKING, metavar="ID", help="Run it in this booking of yours."),
+    click.option("--server", type=BOOKING, metavar="ID",
+                 help="Let it and the server of this booking of yours connect to each other."),
     click.option("--group", help="The group for whose share it counts."),
 )  # fmt: skip
 PLAIN = ("profile", "hours", "units", "workers", "name", "image", "retries", "checkpoint", "outputs", "grace",
-         "priority", "inside", "group")  # fmt: skip
+         "priority", "inside", "server", "group")  # fmt: skip
 """Options that say what a key of the manifest of the same name does."""
 
 

@@ -9,17 +9,17 @@ import html
 import string
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
-from jupyter_server_proxy.handlers import LocalProxyHandler, RewritableResponse
+from jupyter_server_proxy.handlers import RewritableResponse
 from tornado import web
 
 from mlmp_spawner import units
 from mlmp_spawner.errors import Invalid, MLMPError
 from mlmp_spawner.lab.desk import results
 from mlmp_spawner.lab.desk.handlers import Handler, answers
+from mlmp_spawner.lab.own_pages import OwnPages, from_here
 from mlmp_spawner.lab.static_files import Static
 from mlmp_spawner.lab.tensorboard_boards import TensorBoards
 from mlmp_spawner.lab.tensorboard_process import Wanted
@@ -29,8 +29,6 @@ WAYS = ("path", "job", "scan")
 FRAMES = "frame-ancestors 'self'"
 
 _PAGE = f"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; {FRAMES}"
-_NOT_PASSED = ("Cookie", "Authorization", "X-XSRFToken")
-# What opens this server is nothing for plugins of TensorBoard.
 
 
 class Boards(Handler):
@@ -82,56 +80,34 @@ class Page(JupyterHandler):
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
         theme = theme if theme in ("light", "dark") else ""
-        at_once = _from_here(self) or self.request.headers.get("Sec-Fetch-Site") == "none"
+        at_once = from_here(self) or self.request.headers.get("Sec-Fetch-Site") == "none"
         at_once = at_once and not self.get_query_argument("wait", "")
         self.finish(_page(*told, xsrf=self.xsrf_token.decode(), theme=theme, at_once=at_once))
 
 
-class Proxied(LocalProxyHandler):  # type: ignore[misc]
+class Proxied(OwnPages):
     """A TensorBoard of this server."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.update_last_activity = False  # a page that asks again and again is no sign that somebody works here
         self.rewrite_response = [_in_our_frames]
 
     @authorized("read", resource="contents")  # type: ignore[untyped-decorator]
-    async def proxy(self, id: str, path: str) -> None:
+    async def pass_on(self, name: str, path: str) -> None:
         """Asks it, and passes on what it says."""
         boards: TensorBoards = self.settings["mlmp_tensorboards"]
         try:
-            if self.request.method not in ("GET", "HEAD", "POST"):
-                raise Invalid(f"TensorBoard takes no {self.request.method}.")
-            board = await boards.reach(id, units.now(), may_start=_from_here(self))
+            board = await boards.reach(name, units.now(), may_start=from_here(self))
         except MLMPError as error:
             self.set_status(error.status)
             self.set_header("Content-Type", "text/plain; charset=utf-8")
             self.finish(" ".join(filter(None, (error.detail, error.hint))))
             return
-        self.proxy_base = f"mlmp/tensorboard/{id}"
+        self.proxy_base = f"mlmp/tensorboard/{name}"
         self.unix_socket = board.socket
         with boards.use(board):
-            await super().proxy(80, path)
+            await self.proxy("localhost", 80, path)
         board.used = units.now()
-
-    async def open(self, id: str, path: str) -> None:
-        """TensorBoard has no WebSockets."""
-        self.close()
-
-    def proxy_request_headers(self) -> Any:
-        """Without what proves to others who asks."""
-        headers = super().proxy_request_headers()
-        for name in _NOT_PASSED:
-            headers.pop(name, None)
-        return headers
-
-
-def _from_here(handler: JupyterHandler) -> bool:
-    """Whether a page of this site asks. Browsers say so in one way over HTTPS, in another over HTTP."""
-    said = handler.request.headers.get("Sec-Fetch-Site")
-    if said is not None:
-        return said == "same-origin"
-    return urlsplit(handler.request.headers.get("Referer", "")).netloc == handler.request.host
 
 
 def _in_our_frames(response: RewritableResponse) -> None:

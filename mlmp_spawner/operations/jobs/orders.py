@@ -17,6 +17,7 @@ from mlmp_spawner.rules.job_guarantees import of_resource, tenant_of
 from mlmp_spawner.rules.job_manifest import PRIORITIES, for_job
 from mlmp_spawner.rules.jobs import Attempt, Job
 from mlmp_spawner.store import jobs as store
+from mlmp_spawner.store import reservations
 
 LOG_LIMIT = 64 << 20
 """Bytes of an attempt's log that are kept."""
@@ -78,7 +79,15 @@ def _wanted(connection: Connection, site: Site, job: Job, number: int, log_limit
         preemptible=job.preemptible,
         image=image.reference if image else "",
         queue=_queue(site, job),
+        server=_server(connection, job),
     )
+
+
+def _server(connection: Connection, job: Job) -> str:
+    """Under which reservation the server was started that its workers talk with, "" for none."""
+    booking = job.manifest.get("server")
+    found = reservations.find(connection, booking) if booking else None
+    return found.server_id if found is not None and found.owner_id == job.owner_id is not None else ""
 
 
 def _queue(site: Site, job: Job) -> str:

@@ -168,6 +168,8 @@ def draft(
         if site.cluster:
             raise _only_beside_bookings()
         _check_inside(connection, manifest, owner, profile, units, now)
+    if manifest.server is not None:
+        _check_server(connection, manifest.server, owner, now)
     new = Job(
         id=new_id(), owner=owner, owner_id=owner_id, name=manifest.name, profile=profile.name,
         resource=profile.resource, units=units, workers=manifest.workers, length=length,
@@ -240,6 +242,17 @@ def _check_code(manifest: Manifest, code: str | None) -> None:
         raise Invalid.field("code", "the SHA-256 of a snapshot that was sent before: 64 hexadecimal digits")
     if code is None and manifest.command is None:
         raise Invalid.field("code", "a script or notebook is run from a snapshot: send it first, PUT jobs/code/SHA256")
+
+
+def _check_server(connection: Connection, wanted: str, owner: str, now: int) -> None:
+    """:raises NotFound, NotAllowed, Conflict: there is no such server of the owner's."""
+    booking = reservations.find(connection, wanted)
+    if booking is None or booking.kind == "job":
+        raise NotFound(f"There is no booking {wanted[:40]!r}.")
+    if booking.owner != owner or booking.owner_id is None:
+        raise NotAllowed("The booking with whose server the job is to talk is somebody else's.")
+    if booking.state(now) != "active":
+        raise Conflict("The booking with whose server the job is to talk does not run.", hint="Leave `server` out.")
 
 
 def _only_beside_bookings() -> Conflict:

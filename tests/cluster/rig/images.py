@@ -70,6 +70,11 @@ def pytorch() -> str:
     return registry.reference(*with_image)
 
 
+def spark() -> str:
+    """The reference of JupyterLab with Spark, of these very contents: :func:`project` builds it."""
+    return registry.reference("mlmp/lab-spark", project_tag("lab-spark"))
+
+
 def project(names: Iterable[str] = USUAL) -> dict[str, str]:
     """Builds and pushes the project's images unless these very contents are in the registry. Name -> reference."""
     tags = {name: project_tag(name) for name in names}

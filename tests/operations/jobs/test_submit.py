@@ -12,8 +12,11 @@ import pytest
 from mlmp_spawner.errors import Conflict, Invalid, MLMPError, NotAllowed, NotFound, OverLimit
 from mlmp_spawner.jobs.files import JobFiles
 from mlmp_spawner.operations import history
+from mlmp_spawner.operations.booking import book
 from mlmp_spawner.operations.jobs import listing, quotas
+from mlmp_spawner.operations.jobs.orders import waiting_order
 from mlmp_spawner.operations.jobs.submit import Submission, check, resubmit, submit
+from mlmp_spawner.operations.requests import BookingRequest
 from mlmp_spawner.operations.site import Actor, Site
 from mlmp_spawner.rules.catalog import Image, LimitRules, Limits
 from mlmp_spawner.rules.job_manifest import parse
@@ -63,6 +66,25 @@ def test_it_counts_for_the_group_asked_for_else_for_the_first_that_may_use_the_p
     assert submit(narrow, asked(), files=files, actor=cat, now=NOW).group == "vision"
     with pytest.raises(NotAllowed, match="for members of vision"):
         submit(narrow, asked(), files=files, actor=ann, now=NOW)
+
+
+def test_a_job_talks_with_the_server_of_a_running_booking_of_its_owners_alone(site: Site, files: JobFiles):
+    mine = book(site, BookingRequest(profile="gpu", start=NOW, duration=HOUR), actor=ann, now=NOW)
+    later = book(site, BookingRequest(profile="gpu", start=NOW + 2 * HOUR, duration=HOUR), actor=ann, now=NOW)
+    job = submit(site, asked(server=mine.id), files=files, actor=ann, now=NOW)
+    with read(site.engine) as connection:
+        assert waiting_order(connection, site, job).server == mine.server_id
+        assert waiting_order(connection, site, submit(site, asked(), files=files, actor=ann, now=NOW)).server == ""
+        stolen = replace(job, owner_id=(job.owner_id or 0) + 1)  # the account was deleted, its name made again
+        assert waiting_order(connection, site, stolen).server == ""
+    with pytest.raises(NotAllowed, match="somebody else's"):
+        submit(site, asked(server=mine.id), files=files, actor=ben, now=NOW)
+    with pytest.raises(NotFound, match="no booking"):
+        submit(site, asked(server="nosuch"), files=files, actor=ann, now=NOW)
+    with pytest.raises(Conflict, match="does not run"):
+        submit(site, asked(server=later.id), files=files, actor=ann, now=NOW)
+    with pytest.raises(Conflict, match="does not run"):
+        resubmit(site, job.id, files=files, actor=ann, now=NOW + 90 * MINUTE)
 
 
 def test_so_many_may_be_open_at_once_and_no_more(site: Site, files: JobFiles):

@@ -1,0 +1,69 @@
+"""What Spark's processes read at their start: a directory of one account's own, with the secrets of one session.
+
+A secret on a command line is seen by everybody on the machine; Spark reads ``spark-defaults.conf`` in the directory
+that ``SPARK_CONF_DIR`` names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlmp_spawner.errors import Invalid
+
+UI_FILTER = "org.apache.spark.ui.JWSFilter"
+"""Of Spark 4 itself: no page is answered without a token that was signed with the session's key."""
+
+
+def closed(secret: str) -> dict[str, str]:
+    """Settings with which nobody without ``secret`` joins, listens, or sees a page."""
+    return {
+        "spark.authenticate": "true",
+        "spark.authenticate.secret": secret,
+        "spark.network.crypto.enabled": "true",
+        "spark.network.crypto.cipher": "AES/GCM/NoPadding",
+        "spark.io.encryption.enabled": "true",
+        "spark.ui.filters": UI_FILTER,
+        f"spark.{UI_FILTER}.param.secretKey": _base64(_ui_key(secret)),
+        "spark.master.rest.enabled": "false",
+    }
+
+
+def ui_token(secret: str) -> str:
+    """What opens the pages, as ``Authorization: Bearer …`` (RFC 7515, HS256)."""
+    said = f"{_base64(json.dumps({'alg': 'HS256'}).encode())}.{_base64(json.dumps({'sub': 'mlmp'}).encode())}"
+    return f"{said}.{_base64(hmac.digest(_ui_key(secret), said.encode(), 'sha256'))}"
+
+
+def checked(settings: Mapping[str, str]) -> dict[str, str]:
+    """The same. :raises Invalid: a setting can't stand in Spark's file."""
+    for name, value in settings.items():
+        if not name.startswith("spark.") or any(sign in name + value for sign in "\r\n\\") or name.split() != [name]:
+            raise Invalid.field(f"conf: {name[:60]}", "a setting is spark.NAME, and has one line without backslashes")
+    return dict(settings)
+
+
+def write(directory: Path, settings: Mapping[str, str]) -> None:
+    """Makes the directory, which nobody else may enter, and the file in it.
+
+    :raises Invalid: a setting can't stand in such a file.
+    """
+    settings = checked(settings)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    lines = "".join(f"{name} {value}\n" for name, value in settings.items())
+    file = directory / "spark-defaults.conf"
+    file.touch(mode=0o600)
+    file.write_text(lines)
+
+
+def _ui_key(secret: str) -> bytes:
+    return hashlib.sha256(f"ui:{secret}".encode()).digest()
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
