@@ -24,7 +24,7 @@ export class LookedInto extends Widget {
     super();
     this.addClass("jp-mod-highlighted");
     this.button.type = "button";
-    this.button.className = "mlmp-countdown mlmp-looked-into";
+    this.button.className = "mlmp-looked-into";
     this.button.addEventListener("click", () => void this.end());
     this.node.append(this.button);
     model.changed.connect(this.render, this);

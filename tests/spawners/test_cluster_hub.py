@@ -170,3 +170,8 @@ def test_where_the_login_says_everybodys_account_there_are_guests_only_with_a_nu
     assert (c.MLMP.guest_isolation, c.MLMPKubeSpawner.guest_uid) == ("pod", 64999)
     own = {"MLMPKubeSpawner": {"uid_from": "oauth_user.uid"}}
     assert configured(tmp_path, users=users, config=own).MLMP.guest_isolation == "none"
+
+
+def test_nobody_is_let_look_into_servers_that_have_no_hosts_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="look_in"):
+        configured(tmp_path, config={"MLMP": {"look_in": True}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -44,7 +45,7 @@ def send(visitor: Visitor, path: str, **fields: str) -> str:
     kept = {
         name: value
         for name, value in shown.items()
-        if name not in (" action", "nodes", "whole", "file", "remove", "hand_in")
+        if name not in (" action", "nodes", "whole", "file", "remove", "hand_in", "look_in")
     }
     return visitor.post(PREFIX + path, {"profile": "gpu", **kept, **fields})
 
@@ -95,6 +96,19 @@ def test_files_data_handing_in_and_self_study_are_said_in_the_form_too(
     send(teacher, "courses/ml/settings", git="", directory="", data="", self_study="", guest_jobs="")
     left = courses.get(app.site, "ml", actor=ben).course
     assert (left.files, left.data, left.hand_in, left.self_study, left.guest_jobs) == (None, None, False, None, None)
+
+
+def test_the_form_has_looking_in_where_the_hub_has_it(app: RunningApp, course: None, teacher: Visitor) -> None:
+    assert "who agree" not in teacher.get("courses/ml")
+    assert "this hub lets nobody look" in send(teacher, "courses/ml/settings", look_in="1")
+    app.context.site = replace(app.site, look_in=True)
+    assert "who agree" in teacher.get("courses/ml")
+    assert "The course is as you said" in send(teacher, "courses/ml/settings", look_in="1")
+    assert courses.get(app.site, "ml", actor=ben).course.look_in
+    app.context.site = replace(app.site, look_in=False)  # who runs the hub changed their mind
+    teacher.get("courses/ml")
+    assert "The course is as you said" in send(teacher, "courses/ml/settings", seats="5")
+    assert not courses.get(app.site, "ml", actor=ben).course.look_in
 
 
 def test_what_the_form_leaves_as_it_is_stays(app: RunningApp, course: None, teacher: Visitor) -> None:
