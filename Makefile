@@ -31,7 +31,7 @@ test-cluster: $(VENV)/.dev node_modules/.all ## on a real Kubernetes: the one KU
 	@[ -n "$$KUBECONFIG" ] || tests/install.sh cluster
 	@$(BIN)/python -m tests.cluster.rig run --with-kueue $(BIN)/pytest -m "cluster and not faults" $(REMEMBER) $(PYTEST_ARGS)
 
-test-cluster-faults: $(VENV)/.dev node_modules/.all ## there, what takes nodes and parts away from jobs for minutes
+test-cluster-faults: $(VENV)/.dev node_modules/.all ## there, what takes nodes and parts away from jobs for minutes, and Spark
 	@[ -n "$$KUBECONFIG" ] || tests/install.sh cluster
 	@$(BIN)/python -m tests.cluster.rig run --with-kueue $(BIN)/pytest -m "cluster and faults" $(REMEMBER) $(PYTEST_ARGS)
 

@@ -28,6 +28,8 @@ from tests.spark.test_one_machine import OTHER_SECRET, SQUARES, SUM, WAITS
 
 __all__ = ["cyclonus"]
 
+pytestmark = pytest.mark.faults
+
 NOTEBOOKS = Path(__file__).parents[2] / "docs" / "examples" / "spark"
 GONE = 30
 """Seconds after which nothing of a session is left."""
