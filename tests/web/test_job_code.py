@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import httpx
@@ -77,6 +79,22 @@ def test_a_connection_that_breaks_leaves_nothing(app: RunningApp, ann: httpx.Cli
         raw.sendall(f"{head}Content-Length: 50000\r\n\r\n".encode() + b"x" * 1000)
         until(lambda: left_over(jobs))
     until(lambda: left_over(jobs) == [] and not jobs.open)
+
+
+def test_a_connection_stays_good_after_a_refusal(app: RunningApp, jobs: Jobs):
+    address = urlsplit(app.url)
+    assert address.hostname
+    with closing(HTTPConnection(address.hostname, address.port or 80, timeout=30)) as connection:
+        for path, method, status in (("x", "HEAD", 400), ("x", "PUT", 400), (SHA256, "HEAD", 404)):
+            connection.request(method, f"{API}jobs/code/{path}", headers={"Authorization": "token ann-token"})
+            refused = connection.getresponse()
+            refused.read()
+            assert refused.status == status
+            socket_then = connection.sock
+            connection.request("GET", f"{API}me", headers={"Authorization": "token ann-token"})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200 and connection.sock is socket_then, method
 
 
 def test_another_ones_code_is_not_there_for_me(ann: httpx.Client, ben: httpx.Client, jobs: Jobs):

@@ -73,12 +73,12 @@ class CodeHandler(Handler):
 
     async def prepare(self) -> None:
         """Who it is, and whether so much may come. A refusal is told when the body was read: who is still sending
-        would not hear it."""
+        would not hear it, and who asks for more at once would find the connection closed."""
         try:
             await super().prepare()
             self._begin()
         except MLMPError as error:
-            if self.request.method != "PUT":
+            if self.request.method not in self.methods():
                 raise
             self._refusal = error
 
@@ -126,6 +126,8 @@ class CodeHandler(Handler):
 
     async def head(self, *args: str, **path: str) -> None:
         """Whether it is kept."""
+        if self._refusal is not None:
+            raise self._refusal
         sha256 = path["sha256"]
         files = jobs_of(self.context).files
         size = await self.context.run(snapshots.kept, self.site, files, self.me.name, sha256)
