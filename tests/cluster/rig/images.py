@@ -71,8 +71,21 @@ def pytorch() -> str:
 
 
 def spark() -> str:
-    """The reference of JupyterLab with Spark, of these very contents: :func:`project` builds it."""
-    return registry.reference("mlmp/lab-spark", project_tag("lab-spark"))
+    """The reference of the project's image with Spark, and PyTorch beside it: :func:`build_spark` builds it."""
+    return registry.reference(*_spark())
+
+
+def build_spark() -> None:
+    """Builds and pushes that unless these very contents are in the registry: minutes, so who tests with it does."""
+    name, tag = _spark()
+    if not registry.has(name, tag):
+        project(["lab-spark"])
+        with step("PyTorch beside Spark"):
+            _push_with_packages(name, tag, "python3-torch", base=f"{PUSH_TO}/mlmp/lab-spark:{tag}")
+
+
+def _spark() -> tuple[str, str]:
+    return "mlmp-rig/spark", project_tag("lab-spark")
 
 
 def project(names: Iterable[str] = USUAL) -> dict[str, str]:
@@ -104,13 +117,14 @@ def _options() -> list[str]:
     return ["--isolation=chroot", *(f"--volume={file}:{file}:ro" for file in MACHINE_CONFIG if Path(file).exists())]
 
 
-def _push_with_packages(name: str, tag: str, *packages: str) -> None:
-    """Debian with these packages."""
+def _push_with_packages(name: str, tag: str, *packages: str, base: str = DEBIAN) -> None:
+    """A Debian, or an image on one that is in the registry, with these packages."""
     local = f"localhost/{name}:{tag}"
-    container = run("buildah", "from", "--pull-never", DEBIAN).strip()
+    pull = ["--pull-never"] if base == DEBIAN else ["--pull", "--tls-verify=false"]
+    container = run("buildah", "from", *pull, base).strip()
     install = f"apt-get update && apt-get install --yes --no-install-recommends {shlex.join(packages)}"
     clean = "rm -rf /var/lib/apt/lists/* /var/cache/apt/archives"
-    run("buildah", "run", *_options(), container, "--", "sh", "-c", f"{install} && {clean}")
+    run("buildah", "run", "--user=root", *_options(), container, "--", "sh", "-c", f"{install} && {clean}")
     run("buildah", "commit", "--quiet", "--rm", container, local)
     _push(local, name, tag)
     run("buildah", "rmi", local)
