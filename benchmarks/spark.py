@@ -3,7 +3,7 @@
 *To the first task*: from the call of ``spark_session`` until a task's result is there; cold in a new Python, whose
 Java has to start as well, warm in one that has had a session before.
 
-*The same training* (a logistic regression, after one that warms all up) with 1, 2 and 4 executors of one core each of
+*The same training* (a random forest, after one that warms all up) with 1, 2 and 4 executors of one core each of
 a real ``mlmp up``, beside ``spark-submit`` on a standalone cluster that was started by hand with as many workers, in
 turns. MLMP's sessions encrypt what they send, the other cluster does not, as Spark comes. On a machine with fewer
 cores than executors both share what there is, and only the ratio means something.
@@ -45,9 +45,9 @@ def first_task():
     return spark, time.perf_counter() - began
 
 def train(data):
-    from pyspark.ml.classification import LogisticRegression
+    from pyspark.ml.classification import RandomForestClassifier
     began = time.perf_counter()
-    LogisticRegression(maxIter=30, tol=0.0).fit(data)
+    RandomForestClassifier(numTrees=20, maxDepth=8, seed=1).fit(data)
     return time.perf_counter() - began
 
 spark, cold = first_task()
@@ -55,7 +55,7 @@ spark.stop()
 spark, warm = first_task()
 from pyspark.ml.feature import VectorAssembler
 from pyspark.sql import functions as f
-data = spark.range(0, rows, 1, 8).select(*(f.rand(n).alias(f"x{n}") for n in range(10)), f.randn(99).alias("noise"))
+data = spark.range(0, rows, 1, 24).select(*(f.rand(n).alias(f"x{n}") for n in range(10)), f.randn(99).alias("noise"))
 data = data.withColumn("label", (f.col("x0") + f.col("x1") + f.col("noise") > 1).cast("double"))
 data = VectorAssembler(inputCols=[f"x{n}" for n in range(10)], outputCol="features").transform(data).cache()
 data.count()

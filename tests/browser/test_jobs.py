@@ -159,6 +159,7 @@ def test_two_chosen_jobs_are_compared_by_keyboard(rows: Rows, person: Person):
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare jobs")
     expect(page.locator(".job-legend li")).to_have_count(2)
+    page.wait_for_load_state()  # the page is there before its scripts are
     page.locator("#legend-2 a").first.focus()
     expect(page.locator(".job-picked")).to_have_attribute("data-number", "2")
     plot = page.locator(".job-plot-lines").first
