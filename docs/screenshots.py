@@ -238,6 +238,10 @@ def main(names: set[str]) -> None:
             from docs.tensorboard_pictures import photograph_tensorboard
 
             photograph_tensorboard(browser)
+        if not names or "spark" in names:
+            from docs.spark_pictures import photograph_spark
+
+            photograph_spark(browser)
         if not names or "pscan" in names:
             from docs.pscan_pictures import photograph_pscan
 

@@ -76,6 +76,7 @@ class _Driver:
         spark_folder.clear_dead(self.folder.parent)
         self._lock = spark_folder.take(self.folder)
         spark_conf.write(self.folder, spark_conf.closed(self.secret) | dict(settings))
+        spark_conf.quiet(self.folder)
         atexit.register(self.clear)
         os.environ.update(SPARK_CONF_DIR=str(self.folder), SPARK_LOCAL_IP=self.host)
         SparkContext._ensure_initialized()
@@ -249,16 +250,18 @@ def _open(conf: Mapping[str, Any]) -> _Driver:
 def _begin(driver: _Driver, master: str, name: str, settings: Mapping[str, Any], progress: bool) -> SparkSession:
     from pyspark.sql import SparkSession
 
-    from mlmp_spawner.client import spark_progress
+    from mlmp_spawner.client import spark_link, spark_progress
 
     builder = SparkSession.builder.master(master).appName(name)
-    settings = {"spark.driver.host": driver.host, "spark.ui.port": "0", **settings}
+    ours = {"spark.driver.host": driver.host, "spark.ui.port": "0", "spark.ui.showConsoleProgress": "false"}
+    settings = {**ours, **settings}
     if prefix := os.environ.get("JUPYTERHUB_SERVICE_PREFIX"):
         settings["spark.ui.proxyBase"] = f"{prefix}mlmp/spark/{driver.id}"
     for key, value in settings.items():
         builder = builder.config(key, str(value))
     driver.session = builder.getOrCreate()
     driver.note_pages()
+    spark_link.show(spark_pages())
     if progress:
         driver.progress = spark_progress.Progress(driver.session.sparkContext)
     threading.Thread(target=driver.watch, name="mlmp-spark", daemon=True).start()
@@ -286,4 +289,7 @@ def spark_pages() -> str:
 
 
 def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    """In a notebook not as an error: those are red."""
+    from mlmp_spawner.client.spark_progress import shell
+
+    print(text, file=sys.stdout if shell() is not None else sys.stderr, flush=True)

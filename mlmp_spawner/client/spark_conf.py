@@ -18,6 +18,22 @@ from mlmp_spawner.errors import Invalid
 UI_FILTER = "org.apache.spark.ui.JWSFilter"
 """Of Spark 4 itself: no page is answered without a token that was signed with the session's key."""
 
+_LOGGING = """\
+rootLogger.level = warn
+rootLogger.appenderRef.stderr.ref = console
+appender.console.type = Console
+appender.console.name = console
+appender.console.target = SYSTEM_ERR
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n%ex
+logger.native.name = org.apache.hadoop.util.NativeCodeLoader
+logger.native.level = error
+logger.master.name = org.apache.spark.deploy.master.Master
+logger.master.level = error
+"""
+"""What a notebook is to show of the driver: warnings, but neither that a library for Hadoop is missing, nor that the
+executors are not there before they are."""
+
 
 def closed(secret: str) -> dict[str, str]:
     """Settings with which nobody without ``secret`` joins, listens, or sees a page."""
@@ -56,9 +72,17 @@ def write(directory: Path, settings: Mapping[str, str]) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     lines = "".join(f"{name} {value}\n" for name, value in settings.items())
-    file = directory / "spark-defaults.conf"
+    _write_own(directory / "spark-defaults.conf", lines)
+
+
+def quiet(directory: Path) -> None:
+    """Has who starts with this directory print warnings alone."""
+    _write_own(directory / "log4j2.properties", _LOGGING)
+
+
+def _write_own(file: Path, text: str) -> None:
     file.touch(mode=0o600)
-    file.write_text(lines)
+    file.write_text(text)
 
 
 def _ui_key(secret: str) -> bytes:

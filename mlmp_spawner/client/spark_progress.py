@@ -50,7 +50,7 @@ class Progress:
 
     def __init__(self, context: Any) -> None:
         self._context = context
-        self._shell = _shell()
+        self._shell = shell()
         self._over = threading.Event()
         if self._shell is not None:
             self._shell.events.register("pre_run_cell", self._begin)
@@ -76,13 +76,14 @@ class Progress:
     def _show(self, over: threading.Event) -> None:
         bar, tasks = None, Tasks(self._context.statusTracker())
         try:
-            while not over.wait(LOOK if bar else AFTER):
+            while not over.wait(AFTER if bar is None else LOOK):
                 seen = tasks.look()
                 if seen is None:
                     _end_of(bar)
                     bar = None
                     continue
-                bar = bar or tqdm(desc="Spark", unit=" tasks", disable=None if self._shell is None else False)
+                if bar is None:  # one without tasks yet counts as false
+                    bar = tqdm(desc="Spark", unit=" tasks", disable=None if self._shell is None else False)
                 bar.n, bar.total = seen
                 bar.refresh()
         except Py4JError:  # the session has ended
@@ -97,8 +98,8 @@ def _end_of(bar: Any) -> None:
         bar.close()
 
 
-def _shell() -> Any:
-    """The kernel's, where there is one."""
+def shell() -> Any:
+    """IPython's in the kernel of a notebook; None elsewhere."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell if getattr(shell, "kernel", None) else None
+    found = ipython.get_ipython() if ipython else None
+    return found if getattr(found, "kernel", None) else None

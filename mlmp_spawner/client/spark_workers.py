@@ -99,6 +99,8 @@ class Workers:
                     hint="Ask for fewer, for another profile, or wait longer: spark_session(…, wait=600).",
                 )
             time.sleep(LOOK)
+        if told:
+            tell(f"{found} of {self.count} executors are here.")
 
     def _why(self) -> str:
         """What the queue says of the first job that is not there yet. :raises Invalid: one has ended."""
