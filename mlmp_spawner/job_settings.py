@@ -47,6 +47,12 @@ class JobSettings(Configurable):
         owner's server (as executors of Spark are) gets policies that open the way between these pods alone; the Helm
         chart sets it.""",
     ).tag(config=True)
+    declare_units = Bool(
+        False,
+        help="""On Kubernetes: whether the service writes into the status of the catalog's nodes how many units of
+        MLMP's own (``mlmp.dev/slot``) each of them has. Jobs without GPUs ask for these, and no device plugin names
+        them. Needs the right to patch ``nodes/status``: ``jobs.declareUnits`` of the Helm chart gives it.""",
+    ).tag(config=True)
     job_api_url = Unicode(
         "",
         help="""On Kubernetes: the service's API as the pods of jobs reach it, with a slash at its end, such as

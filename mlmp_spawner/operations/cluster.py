@@ -19,6 +19,7 @@ from mlmp_spawner.kube.pods import Pods
 from mlmp_spawner.kube.preloading import PreloadPods
 from mlmp_spawner.operations.jobs.admission_look import KueueStarts
 from mlmp_spawner.operations.node_watch import NodeWatch
+from mlmp_spawner.operations.own_units import OwnUnits
 from mlmp_spawner.operations.pod_servers import PodServers
 from mlmp_spawner.operations.preload import Preloads, settings_of
 from mlmp_spawner.operations.site import Site
@@ -46,13 +47,14 @@ class Cluster:
         self.nodes = NodeWatch(site, settings, NodeReader(self.connection))
         self.jobs: KubeJobs | None = None
         self.job_starts: KueueStarts | None = None
+        self.own_units: OwnUnits | None = None
         # Also where c.MLMP.jobs is False: those that run come to their end. The chart gives no address, and no rights,
         # with jobs.enabled: false, and refuses that as long as any run.
         if settings.job_api_url:
-            self._make_jobs(settings, hub, secret)
+            self._make_jobs(site, settings, hub, secret)
         self.images = Preloads(site, settings, PreloadPods(self.connection, settings_of(settings)))
 
-    def _make_jobs(self, settings: MLMP, hub: HubClient, secret: bytes) -> None:
+    def _make_jobs(self, site: Callable[[], Site], settings: MLMP, hub: HubClient, secret: bytes) -> None:
         objects = ClusterObjects(settings.namespace, self.connection, self.streams)
         kueue = ClusterKueue(objects)
         around = HubSurroundings(
@@ -66,6 +68,8 @@ class Cluster:
         self.jobs = KubeJobs(objects, files, around, PodTokens(secret).make, kueue)
         half_life = round(settings.job_half_life * DAY)
         self.job_starts = KueueStarts(kueue, lambda: self.nodes.last.nodes, settings.namespace, half_life=half_life)
+        if settings.declare_units:
+            self.own_units = OwnUnits(site, lambda: self.nodes.last.nodes, objects)
 
     def answers(self) -> bool:
         """Whether the cluster did the last time it was asked."""
@@ -81,7 +85,8 @@ class Cluster:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What looks after nodes and images."""
-        return [self.nodes.run(), self.images.run()]
+        units = [self.own_units.run()] if self.own_units is not None else []
+        return [self.nodes.run(), self.images.run(), *units]
 
     async def close(self) -> None:
         """Closes the connections to the cluster."""

@@ -41,7 +41,13 @@ def is_in_cluster(resource: str) -> bool:
     What is MLMP's own (``mlmp.dev/slot``), or has no domain, is only counted in bookings; the CPU and memory that go
     with it are what holds a pod to its share.
     """
-    return "/" in resource and not resource.startswith(OWN_RESOURCES)
+    return "/" in resource and not is_own(resource)
+
+
+def is_own(resource: str) -> bool:
+    """Whether MLMP counts ``resource`` by itself. Jobs on Kubernetes ask for it by its name all the same: a node's
+    capacity has to name it (:mod:`mlmp_spawner.kube.own_units`)."""
+    return resource.startswith(OWN_RESOURCES)
 
 
 class Accelerator(Model):

@@ -118,7 +118,7 @@ class Manifest(Model):
     """The booking of its owner in whose units it runs. Left out: in units that nobody has booked."""
     server: Booking | None = None
     """The running booking of its owner with whose server it talks: on Kubernetes a way is opened between its pods and
-    that server's. Left out: with none."""
+    that server's. Once that booking is over it does not start any more. Left out: with none."""
     group: Text | None = None
     """The group of its owner for whose share it counts. Left out: the first that may use the profile."""
 

@@ -75,7 +75,8 @@ class Cluster:
     preload_priority_class: str = ""
     jobs: dict[str, Any] = field(default_factory=dict)
     """Training jobs: whether they are ``enabled``; ``image`` and ``pull_secrets`` of what runs beside them;
-    ``network_closed``: whether network policies keep users' pods apart."""
+    ``network_closed``: whether network policies keep users' pods apart; ``declare_units``: whether the service tells
+    the cluster of MLMP's own units."""
     config: dict[str, dict[str, Any]] = field(default_factory=dict)
     extra_config: dict[str, str] = field(default_factory=dict)
 
@@ -145,6 +146,7 @@ def _configure_jobs(c: Config, cluster: Cluster, environment: Mapping[str, str])
             job_image=cluster.jobs.get("image", ""),
             job_pull_secrets=cluster.jobs.get("pull_secrets", []),
             job_network_closed=bool(cluster.jobs.get("network_closed")),
+            declare_units=bool(cluster.jobs.get("declare_units")),
             job_api_url=f"{cluster.service_url}{cluster.base_url}services/{SERVICE}/api/v1/",
         )
 

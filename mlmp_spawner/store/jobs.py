@@ -156,6 +156,13 @@ def queued_briefly(connection: Connection) -> list[Job]:
     return [Job(**dict(zip(names, row, strict=True)), manifest={}) for row in rows]
 
 
+def servers_of_open(connection: Connection) -> dict[str, str]:
+    """Of the jobs that are not over and talk with a server the booking of that, by their ids."""
+    booking = job.c.manifest["server"].as_string()
+    query = select(job.c.id, booking).where(job.c.ended_at.is_(None), booking.is_not(None))
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def versions_of_open(connection: Connection) -> tuple[int, ...]:
     """Numbers that differ once a job came, ended or was changed."""
     c = job.c

@@ -55,6 +55,11 @@ def give_units(cluster: Cluster, core: client.CoreV1Api, unit: str, count: int) 
     """Gives each node so many units; returns when the scheduler may hand them out."""
     for node in cluster.nodes:
         cluster.set_count(node, unit, count)
+    wait_for_units(core, unit, count)
+
+
+def wait_for_units(core: client.CoreV1Api, unit: str, count: int) -> None:
+    """Until the scheduler may hand out so many of each node."""
 
     def counted() -> bool:
         return all((one.status.allocatable or {}).get(unit) == str(count) for one in core.list_node().items)
@@ -63,15 +68,18 @@ def give_units(cluster: Cluster, core: client.CoreV1Api, unit: str, count: int) 
 
 
 def catalog(cluster: Cluster) -> dict[str, Any]:
-    """Nodes with units to train on, and images that have PyTorch and Spark."""
-    made = catalog_for(cluster, UNIT)
+    """Nodes with units of MLMP's own to train on, and images that have PyTorch and Spark."""
+    made = catalog_for(cluster)
+    for node in made["nodes"].values():
+        node["accelerators"][0] |= {"resource": UNIT, "count": UNITS}
+    made["profiles"]["gpu"]["resource"] = UNIT
     made["images"]["pytorch"] = {"reference": images.pytorch()}
     made["profiles"]["gpu"]["images"] = ["lab", "pytorch", "missing"]
     # A driver of Spark in somebody's server, and an executor; that image is built by those who test with it.
     made["images"]["spark"] = {"reference": images.spark()}
     made["profiles"]["driver"] = made["profiles"]["cpu"] | {"title": "Spark", "images": ["spark"], "memory": "2GiB"}
     made["profiles"]["executor"] = made["profiles"]["gpu"] | {
-        "title": "Executor", "images": ["spark"], "memory": "1200MiB",
+        "title": "Executor", "images": ["spark"], "memory": "1600MiB",
     }  # fmt: skip
     return made
 
@@ -84,12 +92,11 @@ def training(cluster: Cluster, core: client.CoreV1Api) -> Iterator[Training]:
         pytest.skip("the test cluster has no Kueue: python -m tests.cluster.rig up --with-kueue")
     if not kueue.answers():
         kueue.up()
-    give_units(cluster, core, UNIT, UNITS)
     namespace = new_namespace(core, "training")
     values = values_for(
         cluster,
         catalog=catalog(cluster),
-        jobs={"enabled": True, "files": {"size": "1Gi"}},
+        jobs={"enabled": True, "declareUnits": True, "files": {"size": "1Gi"}},
         users={"storage": {"type": "shared", "accessModes": ["ReadWriteMany"]}},
         ssh={"gateway": {"enabled": False}},
     )
@@ -100,6 +107,7 @@ def training(cluster: Cluster, core: client.CoreV1Api) -> Iterator[Training]:
     values["hub"]["config"]["MLMP"] |= {"job_guarantees": {"red": {UNIT: 2}}, "job_sample_every": 1.0}
     made = Training(cluster, namespace, values)
     made.install()
+    wait_for_units(core, UNIT, UNITS)
     yield made
     made.close()
     if "MLMP_TEST_KEEP" not in os.environ:

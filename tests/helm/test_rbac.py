@@ -97,6 +97,13 @@ def test_pods_of_other_namespaces_are_listed_only_where_an_admin_wants_it() -> N
     assert found["mlmp-service"]["*"] == {"nodes": "get list watch", "pods": "list"}
 
 
+def test_the_status_of_nodes_is_written_only_where_an_admin_lets_jobs_have_units_of_mlmps_own() -> None:
+    homes = {"users": {"storage": {"type": "shared", "existingClaim": "homes"}}}
+    for enabled, expected in ((True, "patch"), (False, None)):
+        found = rights(render(homes | {"jobs": {"enabled": enabled, "declareUnits": True}}))
+        assert found["mlmp-service"]["*"].get("nodes/status") == expected
+
+
 def test_with_jobs_the_service_alone_may_more_and_what_kueue_has_for_the_cluster_is_all_that_it_may_everywhere() -> (
     None
 ):

@@ -143,7 +143,7 @@ def test_what_runs_beside_a_job_is_the_releases_own_image() -> None:
     written = yaml.safe_load(of(render(JOBS), "Secret", "mlmp-config")["stringData"]["values.yaml"])
     assert written["jobs"] == {
         "enabled": True, "image": "registry.example.org/mlmp/hub:2026.11", "network_closed": True,
-        "pull_secrets": ["images", "our-registry"],
+        "declare_units": True, "pull_secrets": ["images", "our-registry"],
     }  # fmt: skip
 
 

@@ -36,6 +36,7 @@
     "enabled" $v.jobs.enabled
     "image" (include "mlmp.image" .)
     "network_closed" $v.networkPolicies.enabled
+    "declare_units" $v.jobs.declareUnits
     "pull_secrets" (concat $v.users.imagePullSecrets $v.imagePullSecrets | uniq))
   "users" $users
   "config" $v.hub.config

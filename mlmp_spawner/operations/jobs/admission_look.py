@@ -32,6 +32,7 @@ from mlmp_spawner.operations.jobs.starts import let_go
 from mlmp_spawner.operations.jobs.steps import Steps, lives
 from mlmp_spawner.operations.site import Site
 from mlmp_spawner.rules import job_admission
+from mlmp_spawner.rules.catalog import is_own
 from mlmp_spawner.rules.job_admission import Admission, Asking, Going
 from mlmp_spawner.rules.job_guarantees import Tenant, divide
 from mlmp_spawner.rules.job_queue import Outlook, Start, Why
@@ -54,6 +55,11 @@ EAGER = 3 * SECOND
 
 UNGATED_AGAIN = MINUTE
 """After so long one is told again that it may ask whose Workload Kueue did not make: it may be away."""
+
+UNDECLARED = (
+    "no node of the cluster says that it has any. Jobs on it can start once an admin has them declared: "
+    "jobs.declareUnits of the Helm chart"
+)
 
 UNANSWERED = 3
 """So many words of one look that are not answered are the cluster's fault, not that of one object."""
@@ -224,6 +230,8 @@ class KueueStarts:
     async def _admit(self, look: _Look, resource: str) -> None:
         """Does what follows from the calendar for the jobs that want one resource."""
         jobs, boards = look.standing.of(resource), look.decided.boards[resource]
+        if jobs and is_own(resource) and not any(node.units.get(resource) for node in look.nodes.values()):
+            raise ConfigurationError([f"{resource}: {UNDECLARED}"])
         flavors = {flavor_name(board.node): board.node for board in boards}
         tenancy = Tenancy.of(look.site, resource)
         going = standing.going(look.decided.live, look.known, flavors, tenancy, self._ceded)

@@ -79,6 +79,9 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
         turn = throttle(queued, [job for job, _ in live], known_scans)
         within = inside.decide(connection, [job for job in turn.now if job.inside is not None], now)
         outside = [job for job in turn.now if job.inside is None]
+        apart = inside.apart(connection, outside, now)
+        late = {job.id for job in apart.over}
+        outside = [job for job in outside if job.id not in late]
         shares = usage.shares(connection, live, now, half_life)
         allowed = quotas.units_allowed(connection, site, outside)
         boards = _boards(connection, outside, live, now)
@@ -87,7 +90,7 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
     )  # fmt: skip
     known = {job.id: job for job in outside}
     starts = [(known[one.job], Where(one.nodes, one.stop_at, one.kill_at)) for one in decision.starts]
-    until = min([now + FRESH, *within.turns, *_instants(boards, now)])
+    until = min([now + FRESH, *within.turns, *apart.turns, *_instants(boards, now)])
     later = {job: Outlook(None, Why("scan", quota=at_once)) for job, at_once in turn.later.items()}
     outlook = within.outlook | decision.outlook | later
     turns = tuple(known[one] for one in decision.turns)
@@ -96,7 +99,7 @@ def decide(site: Site, half_life: int, now: int, *, last: Decided | None = None)
         until,
         (*within.starts, *starts),
         outlook,
-        tuple(within.over),
+        (*within.over, *apart.over),
         nobodys,
         turns,
         tuple(live),

@@ -29,6 +29,7 @@ MESSAGE = 2000
 """Characters of a back-end's message that are kept."""
 
 BOOKING_OVER = "The booking in which it was to run is over."
+SERVER_OVER = "The booking with whose server it was to talk is over."
 
 
 def started(site: Site, attempt: Attempt, at: int) -> None:
@@ -103,8 +104,8 @@ def _ended(connection: Connection, told: Attempt, seen: Seen, half_life: int, no
     becomes = after(job, reason)
     if isinstance(becomes, Ended):
         _end(connection, job, becomes, now, seen.exit_status, message)
-    elif _too_late(connection, job, now):
-        _end(connection, job, Ended("failed", "time_limit"), now, seen.exit_status, message or BOOKING_OVER)
+    elif why := _too_late(connection, job, now):
+        _end(connection, job, Ended("failed", "time_limit"), now, seen.exit_status, message or why)
     else:
         _queue_again(connection, job, becomes, reason, now)
     return True
@@ -144,18 +145,20 @@ def _in_use(connection: Connection, booking_id: str) -> bool:
 
 
 def too_late(site: Site, seen: Job, *, now: int) -> None:
-    """Ends a job that waits to run inside a booking that is over."""
+    """Ends a job that waits to run inside a booking that is over, or to talk with its server."""
     with transaction(site.engine) as connection:
         job = store.lock(connection, seen.id)
-        if job is not None and job.state() == "queued" and _too_late(connection, job, now):
-            _end(connection, job, Ended("failed", "time_limit"), now, None, BOOKING_OVER)
+        if job is not None and job.state() == "queued" and (why := _too_late(connection, job, now)):
+            _end(connection, job, Ended("failed", "time_limit"), now, None, why)
 
 
-def _too_late(connection: Connection, job: Job, now: int) -> bool:
-    if job.inside is None:
-        return False
-    booking = reservations.find(connection, job.inside)
-    return booking is None or booking.state(now) == "ended"
+def _too_late(connection: Connection, job: Job, now: int) -> str:
+    """Why it can't run any more, "" where it can."""
+    wanted = job.inside or job.manifest.get("server")
+    booking = reservations.find(connection, wanted) if wanted is not None else None
+    if wanted is None or (booking is not None and booking.state(now) != "ended"):
+        return ""
+    return BOOKING_OVER if job.inside is not None else SERVER_OVER
 
 
 def _end(connection: Connection, job: Job, becomes: Ended, now: int, exit_status: int | None, message: str) -> None:

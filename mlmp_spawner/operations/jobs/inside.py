@@ -1,4 +1,5 @@
-"""Jobs inside a booking of their owner: they use what it has, from its start to its end."""
+"""Jobs inside a booking of their owner: they use what it has, from its start to its end. And those that talk with its
+server: they run on units of their own, and not beyond its end either."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from mlmp_spawner.rules.job_room import Room
 from mlmp_spawner.rules.jobs import Job
 from mlmp_spawner.rules.placement import Board, Taken
 from mlmp_spawner.rules.reservations import LONGEST, Interval, Reservation
+from mlmp_spawner.store import jobs as store
 from mlmp_spawner.store import reservations
 from mlmp_spawner.store.tables import allocation
 
@@ -44,6 +46,21 @@ def decide(connection: Connection, queued: Iterable[Job], now: int) -> Within:
         found.outlook |= {job.id: Outlook(start, Why("inside")) for job in jobs}
         if booking.state(now) == "active" and booking.allocations:
             found.starts += _within(connection, booking, jobs, now)
+    return found
+
+
+def apart(connection: Connection, queued: Iterable[Job], now: int) -> Within:
+    """Of jobs that run outside of bookings, and talk with the server of one: those that have nobody to talk with any
+    more, and when time alone makes it so of others."""
+    servers, found = store.servers_of_open(connection), Within()
+    bookings = {one: reservations.find(connection, one) for one in set(servers.values())}
+    for job in queued:
+        if job.id in servers:
+            booking = bookings[servers[job.id]]
+            if booking is None or booking.state(now) == "ended":
+                found.over.append(job)
+            else:
+                found.turns.append(booking.end)
     return found
 
 

@@ -15,7 +15,7 @@ from mlmp_spawner.rules.reservations import Reservation
 from mlmp_spawner.store.tables import job_usage, unit_in_use
 from mlmp_spawner.units import HOUR, MINUTE
 from tests.invariant import violations
-from tests.operations.conftest import NOW, eve
+from tests.operations.conftest import NOW, ann, eve
 from tests.operations.jobs.queueing import Shop, submitted
 
 
@@ -106,3 +106,28 @@ async def test_it_ends_when_the_booking_is_given_back(site: Site):
         "failed", "The booking in which it was to run is over.",
     )  # fmt: skip
     assert shop.job(runs).outcome == "failed" and held(site) == {} and violations(site.engine) == []
+
+
+async def test_who_waits_to_talk_with_a_server_ends_with_its_booking_and_does_not_start(site: Site):
+    shop, booking = Shop(site), booked(site)
+    for _ in range(2):  # all the rest
+        book(site, BookingRequest("gpu", start=NOW, duration=6 * HOUR, units=2), actor=ann, now=NOW)
+    manifest = {"name": "spark", "command": ["true"], "checkpoint": "c", "outputs": "o"}
+    job, other = (submitted(site, manifest=one, units=2) for one in (manifest | {"server": booking.id}, manifest))
+    await shop.tick(booking.end - 1)
+    assert shop.job(job).state() == "queued"
+    await shop.tick(booking.end)
+    ended = shop.job(job)
+    assert (ended.outcome, ended.reason, ended.attempts) == ("failed", "time_limit", ())
+    assert ended.message == "The booking with whose server it was to talk is over."
+    assert shop.job(other).attempts != (), "there would have been room"
+
+
+async def test_who_talks_with_a_server_is_not_tried_again_after_its_booking(site: Site):
+    shop, booking = Shop(site), booked(site)
+    manifest = {"name": "spark", "command": ["true"], "checkpoint": "c", "outputs": "o", "server": booking.id}
+    job = await shop.run(manifest=manifest, retries=3)
+    shop.backend.end(shop.attempt(job).id, "exit_status", 1)
+    cancel(site, booking.id, actor=eve, now=NOW + MINUTE)
+    await shop.tick(NOW + 2 * MINUTE)
+    assert (shop.job(job).outcome, shop.job(job).reason) == ("failed", "time_limit")

@@ -26,6 +26,7 @@ from tests.operations.jobs.played_cluster import PlayedCluster
 from tests.operations.jobs.test_admission_look import NODES, Hall, submitted, willing
 
 AMD = "amd.com/gpu"
+SLOT = "mlmp.dev/slot"
 NO = NotTaken("The cluster refuses: 403 exceeded quota")
 
 
@@ -205,3 +206,23 @@ async def test_units_of_a_pod_that_does_not_end_are_given_to_no_other_job(site: 
     hall.cluster.end(hall.attempt(stuck).id)
     await hall.tick(late + HOUR + GRACE, looks=4)
     assert hall.job(stuck).state() == "ended" and hall.job(waits).state() == "running"
+
+
+async def test_a_job_on_units_of_mlmps_own_waits_and_says_why_until_the_cluster_counts_them(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+):
+    slots = Accelerator(resource=SLOT, count=8)
+    nodes = {name: one.model_copy(update={"accelerators": (*one.accelerators, slots)})
+             for name, one in site.catalog.nodes.items()}  # fmt: skip
+    profiles = {**site.catalog.profiles, "cpu": Profile(name="cpu", title="CPU", resource=SLOT, max_duration=DAY)}
+    site = replace(site, catalog=site.catalog.model_copy(update={"nodes": nodes, "profiles": profiles}))
+    catalog_sync.sync(site, now=NOW)
+    hall = ChoosyHall(site)
+    on_slots, on_gpus = submitted(site, profile="cpu", resource=SLOT), submitted(site)
+    await hall.tick(looks=4)
+    why = hall.why(on_slots)
+    assert why is not None and why.code == "refused" and "jobs.declareUnits" in why.said
+    assert hall.job(on_slots).attempts == () and hall.job(on_gpus).state() == "running"
+    monkeypatch.setattr(test_admission_look, "NODES", [replace(one, units={SLOT: 8}) for one in NODES])
+    await hall.tick(NOW + SECOND, looks=4)
+    assert hall.job(on_slots).state() == "running"
