@@ -5,7 +5,7 @@ Java has to start as well, warm in one that has had a session before.
 
 *The same training* (a random forest, after one that warms all up) with 1, 2 and 4 executors of one core each of
 a real ``mlmp up``, beside ``spark-submit`` on a standalone cluster that was started by hand with as many workers, in
-turns. MLMP's sessions encrypt what they send, the other cluster does not, as Spark comes. On a machine with fewer
+turns. MLMP's sessions ask for a secret, the other cluster does not, as Spark comes. On a machine with fewer
 cores than executors both share what there is, and only the ratio means something.
 """
 

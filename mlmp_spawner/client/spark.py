@@ -75,7 +75,7 @@ class _Driver:
             )
         spark_folder.clear_dead(self.folder.parent)
         self._lock = spark_folder.take(self.folder)
-        spark_conf.write(self.folder, spark_conf.closed(self.secret) | dict(settings))
+        spark_conf.write(self.folder, spark_conf.closed(self.secret, self.host) | dict(settings))
         spark_conf.quiet(self.folder)
         atexit.register(self.clear)
         os.environ.update(SPARK_CONF_DIR=str(self.folder), SPARK_LOCAL_IP=self.host)

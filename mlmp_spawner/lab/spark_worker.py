@@ -53,7 +53,7 @@ class Worker:
         spark_java.check(environ)
         self.folder = folder
         self.host = _own_address(self.address)
-        settings = spark_conf.closed(environ[VARIABLE]) | _resources(environ, folder)
+        settings = spark_conf.closed(environ[VARIABLE], self.host) | _resources(environ, folder)
         spark_conf.write(folder / "conf", settings)
         self.environ = {name: value for name, value in environ.items() if name != VARIABLE}
         self.environ |= {"SPARK_DAEMON_MEMORY": DAEMON_MEMORY}

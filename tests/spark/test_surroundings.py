@@ -210,6 +210,14 @@ def test_folders_of_drivers_that_were_killed_are_cleared_and_no_others(tmp_path:
             holder.communicate()
 
 
+@pytest.mark.parametrize(("host", "encrypted"), [("10.0.0.7", True), ("fd00::7", True), ("127.0.0.1", False)])
+def test_what_leaves_the_machine_is_encrypted(host: str, encrypted: bool) -> None:
+    settings = spark_conf.closed("secret", host)
+    assert settings["spark.authenticate"] == "true"
+    assert (settings.get("spark.network.crypto.enabled") == "true") is encrypted
+    assert (settings.get("spark.network.crypto.cipher") == "AES/GCM/NoPadding") is encrypted
+
+
 @pytest.mark.parametrize("name", ["spark.x y", "other.x", "spark.a\nspark.b"])
 def test_no_setting_smuggles_in_another(name: str) -> None:
     with pytest.raises(Invalid, match=r"a setting is spark\.NAME"):
