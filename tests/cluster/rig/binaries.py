@@ -1,6 +1,7 @@
 """The programs of the cluster, built from Go modules at the versions that go/*/go.mod pin and from C files of ours.
 
-Each is kept by what it is built from.
+Each is kept by what it is built from. What stands on Kubernetes' libraries is one module with it, and C is left out of
+all of it, so that these libraries, most of the work, are compiled once, and programs run in images of nothing else.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _, MAJOR, MINOR = KUBERNETES.replace("v", ".").split(".")[:3]
 
 @dataclass(frozen=True)
 class Build:
-    """One Go module of ours: the packages built from it, the linker's variables, and whether C may be linked in."""
+    """Packages of one Go module of ours, and the linker's variables."""
 
     packages: tuple[str, ...]
     variables: tuple[str, ...] = ()
-    static: bool = False
+    module: str = "kubernetes"
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ BUILDS: dict[str, Build | CBuild] = {
         ),
     ),
     "etcd": Build(("go.etcd.io/etcd/server/v3",)),
-    # Runs in an image with nothing else in it.
-    "coredns": Build(("mlmp.test/rig/coredns",), static=True),
+    "coredns": Build(("mlmp.test/rig/kubernetes/coredns",)),
     # `helm template` stands for this Kubernetes; its own default is 1.20.
     "helm": Build(
         ("helm.sh/helm/v3/cmd/helm",),
@@ -68,11 +68,8 @@ BUILDS: dict[str, Build | CBuild] = {
     # Decides from NetworkPolicies alone who may reach whom: the CNI plugins here enforce none.
     "cyclonus": Build(("github.com/mattfenwick/cyclonus/cmd/cyclonus",)),
     "nfs-client": CBuild("nfs_client.c", "mount.nfs.mlmp", ("fuse3", "libnfs")),
-    "kwok": Build(("sigs.k8s.io/kwok/cmd/kwok",)),
-    # Runs in an image with nothing else in it.
-    "kueue": Build(
-        ("sigs.k8s.io/kueue/cmd/kueue",), (f"sigs.k8s.io/kueue/pkg/version.GitVersion={KUEUE}",), static=True
-    ),
+    "kwok": Build(("sigs.k8s.io/kwok/cmd/kwok",), module="kwok"),
+    "kueue": Build(("sigs.k8s.io/kueue/cmd/kueue",), (f"sigs.k8s.io/kueue/pkg/version.GitVersion={KUEUE}",)),
 }
 CLUSTER = ("kubernetes", "etcd", "coredns", "helm", "cyclonus", "nfs-client")
 # Go names a program after its package.
@@ -87,7 +84,7 @@ def key(name: str) -> str:
         files = [FILES / build.source]
     else:
         compiler = run("go", "env", "GOVERSION", "GOARCH")
-        files = sorted((SOURCES / name).iterdir())
+        files = sorted(file for file in (SOURCES / build.module).rglob("*") if file.is_file())
     digest = hashlib.sha256(repr((build, compiler)).encode())
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -141,7 +138,7 @@ def _build(name: str, place: Path) -> None:
     if isinstance(build, CBuild):
         _build_c(build, unfinished)
     else:
-        _build_go(name, build, unfinished)
+        _build_go(build, unfinished)
     for old in (*place.parent.glob(f"{name}-*"), *place.parent.glob(f".{name}-*")):
         if old != unfinished:
             shutil.rmtree(old)
@@ -153,11 +150,11 @@ def _build_c(build: CBuild, into: Path) -> None:
     run("gcc", "-O2", "-Wall", "-Wextra", FILES / build.source, "-o", into / build.program, *flags)
 
 
-def _build_go(name: str, build: Build, into: Path) -> None:
+def _build_go(build: Build, into: Path) -> None:
     env = {**os.environ, "GOFLAGS": "-mod=readonly -trimpath -buildvcs=false", "GOWORK": "off",
-           "GOCACHE": str(_objects()), **({"CGO_ENABLED": "0"} if build.static else {})}  # fmt: skip
+           "GOCACHE": str(_objects()), "CGO_ENABLED": "0"}  # fmt: skip
     flags = " ".join(["-s", "-w", *(f"-X {variable}" for variable in build.variables)])
-    run("go", "build", "-ldflags", flags, "-o", f"{into}/", *build.packages, env=env, folder=SOURCES / name)
+    run("go", "build", "-ldflags", flags, "-o", f"{into}/", *build.packages, env=env, folder=SOURCES / build.module)
     for made, wanted in RENAMED.items():
         if (into / made).exists():
             (into / made).rename(into / wanted)

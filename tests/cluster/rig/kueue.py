@@ -101,5 +101,5 @@ def _fails(*words: str, text: str | None = None) -> bool:
 def _chart() -> Path:
     """From the module that the program was built from."""
     env = {**os.environ, "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
-    said = run("go", "mod", "download", "-json", "sigs.k8s.io/kueue", env=env, folder=binaries.SOURCES / "kueue")
+    said = run("go", "mod", "download", "-json", "sigs.k8s.io/kueue", env=env, folder=binaries.SOURCES / "kubernetes")
     return Path(json.loads(said)["Dir"]) / "charts" / "kueue"
