@@ -246,4 +246,4 @@ def test_no_write_raises_what_is_taken_above_what_there_is(machine: type[Sharing
 
 @pytest.mark.faults
 def test_no_write_raises_what_is_taken_above_what_there_is_for_long(machine: type[Sharing]):
-    run(machine, rounds=10 * ROUNDS)
+    run(machine, rounds=4 * ROUNDS)

@@ -254,4 +254,4 @@ def test_no_booking_is_lost_the_order_is_kept_and_nothing_is_promoted_into_a_con
 
 @pytest.mark.faults
 def test_no_booking_is_lost_the_order_is_kept_and_nothing_is_promoted_into_a_conflict_for_long(machine: type[Sharing]):
-    run(machine, rounds=4 * ROUNDS)  # more by PROPERTY_ROUNDS: on PostgreSQL each takes seconds
+    run(machine, rounds=2 * ROUNDS)  # more by PROPERTY_ROUNDS: on PostgreSQL each takes seconds

@@ -35,7 +35,7 @@ def main() -> None:
 
 @main.command()
 def build() -> None:
-    """Build programs and images, where they are not there yet: 20 minutes from an empty cache. Starts no cluster."""
+    """Build programs and images, where they are not there yet: 15 minutes from an empty cache. Starts no cluster."""
     binaries.ensure((*binaries.CLUSTER, "kueue"))
     with lifecycle.alone():
         if lifecycle.is_up():

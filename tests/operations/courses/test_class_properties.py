@@ -196,4 +196,4 @@ def test_nothing_is_booked_twice_with_classes(machine: type[Teaching]):
 
 @pytest.mark.faults
 def test_nothing_is_booked_twice_with_classes_for_long(machine: type[Teaching]):
-    run(machine, rounds=10 * ROUNDS)
+    run(machine, rounds=4 * ROUNDS)

@@ -284,4 +284,4 @@ def test_every_job_ends_once_and_nothing_runs_twice_whenever_the_look_is_killed(
 
 @pytest.mark.faults
 def test_every_job_ends_once_and_nothing_runs_twice_for_long(machine: type[SharingWithJobs]):
-    run_stories(machine, 4 * ROUNDS)
+    run_stories(machine, 2 * ROUNDS)

@@ -137,4 +137,4 @@ def test_bookings_and_jobs_share_what_there_is(machine: type[Sharing]):
 
 @pytest.mark.faults
 def test_bookings_and_jobs_share_what_there_is_for_long(machine: type[Sharing]):
-    run(machine, rounds=4 * ROUNDS)
+    run(machine, rounds=2 * ROUNDS)
